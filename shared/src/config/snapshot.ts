@@ -1,0 +1,39 @@
+// Types. One whole, immutable state of the mesh configuration, and where such states come from.
+import type { AuthorizationPolicy, PeerAuthentication } from "../policy/authorization.ts";
+import type { Directory } from "../workload/directory.ts";
+import type { HttpRoute } from "./http-route.ts";
+
+/** Something in the resources that is wrong or not understood, for the log, `config_dump` and `check`. */
+export interface Problem {
+  readonly file: string;
+  /** 1-based. */
+  readonly line: number;
+  /** `Kind namespace/name` as far as known. */
+  readonly resource: string;
+  /** Path of the field, such as `spec.rules[0].filters`. */
+  readonly path: string;
+  /** What was expected and what was found. */
+  readonly text: string;
+  /** `error`: the folder cannot be used and the last good snapshot stays; `not-understood`: this resource fails closed. */
+  readonly severity: "error" | "not-understood";
+}
+
+/** One state of the mesh. Everything that one connection or request asks comes from one and the same snapshot. */
+export interface Snapshot {
+  /** Grows with each swap within one process. */
+  readonly version: number;
+  readonly directory: Directory;
+  readonly policies: readonly AuthorizationPolicy[];
+  readonly peerAuthentications: readonly PeerAuthentication[];
+  readonly routes: readonly HttpRoute[];
+  readonly problems: readonly Problem[];
+}
+
+/** A place that snapshots come from. */
+export interface ConfigSource {
+  /** The snapshot now. A source is only handed out once it has one. */
+  get(): Snapshot;
+  /** Calls `listener` after each swap; returns the way to stop that. */
+  onChange(listener: (snapshot: Snapshot) => void): () => void;
+  close(): void;
+}

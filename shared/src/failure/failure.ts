@@ -1,0 +1,522 @@
+// Pure. Every refusal and failure of Culvert has one code; this file is the one table that says what a code means to
+// the caller (tunnel status, HTTP status, gRPC status, reset code), to the operator (flag, text) and to a retry.
+
+/** At whose door the failure lies: the one who called us, the one whom we called, or we ourselves. */
+export type Culprit = "downstream" | "upstream" | "us";
+
+/** What one failure code means to each of its readers. */
+export interface FailureTraits {
+  readonly who: Culprit;
+  /** Another endpoint, or a later try, may succeed, and nothing of the request has been acted on. */
+  readonly retriable: boolean;
+  /** Status answered to a CONNECT (RFC 9110 section 9.3.6), as ztunnel and Envoy understand it. */
+  readonly tunnelStatus: number;
+  /** Status of the local HTTP reply in the waypoint. */
+  readonly httpStatus: number;
+  /** gRPC status of the local reply when the request is gRPC. */
+  readonly grpcStatus: number;
+  /** HTTP/2 error code (RFC 9113 section 7) when an open stream must be ended. */
+  readonly resetCode: number;
+  /** Istio's `response_flags` value, so that dashboards keep working. */
+  readonly flag: string;
+  /** One sentence for the operator, without the particulars of the case. */
+  readonly text: string;
+}
+
+const NO_ERROR = 0x0;
+const INTERNAL_ERROR = 0x2;
+const REFUSED_STREAM = 0x7;
+const CANCEL = 0x8;
+const CONNECT_ERROR = 0xa;
+const ENHANCE_YOUR_CALM = 0xb;
+
+function traits(
+  who: Culprit,
+  retriable: boolean,
+  tunnelStatus: number,
+  httpStatus: number,
+  grpcStatus: number,
+  resetCode: number,
+  flag: string,
+  text: string,
+): FailureTraits {
+  return { who, retriable, tunnelStatus, httpStatus, grpcStatus, resetCode, flag, text };
+}
+
+/** The table. Its keys are the codes of logs, metrics, the `culvert-code` header and the documentation. */
+export const FAILURES = {
+  // The caller's request could not be accepted.
+  METHOD_NOT_CONNECT: traits(
+    "downstream",
+    false,
+    400,
+    405,
+    12,
+    CANCEL,
+    "DPE",
+    "only CONNECT is served on the tunnel port",
+  ),
+  AUTHORITY_MALFORMED: traits(
+    "downstream",
+    false,
+    400,
+    400,
+    13,
+    CANCEL,
+    "DPE",
+    "the authority of the tunnel request is not a plain host:port",
+  ),
+  TUNNEL_REQUEST_MALFORMED: traits(
+    "downstream",
+    false,
+    400,
+    400,
+    13,
+    CANCEL,
+    "DPE",
+    "the tunnel request carries what CONNECT must not carry",
+  ),
+  DESTINATION_NOT_MINE: traits(
+    "downstream",
+    false,
+    400,
+    404,
+    12,
+    CANCEL,
+    "NR",
+    "the requested address is not an address of this workload",
+  ),
+  DESTINATION_UNKNOWN: traits("downstream", false, 404, 404, 12, CANCEL, "NR", "no resource knows the destination"),
+  SELF_CALL: traits("downstream", false, 503, 503, 14, CANCEL, "NR", "the requested port is one of the proxy's own"),
+  LOOP_DETECTED: traits(
+    "downstream",
+    false,
+    508,
+    508,
+    14,
+    CANCEL,
+    "NR",
+    "the request came back to a proxy that it has already passed",
+  ),
+  REQUEST_MALFORMED: traits(
+    "downstream",
+    false,
+    400,
+    400,
+    13,
+    CANCEL,
+    "DPE",
+    "the bytes are not one well-formed request",
+  ),
+  REQUEST_TOO_LARGE: traits("downstream", false, 431, 431, 8, CANCEL, "DPE", "the request head is over its limit"),
+  REQUEST_TIMEOUT: traits(
+    "downstream",
+    false,
+    408,
+    408,
+    4,
+    CANCEL,
+    "SI",
+    "the request did not arrive before its deadline",
+  ),
+  UPGRADE_REFUSED: traits(
+    "downstream",
+    false,
+    501,
+    501,
+    12,
+    CANCEL,
+    "DPE",
+    "the protocol that the request asks to switch to is not supported",
+  ),
+  METHOD_REFUSED: traits("downstream", false, 405, 405, 12, CANCEL, "DPE", "the method is not served by a waypoint"),
+  DOWNSTREAM_CLOSED: traits("downstream", false, 499, 499, 1, CANCEL, "DC", "the caller went away before the end"),
+  // A policy or an identity said no.
+  DENIED_BY_POLICY: traits(
+    "downstream",
+    false,
+    401,
+    403,
+    7,
+    CANCEL,
+    "DENY",
+    "an authorization policy refuses this caller",
+  ),
+  POLICY_CHANGED: traits(
+    "downstream",
+    false,
+    401,
+    403,
+    7,
+    CANCEL,
+    "DENY",
+    "a policy change no longer permits this connection",
+  ),
+  POLICY_NOT_UNDERSTOOD: traits(
+    "us",
+    false,
+    401,
+    403,
+    7,
+    CANCEL,
+    "DENY",
+    "a policy that selects this workload cannot be understood, so it denies",
+  ),
+  WAYPOINT_REQUIRED: traits(
+    "downstream",
+    false,
+    401,
+    403,
+    7,
+    CANCEL,
+    "DENY",
+    "this workload takes connections from its waypoint only",
+  ),
+  IDENTITY_MALFORMED: traits(
+    "downstream",
+    false,
+    401,
+    403,
+    16,
+    CANCEL,
+    "IDENTITY_ERROR",
+    "the certificate does not carry exactly one well-formed SPIFFE ID",
+  ),
+  IDENTITY_MISMATCH: traits(
+    "upstream",
+    false,
+    503,
+    503,
+    14,
+    CANCEL,
+    "IDENTITY_ERROR",
+    "the peer proved another identity than the expected one",
+  ),
+  IDENTITY_UNTRUSTED: traits(
+    "upstream",
+    false,
+    503,
+    503,
+    14,
+    CANCEL,
+    "TLS_FAILURE",
+    "the peer's certificate does not chain to the bundle of its own trust domain",
+  ),
+  IDENTITY_EXPIRED: traits(
+    "upstream",
+    false,
+    503,
+    503,
+    14,
+    CANCEL,
+    "IDENTITY_ERROR",
+    "a certificate is outside its validity",
+  ),
+  IDENTITY_UNAVAILABLE: traits(
+    "us",
+    true,
+    503,
+    503,
+    14,
+    REFUSED_STREAM,
+    "IDENTITY_ERROR",
+    "this proxy has no valid identity",
+  ),
+  // The next hop could not be reached or went away.
+  APP_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application refused the connection"),
+  APP_TIMEOUT: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "UF",
+    "the application did not accept the connection in time",
+  ),
+  APP_UNREACHABLE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application could not be reached"),
+  APP_RESET: traits("upstream", false, 503, 502, 14, CONNECT_ERROR, "UC", "the application reset the connection"),
+  PEER_REFUSED: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "CONNECT",
+    "the peer proxy refused the connection",
+  ),
+  PEER_TIMEOUT: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "CONNECT",
+    "the peer proxy did not answer in time",
+  ),
+  PEER_UNREACHABLE: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "CONNECT",
+    "the peer proxy could not be reached",
+  ),
+  PEER_TLS_FAILURE: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "TLS_FAILURE",
+    "the TLS handshake with the peer proxy failed",
+  ),
+  PEER_PROTOCOL_ERROR: traits(
+    "upstream",
+    false,
+    503,
+    502,
+    14,
+    CONNECT_ERROR,
+    "H2_HANDSHAKE_FAILURE",
+    "the peer proxy broke the HTTP/2 protocol",
+  ),
+  PEER_DENIED: traits(
+    "upstream",
+    false,
+    401,
+    403,
+    7,
+    CANCEL,
+    "DENY",
+    "the peer proxy denied the connection (401 or 403)",
+  ),
+  PEER_BAD_REQUEST: traits(
+    "upstream",
+    false,
+    400,
+    502,
+    14,
+    CANCEL,
+    "CONNECT",
+    "the peer proxy did not accept the tunnel request (400)",
+  ),
+  PEER_NO_DESTINATION: traits(
+    "upstream",
+    false,
+    404,
+    503,
+    14,
+    CANCEL,
+    "NR",
+    "the peer proxy does not know the destination (404)",
+  ),
+  PEER_UNAVAILABLE: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    CONNECT_ERROR,
+    "UF",
+    "the peer proxy could not reach its application (5xx)",
+  ),
+  PEER_REFUSED_STREAM: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    REFUSED_STREAM,
+    "CONNECT",
+    "the peer proxy did not take the stream",
+  ),
+  PEER_RESET: traits("upstream", false, 503, 502, 14, CONNECT_ERROR, "UR", "the peer proxy reset the stream"),
+  PEER_LOST: traits("upstream", false, 503, 502, 14, CONNECT_ERROR, "UC", "the connection to the peer proxy was lost"),
+  NO_HEALTHY_UPSTREAM: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    REFUSED_STREAM,
+    "UH",
+    "the service has no endpoint that may be used",
+  ),
+  WAYPOINT_UNAVAILABLE: traits(
+    "upstream",
+    true,
+    503,
+    503,
+    14,
+    REFUSED_STREAM,
+    "UH",
+    "the destination must be reached through a waypoint that has no instance",
+  ),
+  UPSTREAM_TIMEOUT: traits(
+    "upstream",
+    false,
+    504,
+    504,
+    4,
+    CANCEL,
+    "UT",
+    "the upstream did not answer before the request's deadline",
+  ),
+  UPSTREAM_RESPONSE_MALFORMED: traits(
+    "upstream",
+    false,
+    502,
+    502,
+    14,
+    CANCEL,
+    "UPE",
+    "the upstream's bytes are not a well-formed response",
+  ),
+  UPSTREAM_RESPONSE_TRUNCATED: traits(
+    "upstream",
+    false,
+    502,
+    502,
+    14,
+    CANCEL,
+    "UC",
+    "the upstream ended before its response was whole",
+  ),
+  // Routing.
+  ROUTE_NOT_FOUND: traits(
+    "downstream",
+    false,
+    404,
+    404,
+    12,
+    CANCEL,
+    "NR",
+    "routes are attached to the service and none matches the request",
+  ),
+  ROUTE_NOT_UNDERSTOOD: traits(
+    "us",
+    false,
+    500,
+    500,
+    14,
+    CANCEL,
+    "NC",
+    "the route that serves this request cannot be understood",
+  ),
+  BACKEND_INVALID: traits(
+    "us",
+    false,
+    500,
+    500,
+    14,
+    CANCEL,
+    "NC",
+    "the chosen backend does not exist or cannot be used",
+  ),
+  EGRESS_REFUSED: traits(
+    "downstream",
+    false,
+    403,
+    403,
+    7,
+    CANCEL,
+    "NR",
+    "the destination is in no resource and unknown destinations are refused",
+  ),
+  // Our own limits and states.
+  TOO_MANY_STREAMS: traits(
+    "downstream",
+    true,
+    503,
+    503,
+    8,
+    REFUSED_STREAM,
+    "UO",
+    "the peer holds as many streams as it may",
+  ),
+  TOO_MANY_CONNECTIONS: traits(
+    "us",
+    true,
+    503,
+    503,
+    8,
+    REFUSED_STREAM,
+    "UO",
+    "the proxy holds as many connections as it may",
+  ),
+  TOO_MANY_WAITERS: traits(
+    "us",
+    true,
+    503,
+    503,
+    8,
+    REFUSED_STREAM,
+    "UO",
+    "too many connections wait for a tunnel to this peer",
+  ),
+  MISBEHAVING_PEER: traits(
+    "downstream",
+    false,
+    429,
+    429,
+    8,
+    ENHANCE_YOUR_CALM,
+    "OM",
+    "the peer spent its budget of misbehaviour",
+  ),
+  DRAINING: traits("us", true, 503, 503, 14, REFUSED_STREAM, "UO", "the proxy is shutting down"),
+  PROXY_REQUEST_MALFORMED: traits(
+    "downstream",
+    false,
+    400,
+    400,
+    13,
+    CANCEL,
+    "DPE",
+    "the bytes on the explicit proxy port are neither CONNECT nor SOCKS5",
+  ),
+  INTERNAL: traits("us", false, 500, 500, 13, INTERNAL_ERROR, "LR", "a defect of the proxy; please report it"),
+} as const satisfies Record<string, FailureTraits>;
+
+/** One stable code, upper snake case. */
+export type FailureCode = keyof typeof FAILURES;
+
+/** HTTP/2 code of an orderly end, for callers that must name one. */
+export const RESET_NO_ERROR = NO_ERROR;
+
+/** A failure as a value: a code and the particulars of the case. Never thrown by Culvert's own code. */
+export class Failure {
+  readonly code: FailureCode;
+  /** The particulars, for the operator; holds no secret. */
+  readonly detail: string;
+
+  constructor(code: FailureCode, detail: string) {
+    this.code = code;
+    this.detail = detail;
+  }
+
+  get traits(): FailureTraits {
+    return FAILURES[this.code];
+  }
+
+  /** The `error` text of a log line: what the code means, then the particulars. */
+  toString(): string {
+    return this.detail === "" ? this.traits.text : `${this.traits.text}: ${this.detail}`;
+  }
+}
+
+/** Makes a failure value. `detail` names the place and what was found. */
+export function fail(code: FailureCode, detail: string): Failure {
+  return new Failure(code, detail);
+}
+
+/** Tells a failure from a result. */
+export function isFailure(value: unknown): value is Failure {
+  return value instanceof Failure;
+}

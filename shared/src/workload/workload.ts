@@ -1,0 +1,83 @@
+// Types. A workload (something that runs at addresses under an identity) and a service (a name for several of them),
+// as uproxy and waypoint use them, whichever resource or stream they came from.
+import type { Ip } from "../net/ip.ts";
+
+/** Whether connections to a workload are tunnelled. */
+export type TunnelProtocol = "hbone" | "none";
+
+/** Reference to a waypoint: a Gateway by name. */
+export interface WaypointRef {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Something that runs: a pod, a container, a VM. Immutable; a change makes a new one. */
+export interface Workload {
+  /** `namespace/name`, unique in a snapshot. */
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly serviceAccount: string;
+  /** The addresses it answers at; several when it was given by DNS name or is dual-stack. */
+  readonly addresses: readonly Ip[];
+  /** DNS name from which the addresses came, resolved off the data path; `undefined` when they were given. */
+  readonly hostname: string | undefined;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly protocol: TunnelProtocol;
+  /** Port of its tunnel listener, 15008 unless the resource says another. */
+  readonly hbonePort: number;
+  /** Service port name to port of the app, where the workload overrides a service's target port. */
+  readonly ports: ReadonlyMap<string, number>;
+  /** Share of traffic relative to the others, 1 when not given. */
+  readonly weight: number;
+  readonly healthy: boolean;
+  /** Its own waypoint, for connections to its addresses; `undefined` for none. */
+  readonly waypoint: WaypointRef | undefined;
+  /** Only its waypoint may call it. */
+  readonly requireWaypoint: boolean;
+  readonly node: string | undefined;
+}
+
+/** What is spoken on a service port, as far as it is declared (`appProtocol`, else the port name's prefix). */
+export type AppProtocol = "http" | "http2" | "grpc" | "tcp" | "tls" | "unspecified";
+
+/** One port of a service. */
+export interface ServicePort {
+  readonly name: string;
+  readonly port: number;
+  /** Number, or name of a port of the workload. */
+  readonly targetPort: number | string;
+  readonly appProtocol: AppProtocol;
+}
+
+/** A name for a set of workloads. Immutable. */
+export interface Service {
+  /** `namespace/name`. */
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  /** Fully qualified: `name.namespace.svc.cluster.local`. */
+  readonly hostname: string;
+  /** Cluster IPs; empty for a headless service or outside Kubernetes. */
+  readonly vips: readonly Ip[];
+  readonly ports: readonly ServicePort[];
+  /** Labels that a workload must carry; `undefined` selects nothing. */
+  readonly selector: ReadonlyMap<string, string> | undefined;
+  readonly waypoint: WaypointRef | undefined;
+  readonly requireWaypoint: boolean;
+}
+
+/** What kind of destination a waypoint serves (`istio.io/waypoint-for`). */
+export type WaypointFor = "service" | "workload" | "all" | "none";
+
+/** A waypoint: a Gateway of class `culvert-waypoint` (or Istio's) with its instances. */
+export interface Waypoint {
+  readonly namespace: string;
+  readonly name: string;
+  readonly serves: WaypointFor;
+  readonly placement: "sidecar" | "node" | "service-account" | "remote";
+  /** Port of its HBONE listener. */
+  readonly port: number;
+  /** Addresses named in the Gateway's spec or status, used when no workload is an instance. */
+  readonly addresses: readonly string[];
+}
