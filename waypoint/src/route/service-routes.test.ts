@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { HttpRoute, HttpRouteParent } from "@culvert/shared/config/http-route.ts";
+import { isFailure } from "@culvert/shared/failure/failure.ts";
+import { chooseBackend } from "./backend.ts";
+import { RouteIndex, ServiceRoutes } from "./service-routes.ts";
+
+const REVIEWS = { namespace: "default", name: "reviews", port: 9080 };
+
+function route(uid: string, ...parents: HttpRouteParent[]): HttpRoute {
+  const [namespace = "", name = ""] = uid.split("/");
+  const rules = [{ name: undefined, matches: [], backends: [], notUnderstood: undefined }];
+  return { uid, namespace, name, createdAt: 0, parents, hostnames: [], rules, notUnderstood: undefined };
+}
+
+function attached(routes: HttpRoute[], caller: string | undefined): string {
+  const group = new ServiceRoutes(REVIEWS, new RouteIndex(routes).attachedTo(REVIEWS)).forCaller(caller);
+  if (group === undefined) return "none";
+  const found = group.find({ method: "GET", hostname: "reviews", path: "/", headers: [] });
+  return isFailure(found) ? found.code : found.route.uid;
+}
+
+function to(port: number | undefined, name = "reviews"): HttpRouteParent {
+  return { namespace: "default", name, port };
+}
+
+test("a parent reference names the port of the service, or all of them", () => {
+  assert.equal(attached([route("default/all", to(undefined))], "default"), "default/all");
+  assert.equal(attached([route("default/one", to(9080))], "default"), "default/one");
+  assert.equal(attached([route("default/other", to(8080))], "default"), "none");
+  assert.equal(attached([route("default/other", to(9080, "ratings"))], "default"), "none");
+  assert.equal(attached([route("default/both", to(8080), to(9080, "ratings"), to(9080))], "default"), "default/both");
+});
+
+test("a consumer's routes take the place of the producer's, for that consumer alone", () => {
+  const parent = { namespace: "default", name: "reviews", port: undefined };
+  const routes = [route("default/producer", parent), route("shop/consumer", parent)];
+  assert.equal(attached(routes, "shop"), "shop/consumer");
+  assert.equal(attached(routes, "default"), "default/producer");
+  assert.equal(attached(routes, "other"), "default/producer");
+  assert.equal(attached(routes, undefined), "default/producer");
+  assert.equal(attached(routes.slice(1), "other"), "none");
+});
+
+function split(...weights: (number | string)[]): (random: number) => string {
+  const backends = weights.map((weight, i) => ({
+    namespace: "default",
+    name: `b${i}`,
+    port: 80,
+    weight: Number(String(weight).replace("!", "")),
+    invalid: typeof weight === "string" ? "no such service" : undefined,
+  }));
+  const rule = { name: undefined, matches: [], backends, notUnderstood: undefined };
+  return (random) => {
+    const chosen = chooseBackend({ route: route("default/r"), rule, name: "rule[0]" }, random);
+    return isFailure(chosen) ? chosen.code : chosen.name;
+  };
+}
+
+test("backends share the requests by weight", () => {
+  const pick = split(90, 10);
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 1_000; i++) counts.set(pick(i / 1_000), (counts.get(pick(i / 1_000)) ?? 0) + 1);
+  assert.deepEqual(Object.fromEntries(counts), { b0: 900, b1: 100 });
+});
+
+test("a weight of zero gets nothing; none left, or none named, is an error", () => {
+  const pick = split(0, 1, 0);
+  for (const random of [0, 0.5, 1 - Number.EPSILON]) assert.equal(pick(random), "b1");
+  assert.equal(split(0)(0), "BACKEND_INVALID");
+  assert.equal(split()(0), "BACKEND_INVALID");
+});
+
+test("an invalid backend keeps its share, which fails", () => {
+  const pick = split(1, "1!");
+  assert.equal(pick(0.2), "b0");
+  assert.equal(pick(0.7), "BACKEND_INVALID");
+});

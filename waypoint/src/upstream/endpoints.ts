@@ -1,0 +1,109 @@
+// Pure. The places that requests of a service can be sent to, with how to reach each: tunnel or plain TCP.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
+import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
+import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import type { Service, ServicePort, Workload } from "@culvert/shared/workload/workload.ts";
+import type { Endpoint } from "../exchange-services.ts";
+
+/** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
+export interface EndpointLoad {
+  inFlight: number;
+}
+
+/** How an endpoint is reached: through its uproxy, which must prove `expected`, or by plain TCP. */
+export type Reach =
+  | { readonly kind: "tunnel"; readonly port: number; readonly authority: string; readonly expected: SpiffeId }
+  | { readonly kind: "plain" };
+
+/** One place that requests or connections can be sent to. */
+export interface UpstreamEndpoint extends Endpoint {
+  readonly workload: Workload;
+  readonly ip: Ip;
+  /** Port of the application. */
+  readonly port: number;
+  readonly reach: Reach;
+  /** Share of the traffic relative to the others, more than 0. */
+  readonly weight: number;
+  readonly load: EndpointLoad;
+}
+
+/** The load of every endpoint by its key, carried from one snapshot to the next. */
+export class EndpointLoads {
+  readonly #own = new Map<string, EndpointLoad>();
+  readonly #before: ReadonlyMap<string, EndpointLoad>;
+
+  /** @param before loads of the snapshot that this one takes the place of; what is not asked for again is forgotten */
+  constructor(before?: EndpointLoads) {
+    this.#before = before === undefined ? new Map() : before.#own;
+  }
+
+  of(key: string): EndpointLoad {
+    let load = this.#own.get(key);
+    if (load === undefined) {
+      load = this.#before.get(key) ?? { inFlight: 0 };
+      this.#own.set(key, load);
+    }
+    return load;
+  }
+}
+
+/** What endpoints are made from, the same for all of a snapshot. */
+export interface EndpointContext {
+  readonly directory: Directory;
+  readonly trustDomain: TrustDomain;
+  readonly loads: EndpointLoads;
+  /** Own instances: never a destination, else requests would come back. */
+  readonly instances: ReadonlySet<Workload>;
+}
+
+/**
+ * The endpoints of a service port: every address of every healthy workload that has the target port. A workload with
+ * several addresses shares its weight among them.
+ */
+export function serviceEndpoints(
+  context: EndpointContext,
+  service: Service,
+  servicePort: ServicePort,
+): UpstreamEndpoint[] {
+  const endpoints: UpstreamEndpoint[] = [];
+  for (const workload of context.directory.endpoints(service)) {
+    const port = targetPort(service, servicePort, workload);
+    if (port === undefined || !usable(context, workload)) continue;
+    for (const ip of workload.addresses) {
+      const endpoint = makeEndpoint(context, workload, ip, port);
+      if (!isFailure(endpoint)) endpoints.push(endpoint);
+    }
+  }
+  return endpoints;
+}
+
+/** The one endpoint of a connection to a workload's own address. */
+export function workloadEndpoint(
+  context: EndpointContext,
+  workload: Workload,
+  ip: Ip,
+  port: number,
+): UpstreamEndpoint | Failure {
+  if (context.instances.has(workload)) return fail("SELF_CALL", `${workload.uid} is an instance of this waypoint`);
+  if (!usable(context, workload)) return fail("NO_HEALTHY_UPSTREAM", `workload ${workload.uid} is not healthy`);
+  return makeEndpoint(context, workload, ip, port);
+}
+
+function usable(context: EndpointContext, workload: Workload): boolean {
+  return workload.healthy && workload.weight > 0 && !context.instances.has(workload);
+}
+
+function makeEndpoint(context: EndpointContext, workload: Workload, ip: Ip, port: number): UpstreamEndpoint | Failure {
+  const address = formatHostPort(ip, port);
+  const weight = workload.weight / workload.addresses.length;
+  if (workload.protocol === "none") {
+    const key = `tcp ${address}`;
+    return { key, address, workload, ip, port, reach: { kind: "plain" }, weight, load: context.loads.of(key) };
+  }
+  const expected = workloadId(context.trustDomain, workload.namespace, workload.serviceAccount);
+  if (isFailure(expected)) return expected;
+  const key = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
+  const reach: Reach = { kind: "tunnel", port: workload.hbonePort, authority: address, expected };
+  return { key, address, workload, ip, port, reach, weight, load: context.loads.of(key) };
+}
