@@ -1,0 +1,81 @@
+// Pure. What one snapshot and one identity mean to this uproxy: who it is, which policies hold, who may call it.
+import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Identity } from "@culvert/shared/identity/source.ts";
+import { trustDomainOf, workloadId, workloadOf, type SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import { policiesForWorkload } from "@culvert/shared/policy/applies.ts";
+import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
+import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
+import { decide, type Denial, type Permit } from "@culvert/shared/policy/decide.ts";
+import type { Workload } from "@culvert/shared/workload/workload.ts";
+import type { Self } from "./resolve.ts";
+import { findSelf, type SelfHints } from "./self.ts";
+
+/** Everything that a connection is decided by; one connection sees one state whole. */
+export interface UproxyState {
+  readonly snapshot: Snapshot;
+  readonly id: SpiffeId;
+  readonly self: Self;
+  /** The workload that this uproxy stands beside; a failure while the resources do not say which it is. */
+  readonly workload: Workload | Failure;
+  readonly policies: CompiledPolicies;
+  /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
+  readonly requiredCallers: ReadonlySet<SpiffeId> | undefined;
+}
+
+/** Derives the state. Called on each change of resources or identity, never per connection. */
+export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<SelfHints, "id">): UproxyState {
+  const { id } = identity.svid;
+  const trustDomain = trustDomainOf(id);
+  const workload = findSelf(snapshot.directory, { ...hints, id });
+  const known = isFailure(workload) ? undefined : workload;
+  const applying =
+    known === undefined
+      ? []
+      : policiesForWorkload(snapshot.policies, { namespace: known.namespace, labels: known.labels });
+  return {
+    snapshot,
+    id,
+    self: { namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default", trustDomain },
+    workload,
+    policies: compilePolicies(applying, "l4"),
+    requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
+  };
+}
+
+/** Decides about one inbound connection: first whether it must have come through a waypoint, then by the policies. */
+export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Denial {
+  const verdict = decide(state.policies, facts);
+  if (!verdict.allowed || state.requiredCallers === undefined) return verdict;
+  if (facts.principal !== undefined && state.requiredCallers.has(facts.principal)) return verdict;
+  const caller = facts.principal ?? "a caller without identity";
+  return {
+    allowed: false,
+    policy: "culvert.dev/require-waypoint",
+    rule: "",
+    dryRun: [],
+    failure: fail(
+      "WAYPOINT_REQUIRED",
+      `${caller} is none of ${[...state.requiredCallers].join(", ") || "(no waypoint)"}`,
+    ),
+  };
+}
+
+function requiredCallers(
+  snapshot: Snapshot,
+  workload: Workload,
+  trustDomain: Self["trustDomain"],
+): ReadonlySet<SpiffeId> | undefined {
+  const { directory } = snapshot;
+  const required =
+    workload.requireWaypoint || directory.servicesOf(workload).some((service) => service.requireWaypoint);
+  if (!required) return undefined;
+  const callers = new Set<SpiffeId>();
+  for (const ref of directory.waypointsBefore(workload)) {
+    for (const instance of directory.waypointInstances(ref)) {
+      const id = workloadId(trustDomain, instance.namespace, instance.serviceAccount);
+      if (!isFailure(id)) callers.add(id);
+    }
+  }
+  return callers;
+}
