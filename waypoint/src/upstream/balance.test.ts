@@ -3,13 +3,18 @@ import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { ip, snapshot, service, servicePort, TRUST_DOMAIN, waypointInstance, workload } from "../mesh-fixtures.ts";
 import { EndpointGroup } from "./balance.ts";
-import { EndpointLoads, serviceEndpoints, workloadEndpoint, type EndpointContext } from "./endpoints.ts";
+import {
+  endpointContext,
+  EndpointLoads,
+  serviceEndpoints,
+  workloadEndpoint,
+  type EndpointContext,
+} from "./endpoints.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 
 function context(workloads: readonly Workload[], loads: EndpointLoads = new EndpointLoads()): EndpointContext {
   const { directory } = snapshot({ workloads, services: [service("default/reviews")] });
-  const instances = new Set(directory.waypointInstances({ namespace: "default", name: "waypoint" }));
-  return { directory, trustDomain: TRUST_DOMAIN, loads, instances };
+  return endpointContext(directory, TRUST_DOMAIN, { namespace: "default", name: "waypoint" }, loads);
 }
 
 function group(workloads: readonly Workload[], loads?: EndpointLoads): EndpointGroup {
@@ -69,6 +74,8 @@ test("an instance of the waypoint itself is never a destination", () => {
   const self = waypointInstance("10.0.0.9");
   const instance = { ...self, labels: new Map([...self.labels, ["app", "reviews"]]) };
   assert.deepEqual(group([instance]).endpoints, []);
+  const disguised = workload("default/reviews-1", "10.0.0.9");
+  assert.deepEqual(group([self, disguised]).endpoints, [], "nor is what hides behind its tunnel port");
   const refused = workloadEndpoint(context([instance]), instance, ip("10.0.0.9"), 9080);
   assert.ok(isFailure(refused) && refused.code === "SELF_CALL");
 });

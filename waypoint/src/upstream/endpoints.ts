@@ -3,7 +3,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
-import type { Service, ServicePort, Workload } from "@culvert/shared/workload/workload.ts";
+import type { Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import type { Endpoint } from "../exchange-services.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
@@ -53,8 +53,21 @@ export interface EndpointContext {
   readonly directory: Directory;
   readonly trustDomain: TrustDomain;
   readonly loads: EndpointLoads;
-  /** Own instances: never a destination, else requests would come back. */
+  /** Own instances and the `ip:port` of their tunnels: never a destination, else requests would come back. */
   readonly instances: ReadonlySet<Workload>;
+  readonly ownTunnels: ReadonlySet<string>;
+}
+
+/** The context of a snapshot, for the waypoint whose Gateway is `gateway`. */
+export function endpointContext(
+  directory: Directory,
+  trustDomain: TrustDomain,
+  gateway: WaypointRef,
+  loads: EndpointLoads,
+): EndpointContext {
+  const instances = directory.waypointInstances(gateway);
+  const ownTunnels = instances.flatMap((each) => each.addresses.map((ip) => formatHostPort(ip, each.hbonePort)));
+  return { directory, trustDomain, loads, instances: new Set(instances), ownTunnels: new Set(ownTunnels) };
 }
 
 /**
@@ -85,13 +98,21 @@ export function workloadEndpoint(
   ip: Ip,
   port: number,
 ): UpstreamEndpoint | Failure {
-  if (context.instances.has(workload)) return fail("SELF_CALL", `${workload.uid} is an instance of this waypoint`);
+  if (isOwn(context, workload)) return fail("SELF_CALL", `${workload.uid} is reached through this waypoint's own port`);
   if (!usable(context, workload)) return fail("NO_HEALTHY_UPSTREAM", `workload ${workload.uid} is not healthy`);
   return makeEndpoint(context, workload, ip, port);
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {
-  return workload.healthy && workload.weight > 0 && !context.instances.has(workload);
+  return workload.healthy && workload.weight > 0 && !isOwn(context, workload);
+}
+
+function isOwn(context: EndpointContext, workload: Workload): boolean {
+  return (
+    context.instances.has(workload) ||
+    (workload.protocol === "hbone" &&
+      workload.addresses.some((ip) => context.ownTunnels.has(formatHostPort(ip, workload.hbonePort))))
+  );
 }
 
 function makeEndpoint(context: EndpointContext, workload: Workload, ip: Ip, port: number): UpstreamEndpoint | Failure {

@@ -1,0 +1,136 @@
+// Pure. What the authority of a tunnel request means to this waypoint: something it serves, or a refusal. It is never an
+// open relay: what no resource puts behind this Gateway is not dialled.
+import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
+import type { Ip } from "@culvert/shared/net/ip.ts";
+import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
+import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+
+/** Which waypoint this is. */
+export interface WaypointSelf {
+  readonly gateway: WaypointRef;
+  readonly id: SpiffeId;
+  readonly trustDomain: TrustDomain;
+}
+
+/** Who asks, as its certificate proved it. */
+export interface Caller {
+  readonly id: SpiffeId;
+  /** Namespace of an identity of our own trust domain; names of another domain mean nothing here. */
+  readonly namespace: string | undefined;
+}
+
+/** What a tunnel leads to. Routes belong to services alone: an address of a workload is that workload (GEP-1294). */
+export type Destination =
+  | { readonly kind: "service"; readonly service: Service; readonly port: ServicePort }
+  | {
+      readonly kind: "workload";
+      readonly workload: Workload;
+      readonly ip: Ip;
+      readonly port: number;
+      /** All services that select the workload: what their policies refuse is refused here too. */
+      readonly services: readonly Service[];
+      readonly appProtocol: AppProtocol;
+    };
+
+/** Ports that the mesh captures on or is reached by: never an application. */
+const PROXY_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
+
+/**
+ * Resolves an authority of the forms of HBONE: `VIP:port` and `hostname:port` of a service, `address:port` of a workload.
+ *
+ * DESTINATION_UNKNOWN when no resource knows it or another waypoint serves it, SELF_CALL when it is this waypoint or a
+ * proxy's own port, LOOP_DETECTED when the caller is this waypoint.
+ */
+export function resolveDestination(
+  directory: Directory,
+  self: WaypointSelf,
+  authority: Authority,
+  caller: Caller,
+): Destination | Failure {
+  if (caller.id === self.id && !sharesIdentity(directory, self.gateway)) {
+    return fail("LOOP_DETECTED", `the caller is this waypoint (${caller.id})`);
+  }
+  const service =
+    authority.kind === "name"
+      ? directory.serviceByHost(authority.host, caller.namespace ?? "")
+      : directory.serviceByVip(authority.host);
+  if (service !== undefined) return toService(self, service, authority.port);
+  if (authority.kind === "name") return fail("DESTINATION_UNKNOWN", formatAuthority(authority.host, authority.port));
+  return toWorkload(directory, self, authority.host, authority.port);
+}
+
+/** `ns/name` of a Gateway. */
+export function gatewayUid(ref: WaypointRef): string {
+  return `${ref.namespace}/${ref.name}`;
+}
+
+/** The service, or the workload, and the port of a destination, for logs. */
+export function describeDestination(destination: Destination): string {
+  return destination.kind === "service"
+    ? `service ${destination.service.uid} port ${destination.port.port}`
+    : `workload ${destination.workload.uid} port ${destination.port}`;
+}
+
+/** What is spoken at a destination, as far as it is declared. */
+export function protocolOf(destination: Destination): AppProtocol {
+  return destination.kind === "service" ? destination.port.appProtocol : destination.appProtocol;
+}
+
+/** A waypoint beside a workload, or of one account, has that account's identity: its callers may too. */
+function sharesIdentity(directory: Directory, gateway: WaypointRef): boolean {
+  const placement = directory.waypoint(gateway)?.placement;
+  return placement === "sidecar" || placement === "service-account";
+}
+
+function toService(self: WaypointSelf, service: Service, port: number): Destination | Failure {
+  if (!isSame(service.waypoint, self.gateway)) {
+    const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
+    return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
+  }
+  const servicePort = service.ports.find((candidate) => candidate.port === port);
+  if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${port}`);
+  return { kind: "service", service, port: servicePort };
+}
+
+function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: number): Destination | Failure {
+  const asked = formatAuthority(ip, port);
+  const instances = new Set(directory.waypointInstances(self.gateway));
+  const here = directory.workloadsAt(ip).filter((workload) => !instances.has(workload));
+  const served = here.filter((workload) =>
+    directory.waypointsBefore(workload).some((waypoint) => isSame(waypoint, self.gateway)),
+  );
+  if (PROXY_PORTS.has(port) || served.some((workload) => workload.hbonePort === port)) return fail("SELF_CALL", asked);
+  // Workloads that share an address are told apart by their ports.
+  const owners = served.length > 1 ? served.filter((workload) => hasTargetPort(directory, workload, port)) : served;
+  const [workload, other] = owners;
+  if (workload === undefined) {
+    if (directory.workloadsAt(ip).length > here.length) return fail("SELF_CALL", `${asked} is this waypoint`);
+    return fail("DESTINATION_UNKNOWN", `${asked} is no address behind waypoint ${gatewayUid(self.gateway)}`);
+  }
+  if (other !== undefined) {
+    return fail("DESTINATION_UNKNOWN", `${asked} may be workload ${workload.uid} or ${other.uid}`);
+  }
+  const services = directory.servicesOf(workload);
+  return { kind: "workload", workload, ip, port, services, appProtocol: declaredProtocol(workload, services, port) };
+}
+
+function hasTargetPort(directory: Directory, workload: Workload, port: number): boolean {
+  return directory.servicesOf(workload).some((service) => portsBehind(workload, service, port).length > 0);
+}
+
+/** The one protocol that all services which lead to the port declare. */
+function declaredProtocol(workload: Workload, services: readonly Service[], port: number): AppProtocol {
+  const declared = services.flatMap((service) => portsBehind(workload, service, port).map((each) => each.appProtocol));
+  const [first] = declared;
+  return first !== undefined && declared.every((protocol) => protocol === first) ? first : "unspecified";
+}
+
+function portsBehind(workload: Workload, service: Service, port: number): ServicePort[] {
+  return service.ports.filter((candidate) => targetPort(service, candidate, workload) === port);
+}
+
+function isSame(a: WaypointRef | undefined, b: WaypointRef): boolean {
+  return a !== undefined && a.namespace === b.namespace && a.name === b.name;
+}

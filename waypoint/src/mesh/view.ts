@@ -1,0 +1,105 @@
+// Pure. One snapshot as this waypoint serves it: destinations, policies, routes and endpoints that belong together.
+import { RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
+import type { RouteGroup } from "../route/route-group.ts";
+import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
+import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Authority } from "@culvert/shared/tunnel/authority.ts";
+import type { Service, ServicePort } from "@culvert/shared/workload/workload.ts";
+import { EndpointGroup } from "../upstream/balance.ts";
+import {
+  endpointContext,
+  EndpointLoads,
+  serviceEndpoints,
+  workloadEndpoint,
+  type EndpointContext,
+} from "../upstream/endpoints.ts";
+import { resolveDestination, type Caller, type Destination, type WaypointSelf } from "./destination.ts";
+import { compileGuard, type Guard } from "./guard.ts";
+
+/**
+ * Everything that one connection or request asks of the configuration. A request asks one view from its first byte to
+ * its last, so it never sees half a change. What is compiled is compiled at first use and kept, bounded by the services
+ * and workloads of the snapshot.
+ */
+export class MeshView {
+  readonly snapshot: Snapshot;
+  readonly self: WaypointSelf;
+  readonly loads: EndpointLoads;
+  readonly #context: EndpointContext;
+  readonly #index: RouteIndex;
+  readonly #routes = new Map<string, ServiceRoutes | undefined>();
+  readonly #guards = new Map<string, Guard>();
+  readonly #groups = new Map<string, EndpointGroup>();
+
+  /** @param before the view that this one takes the place of, for the loads of endpoints */
+  constructor(snapshot: Snapshot, self: WaypointSelf, before?: MeshView) {
+    this.snapshot = snapshot;
+    this.self = self;
+    this.loads = new EndpointLoads(before?.loads);
+    this.#context = endpointContext(snapshot.directory, self.trustDomain, self.gateway, this.loads);
+    this.#index = new RouteIndex(snapshot.routes);
+  }
+
+  /** What an authority means to this waypoint: see `resolveDestination`. */
+  destination(authority: Authority, caller: Caller): Destination | Failure {
+    return resolveDestination(this.snapshot.directory, this.self, authority, caller);
+  }
+
+  /** The policies before a destination. */
+  guard(destination: Destination): Guard {
+    const key = destination.kind === "service" ? `s ${destination.service.uid}` : `w ${destination.workload.uid}`;
+    let guard = this.#guards.get(key);
+    if (guard === undefined) {
+      const services = destination.kind === "service" ? [destination.service] : destination.services;
+      guard = compileGuard(this.snapshot.policies, this.self, services);
+      this.#guards.set(key, guard);
+    }
+    return guard;
+  }
+
+  /** The routes of a destination for callers of one namespace; `undefined`: requests go to its own endpoints. */
+  routes(destination: Destination, callerNamespace: string | undefined): RouteGroup | undefined {
+    if (destination.kind === "workload") return undefined;
+    const { service, port } = destination;
+    const key = `${service.uid}:${port.port}`;
+    if (!this.#routes.has(key)) {
+      const routed = { namespace: service.namespace, name: service.name, port: port.port };
+      const attached = this.#index.attachedTo(routed);
+      this.#routes.set(key, attached.length === 0 ? undefined : new ServiceRoutes(routed, attached));
+    }
+    return this.#routes.get(key)?.forCaller(callerNamespace);
+  }
+
+  /** The endpoints of a destination itself. */
+  group(destination: Destination): EndpointGroup | Failure {
+    if (destination.kind === "service") return this.#groupOf(destination.service, destination.port);
+    const { workload, ip, port } = destination;
+    const endpoint = workloadEndpoint(this.#context, workload, ip, port);
+    return isFailure(endpoint) ? endpoint : new EndpointGroup(`workload ${workload.uid}`, [endpoint]);
+  }
+
+  /** The endpoints of a route's backend; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
+  backend(backend: HttpRouteBackend): EndpointGroup | Failure {
+    const uid = `${backend.namespace}/${backend.name}`;
+    const service = this.snapshot.directory.service(uid);
+    if (service === undefined) return fail("BACKEND_INVALID", `there is no service ${uid}`);
+    const port = service.ports.find((candidate) => candidate.port === backend.port);
+    if (port === undefined) return fail("BACKEND_INVALID", `service ${uid} has no port ${backend.port}`);
+    if (port.appProtocol === "http2" || port.appProtocol === "grpc" || port.appProtocol === "tls") {
+      return fail("BACKEND_INVALID", `service ${uid} port ${port.port} is declared ${port.appProtocol}, not HTTP/1.1`);
+    }
+    return this.#groupOf(service, port);
+  }
+
+  #groupOf(service: Service, port: ServicePort): EndpointGroup {
+    const key = `${service.uid}:${port.port}`;
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      const name = `service ${service.uid} port ${port.port}`;
+      group = new EndpointGroup(name, serviceEndpoints(this.#context, service, port));
+      this.#groups.set(key, group);
+    }
+    return group;
+  }
+}
