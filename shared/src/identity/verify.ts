@@ -1,6 +1,6 @@
 // Machine. Who the peer is: its chain, verified against the bundle of the trust domain that its own name is in. OpenSSL
 // has one pool of roots, in which any domain's root could vouch for any name, so its verdict alone proves no identity.
-import type { KeyObject, X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
@@ -43,6 +43,13 @@ export interface PeerEvidence {
 const NOT_BEFORE_GRACE_MS = 60_000;
 /** The most signatures checked for one peer: a straight chain needs at most `MAX_CHAIN`, cross-signed ones a few more. */
 const MAX_SIGNATURE_CHECKS = 16;
+
+/**
+ * Which intermediates each root has signed, by SHA-256 of the whole certificate: a mesh has few, every peer sends one, and
+ * the check is a third of the whole verdict. Only proven signatures are kept, so nobody but the root's owner can fill it.
+ */
+const provenLinks = new WeakMap<X509Certificate, Set<string>>();
+const MAX_PROVEN_LINKS = 64;
 
 /** A chain from the leaf upward that is sound so far. */
 interface Path {
@@ -122,13 +129,14 @@ function anchor(id: SpiffeId, roots: readonly X509Certificate[], evidence: PeerE
       }
       checks -= 1;
       if (checks < 0) return fail("IDENTITY_UNTRUSTED", `${id}: too many signatures to check`);
-      const unsigned = signatureProblem(top, issuer);
+      const isRoot = trusted.has(issuer);
+      const unsigned = isRoot && top !== leaf ? linkProblem(top, issuer) : signatureProblem(top, issuer);
       if (unsigned !== undefined) {
         reason = fail("IDENTITY_UNTRUSTED", `${id}: ${unsigned}`);
         continue;
       }
       const notAfter = Math.min(path.notAfter, issuer.validToDate.getTime());
-      if (trusted.has(issuer)) return notAfter;
+      if (isRoot) return notAfter;
       open.push({ top: issuer, length: length + 1, notAfter });
     }
   }
@@ -193,13 +201,19 @@ function signatureProblem(certificate: X509Certificate, issuer: X509Certificate)
   if (key === undefined) return "an issuer's key cannot be read";
   const weakness = keyWeakness(key) ?? signatureWeakness(certificate);
   if (weakness !== undefined) return weakness;
-  return signedBy(certificate, key) ? undefined : "a signature in the chain is wrong";
+  try {
+    return certificate.verify(key) ? undefined : "a signature in the chain is wrong";
+  } catch {
+    return "a signature in the chain cannot be checked";
+  }
 }
 
-function signedBy(certificate: X509Certificate, key: KeyObject): boolean {
-  try {
-    return certificate.verify(key);
-  } catch {
-    return false;
-  }
+/** `signatureProblem` for an intermediate under a root, remembering what was proven. */
+function linkProblem(intermediate: X509Certificate, root: X509Certificate): string | undefined {
+  const links = provenLinks.get(root) ?? new Set();
+  const fingerprint = intermediate.fingerprint256;
+  if (links.has(fingerprint)) return undefined;
+  const problem = signatureProblem(intermediate, root);
+  if (problem === undefined && links.size < MAX_PROVEN_LINKS) provenLinks.set(root, links.add(fingerprint));
+  return problem;
 }
