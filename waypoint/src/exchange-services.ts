@@ -1,0 +1,124 @@
+// Types. What one HTTP exchange needs from the parts around it: everything between the bytes of a request and the
+// bytes of its response that is not HTTP/1.1 itself. One `ExchangeServices` object stands behind each downstream
+// connection; since a connection serves one request at a time, it may keep what it learns about the request in flight.
+import type { Failure } from "@culvert/shared/failure/failure.ts";
+import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import type { Ip } from "@culvert/shared/net/ip.ts";
+import type { RequestFacts } from "@culvert/shared/policy/authorization.ts";
+import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
+import type { ByteChannel } from "./channel/channel.ts";
+import type { HeaderSlots } from "./http1/header-slots.ts";
+
+declare const canonicalTarget: unique symbol;
+
+/**
+ * What the request asks for, in the one spelling that is decided on, routed by and forwarded. Made by `canonical.ts`
+ * alone. `host` is forwarded as `Host`, `path` + `query` as the request target (`*` for the asterisk form).
+ */
+export interface CanonicalTarget extends RequestFacts {
+  readonly [canonicalTarget]: true;
+  /** The query with its `?` as received, or empty. */
+  readonly query: string;
+}
+
+/** The head of the request in flight. Only valid during the call that it is handed to: what is needed later is read then. */
+export interface RequestHead {
+  readonly method: string;
+  /** Origin form as received (`/path?query`, visible ASCII, not normalized) or `*`; an absolute form has been split. */
+  readonly target: string;
+  /** Value of the one `Host`, not yet checked beyond its characters; `undefined` only in HTTP/1.0. */
+  readonly authority: string | undefined;
+  readonly version: "HTTP/1.1" | "HTTP/1.0";
+  /** How many fields of the request carry the name of `slot`, a number from the `HeaderSlots` that `begin` returned. */
+  fieldCount(slot: number): number;
+  /** Value of the `index`-th (from 0) of them, without surrounding whitespace; rules see a list, never a join. */
+  fieldValue(slot: number, index: number): string | undefined;
+}
+
+/** What a route says of how its requests are carried. Extended by the router with what `pick` needs. */
+export interface RouteChoice {
+  /** Milliseconds from the request's head to the response's head; 0 for the general limit only. */
+  readonly timeoutMs: number;
+}
+
+/** One place that a request can be sent to. Extended by the balancer with what `open` needs. */
+export interface Endpoint {
+  /**
+   * Key of the connection pool: two endpoints of equal key share their idle connections, so the key must name all that
+   * a connection depends on (own identity, expected peer, address, and what the tunnel request says of the caller).
+   */
+  readonly key: string;
+  /** `ip:port` of the application, for the log. */
+  readonly address: string;
+}
+
+/** The client as its connection proved it. Fixed for the life of the connection. */
+export interface ExchangePeer {
+  /** `undefined`: plaintext; then nothing that the client says of itself (request id) is believed. */
+  readonly id: SpiffeId | undefined;
+  /** The client's address, appended to `x-forwarded-for`. */
+  readonly address: Ip;
+  /** Our own identity, the `By` of `x-forwarded-client-cert`. */
+  readonly ownId: SpiffeId | undefined;
+  /**
+   * Our entry in `x-culvert-via`, a token: gateway and destination (`waypoint.default/reviews.default`), so that a
+   * request that returns to the same destination through the same gateway is a loop, and one that goes on is not.
+   */
+  readonly viaToken: string;
+}
+
+/** How one exchange ended. One object per connection, valid during the call of `record` only. */
+export interface ExchangeFacts {
+  /** Empty when no well-formed request line came. */
+  readonly method: string;
+  /** As canonicalized, else as received, else empty. */
+  readonly path: string;
+  readonly authority: string;
+  readonly version: "HTTP/1.1" | "HTTP/1.0";
+  /** Status sent to the client, 0 when none was sent. */
+  readonly status: number;
+  /** `true` when the answer was ours and not the upstream's. */
+  readonly local: boolean;
+  readonly failure: Failure | undefined;
+  readonly requestId: string;
+  /** Body bytes, without framing. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Head of the request complete, to the end of the exchange; milliseconds. */
+  readonly durationMs: number;
+  /** Request given to the upstream, to the head of its response; milliseconds; `undefined` when there was none. */
+  readonly upstreamServiceMs: number | undefined;
+  /** The last endpoint that was tried. */
+  readonly endpoint: Endpoint | undefined;
+  /** Endpoints tried, 0 when none was. */
+  readonly attempts: number;
+}
+
+/** What `exchange.ts` asks, in this order for each request. All but `open` answer at once; nothing throws. */
+export interface ExchangeServices {
+  readonly peer: ExchangePeer;
+  /**
+   * A request has come in: choose the snapshot that everything about it will be asked from, and say which fields of
+   * the head its routes, policies and log read (compiled once for each snapshot, not once for each request).
+   */
+  begin(): HeaderSlots;
+  /** One canonical spelling of host and path, or `REQUEST_MALFORMED`. */
+  canonicalTarget(head: RequestHead): CanonicalTarget | Failure;
+  /** Authorization at L7. */
+  authorize(head: RequestHead, target: CanonicalTarget): Permit | Denial;
+  /** `ROUTE_NOT_FOUND`, `ROUTE_NOT_UNDERSTOOD`, `BACKEND_INVALID` when there is none. */
+  route(head: RequestHead, target: CanonicalTarget): RouteChoice | Failure;
+  /**
+   * An endpoint that is none of `tried`, counted as one more request in flight there until `settle`.
+   * `NO_HEALTHY_UPSTREAM` when there is none; the answer to a retry that finds none is the failure before it.
+   */
+  pick(route: RouteChoice, tried: readonly Endpoint[]): Endpoint | Failure;
+  /** The request has left `endpoint`: answered whole (`undefined`), or ended by `failure`. Once for each `pick`. */
+  settle(endpoint: Endpoint, failure: Failure | undefined): void;
+  /** A new connection to the application, bounded by its own deadlines; needs the permit of the request it is for. */
+  open(endpoint: Endpoint, permit: Permit): Promise<ByteChannel | Failure>;
+  /** The exchange is over: log and metrics. Once for each request that had begun, well-formed or not. */
+  record(facts: ExchangeFacts): void;
+  /** The downstream connection is gone; nothing is called after this. */
+  closed(): void;
+}
