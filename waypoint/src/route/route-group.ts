@@ -7,7 +7,7 @@ import { PathIndex } from "./path-index.ts";
 export interface RoutedRule {
   readonly route: HttpRoute;
   readonly rule: HttpRouteRule;
-  /** Name of the rule, else `rule[<index>]`: what the log says. */
+  /** Name of the rule, else `rules[<index>]`: what the log says. */
   readonly name: string;
 }
 
@@ -112,7 +112,7 @@ function accepts(entry: Entry, request: RoutedRequest): boolean {
 function compile(route: HttpRoute, slots: Map<string, number>): Candidate[] {
   const candidates: Candidate[] = [];
   for (const [ruleIndex, rule] of route.rules.entries()) {
-    const routed: RoutedRule = { route, rule, name: rule.name ?? `rule[${ruleIndex}]` };
+    const routed: RoutedRule = { route, rule, name: rule.name ?? `rules[${ruleIndex}]` };
     const matches = rule.matches.length === 0 ? [EVERYTHING] : rule.matches;
     for (const [matchIndex, match] of matches.entries()) {
       candidates.push({ entry: { match, headers: headersOf(match, slots), rule: routed }, matchIndex, ruleIndex });

@@ -52,7 +52,7 @@ function split(...weights: (number | string)[]): (random: number) => string {
   }));
   const rule = { name: undefined, matches: [], backends, notUnderstood: undefined };
   return (random) => {
-    const chosen = chooseBackend({ route: route("default/r"), rule, name: "rule[0]" }, random);
+    const chosen = chooseBackend({ route: route("default/r"), rule, name: "rules[0]" }, random);
     return isFailure(chosen) ? chosen.code : chosen.name;
   };
 }
