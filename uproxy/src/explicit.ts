@@ -1,0 +1,127 @@
+// Machine. The explicit ways in: listeners that lead to one destination each, and the proxy port on which the app says
+// where it wants to go (SOCKS5 or HTTP CONNECT, told apart by the first byte).
+import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { parseIp } from "@culvert/shared/net/ip.ts";
+import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import { connectReply, readConnect } from "./http-connect.ts";
+import type { ClientAnswer, Outbound } from "./outbound.ts";
+import type { Destination } from "./resolve.ts";
+import {
+  readGreeting,
+  readSocksRequest,
+  SOCKS_NO_ACCEPTABLE_METHOD,
+  SOCKS_NO_AUTHENTICATION,
+  SOCKS_VERSION,
+  socksReply,
+  type Read,
+} from "./socks5.ts";
+
+/** A client of the proxy port has to say where it wants to go within this. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+
+/** Listens on an explicit listener: every connection leads to `listener.to`. */
+export function listenExplicit(listener: ExplicitListener, outbound: Outbound): Promise<BulkServer | Failure> {
+  const { host, port } = listener.to;
+  const ip = parseIp(host);
+  const destination: Destination = ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
+  return acceptBulk({
+    host: listener.listen.host,
+    port: listener.listen.port,
+    onSocket: (client) => {
+      // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
+      const answer: ClientAnswer = { granted: () => undefined, refused: () => client.reset() };
+      void outbound.carry(client, destination, answer);
+    },
+  });
+}
+
+/** Listens on the proxy port. `onRefused` hears of clients that never got as far as a destination. */
+export function listenProxy(
+  address: ListenAddress,
+  outbound: Outbound,
+  clock: Clock,
+  onRefused: (client: BulkSocket, failure: Failure) => void,
+): Promise<BulkServer | Failure> {
+  return acceptBulk({
+    host: address.host,
+    port: address.port,
+    onSocket: (client) => void serveProxyClient(client, outbound, clock, onRefused),
+  });
+}
+
+async function serveProxyClient(
+  client: BulkSocket,
+  outbound: Outbound,
+  clock: Clock,
+  onRefused: (client: BulkSocket, failure: Failure) => void,
+): Promise<void> {
+  const deadline = clock.after(HANDSHAKE_TIMEOUT_MS, () => client.reset());
+  const asked = await readDestination(client);
+  deadline.cancel();
+  if (isFailure(asked)) {
+    onRefused(client, asked);
+    return;
+  }
+  const { destination, reply } = asked;
+  const answer: ClientAnswer = {
+    granted: () => void client.write(reply(undefined)),
+    refused: (failure) => {
+      client.write(reply(failure));
+      client.end();
+    },
+  };
+  await outbound.carry(client, destination, answer);
+}
+
+interface Asked {
+  readonly destination: Destination;
+  readonly reply: (failure: Failure | undefined) => Buffer;
+}
+
+async function readDestination(client: BulkSocket): Promise<Asked | Failure> {
+  const first = await client.read();
+  if (first === undefined || isFailure(first)) return first ?? closedEarly();
+  client.unread(first);
+  const socks = first[0] === SOCKS_VERSION;
+  if (socks) {
+    const greeting = await readMessage(client, readGreeting);
+    if (isFailure(greeting)) return greeting;
+    if (!greeting) {
+      client.write(SOCKS_NO_ACCEPTABLE_METHOD);
+      client.end();
+      return fail("PROXY_REQUEST_MALFORMED", "the SOCKS client offers no method without authentication");
+    }
+    client.write(SOCKS_NO_AUTHENTICATION);
+  }
+  const reply = socks ? socksReply : connectReply;
+  const destination = await readMessage(client, socks ? readSocksRequest : readConnect);
+  if (!isFailure(destination)) return { destination, reply };
+  client.write(reply(destination));
+  client.end();
+  return destination;
+}
+
+/** Reads until `parse` has one whole message; what follows it is given back. */
+async function readMessage<T>(
+  client: BulkSocket,
+  parse: (bytes: Buffer) => Read<T> | Failure | undefined,
+): Promise<T | Failure> {
+  let bytes: Buffer = Buffer.alloc(0);
+  for (;;) {
+    const chunk = await client.read();
+    if (chunk === undefined || isFailure(chunk)) return chunk ?? closedEarly();
+    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+    const message = parse(bytes);
+    if (isFailure(message)) return message;
+    if (message === undefined) continue;
+    if (message.consumed < bytes.length) client.unread(bytes.subarray(message.consumed));
+    return message.value;
+  }
+}
+
+function closedEarly(): Failure {
+  return fail("DOWNSTREAM_CLOSED", "the client closed before it had said where it wants to go");
+}

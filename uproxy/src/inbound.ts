@@ -1,0 +1,125 @@
+// Machine. Mesh to app, one tunnel request at a time, in phases: whose address is it, register, decide, dial, answer,
+// carry, report. Not a byte of the caller is read before the answer.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
+import { parseForwarded } from "@culvert/shared/tunnel/headers.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
+import { pump } from "@culvert/shared/tunnel/pump.ts";
+import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
+import type { Connections, LiveConnection } from "./connections.ts";
+import { dialApp } from "./dial.ts";
+import { inboundTarget, type InboundTarget } from "./inbound-target.ts";
+import type { ConnectionReport, Reporter } from "./report.ts";
+import { judge, type UproxyState } from "./state.ts";
+
+/** What `Inbound` stands on. */
+export interface InboundOptions {
+  readonly state: () => UproxyState;
+  readonly connections: Connections;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+  readonly limits: TunnelLimits;
+  /** Host at which the app is reached; `undefined`: at the address in the tunnel request. */
+  readonly appHost: string | undefined;
+  /** Ports of this proxy, which no tunnel may lead to. */
+  readonly ownPorts: ReadonlySet<number>;
+}
+
+/** Serves the tunnel requests of the mesh. */
+export class Inbound {
+  readonly #options: InboundOptions;
+
+  constructor(options: InboundOptions) {
+    this.#options = options;
+  }
+
+  /** Serves one request to its end; never throws or rejects. */
+  async serve(request: TunnelRequest): Promise<void> {
+    const { state, connections, clock, ownPorts } = this.#options;
+    const now = state();
+    const target = inboundTarget(now, request.authority, request.local.ip, ownPorts);
+    const facts: ConnectionFacts | undefined = isFailure(target)
+      ? undefined
+      : {
+          principal: request.peer.id,
+          sourceIp: request.source.ip,
+          destinationIp: target.ip,
+          destinationPort: target.port,
+        };
+    // Registered before the decision: a policy that changes while the app is dialled finds the connection here.
+    const connection = connections.register({
+      direction: "inbound",
+      facts,
+      source: formatHostPort(request.source.ip, request.source.port),
+      destination: request.rawAuthority,
+      startedAt: clock.monotonic(),
+    });
+    connection.onEnd((failure) => request.refuse(failure));
+    const report = this.#report(request, connection, now, isFailure(target) ? undefined : target);
+    const failure =
+      isFailure(target) || facts === undefined
+        ? (target as Failure)
+        : await this.#carry(request, connection, now, target, facts, report);
+    if (failure !== undefined && connection.bytes === undefined) request.refuse(failure);
+    connections.release(connection);
+    report.end(connection.ended ?? failure, connection.bytes);
+  }
+
+  /** From the decision to the last byte; the failure that ended it, if one did. */
+  async #carry(
+    request: TunnelRequest,
+    connection: LiveConnection,
+    state: UproxyState,
+    target: InboundTarget,
+    facts: ConnectionFacts,
+    report: ConnectionReport,
+  ): Promise<Failure | undefined> {
+    const { clock, limits, appHost } = this.#options;
+    const verdict = judge(state, facts);
+    report.decided(verdict);
+    if (!verdict.allowed) return verdict.failure;
+
+    const host = appHost ?? target.ip;
+    const app = await dialApp(verdict, { host, port: target.port, timeoutMs: limits.connectTimeoutMs }, clock);
+    if (isFailure(app)) return app;
+    if (connection.ended !== undefined || !request.accept()) {
+      app.reset();
+      return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the caller left while the app was dialled");
+    }
+    report.opened();
+    const running = pump(app, request.stream, { clock, streamLeads: "downstream", ...pumpLimits(limits) });
+    connection.bytes = running;
+    connection.onEnd((reason) => running.abort(reason));
+    return (await running.ended).failure;
+  }
+
+  #report(
+    request: TunnelRequest,
+    connection: LiveConnection,
+    state: UproxyState,
+    target: InboundTarget | undefined,
+  ): ConnectionReport {
+    const { directory } = state.snapshot;
+    // What the caller says of the service it asked for is a label for logs and metrics, and only if it is one of ours.
+    const workload = isFailure(state.workload) ? undefined : state.workload;
+    const said = parseForwarded(request.headers["forwarded"]).host;
+    const named = said === undefined ? undefined : directory.serviceByHost(said, state.self.namespace);
+    const isMine = named !== undefined && workload !== undefined && directory.servicesOf(workload).includes(named);
+    return this.#options.reporter.open({
+      connection,
+      ownId: state.id,
+      peerId: request.peer.id,
+      sourceWorkload: directory.workloadsAt(request.source.ip)[0],
+      destinationWorkload: workload,
+      service: target?.service ?? (isMine ? named : undefined),
+      hboneAddress: formatHostPort(request.local.ip, request.local.port),
+      destinationAddress: target === undefined ? request.rawAuthority : formatHostPort(target.ip, target.port),
+    });
+  }
+}
+
+function pumpLimits(limits: TunnelLimits): { halfClosedIdleMs: number; streamQueue: number } {
+  return { halfClosedIdleMs: limits.halfClosedIdleMs, streamQueue: limits.streamQueue };
+}

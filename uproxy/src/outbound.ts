@@ -1,0 +1,155 @@
+// Machine. App to mesh, one connection at a time, in phases: register, resolve, open (another endpoint while nothing
+// has been sent), answer, carry, report.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import { tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
+import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
+import { pump } from "@culvert/shared/tunnel/pump.ts";
+import type { Connections, LiveConnection } from "./connections.ts";
+import { dialPlain } from "./dial.ts";
+import { pickEndpoint } from "./pick-endpoint.ts";
+import { relay } from "./relay.ts";
+import type { Reporter, ConnectionReport } from "./report.ts";
+import { resolve, type Destination, type Endpoint, type Hop, type UnknownDestinations } from "./resolve.ts";
+import type { UproxyState } from "./state.ts";
+
+/** How the app is told what became of its connection. */
+export interface ClientAnswer {
+  /** Bytes flow from now on. */
+  granted(): void;
+  /** Nothing was carried. Ends the client's socket so that it cannot be taken for a success. */
+  refused(failure: Failure): void;
+}
+
+/** What `Outbound` stands on. */
+export interface OutboundOptions {
+  readonly state: () => UproxyState;
+  readonly pool: TunnelPool;
+  readonly connections: Connections;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+  readonly limits: TunnelLimits;
+  readonly unknown: UnknownDestinations;
+}
+
+/** Endpoints tried for one connection, the first included. */
+const MAX_TRIES = 3;
+
+/** What was opened toward the destination: a tunnel, or a plain socket where no mesh is. */
+type Opened =
+  | { readonly kind: "tunnel"; readonly endpoint: Endpoint; readonly tunnel: OpenTunnel }
+  | { readonly kind: "plain"; readonly endpoint: Endpoint | undefined; readonly socket: BulkSocket };
+
+/** Carries the connections of the own app into the mesh. */
+export class Outbound {
+  readonly #options: OutboundOptions;
+
+  constructor(options: OutboundOptions) {
+    this.#options = options;
+  }
+
+  /** Carries one connection to its end; never throws or rejects. */
+  async carry(client: BulkSocket, destination: Destination, answer: ClientAnswer): Promise<void> {
+    const { state, connections, clock, reporter, unknown } = this.#options;
+    const now = state();
+    const asked = formatHostPort(destination.kind === "ip" ? destination.ip : destination.host, destination.port);
+    const connection = connections.register({
+      direction: "outbound",
+      facts: undefined,
+      source: formatHostPort(client.remote.ip, client.remote.port),
+      destination: asked,
+      startedAt: clock.monotonic(),
+    });
+    const hop = resolve(now.snapshot, now.self, destination, unknown);
+    const report = reporter.open({
+      connection,
+      ownId: now.id,
+      peerId: undefined,
+      sourceWorkload: isFailure(now.workload) ? undefined : now.workload,
+      destinationWorkload: undefined,
+      service: isFailure(hop) || hop.kind === "passthrough" ? undefined : hop.service,
+      hboneAddress: undefined,
+      destinationAddress: asked,
+    });
+    const opened = isFailure(hop) ? hop : await this.#open(hop, client);
+    const failure = isFailure(opened) ? opened : await this.#forward(client, opened, connection, report, answer);
+    if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
+    connections.release(connection);
+    report.end(connection.ended ?? failure, connection.bytes);
+  }
+
+  async #forward(
+    client: BulkSocket,
+    opened: Opened,
+    connection: LiveConnection,
+    report: ConnectionReport,
+    answer: ClientAnswer,
+  ): Promise<Failure | undefined> {
+    const { clock, limits } = this.#options;
+    if (client.destroyed || connection.ended !== undefined) {
+      if (opened.kind === "plain") opened.socket.reset();
+      else opened.tunnel.stream.close(fail("DOWNSTREAM_CLOSED", "").traits.resetCode);
+      return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
+    }
+    report.reached(
+      opened.endpoint?.workload,
+      opened.kind === "tunnel" ? opened.tunnel.peer.id : undefined,
+      opened.kind === "tunnel" ? opened.tunnel.remote : undefined,
+    );
+    report.opened();
+    answer.granted();
+    const { halfClosedIdleMs, streamQueue } = limits;
+    const running =
+      opened.kind === "tunnel"
+        ? pump(client, opened.tunnel.stream, { clock, streamLeads: "upstream", halfClosedIdleMs, streamQueue })
+        : relay(client, opened.socket, streamQueue);
+    connection.bytes = running;
+    connection.onEnd((reason) => running.abort(reason));
+    return (await running.ended).failure;
+  }
+
+  async #open(hop: Hop, client: BulkSocket): Promise<Opened | Failure> {
+    const { clock, limits, pool } = this.#options;
+    if (hop.kind === "passthrough") {
+      const timeoutMs = limits.connectTimeoutMs;
+      const socket = await dialPlain({ host: hop.host, port: hop.port, timeoutMs }, clock);
+      return isFailure(socket) ? socket : { kind: "plain", endpoint: undefined, socket };
+    }
+    const tried: Endpoint[] = [];
+    let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
+    while (tried.length < MAX_TRIES && !client.destroyed) {
+      const endpoint = pickEndpoint(hop.endpoints, tried, (candidate) => pool.inFlight(candidate));
+      if (endpoint === undefined) return failure;
+      tried.push(endpoint);
+      const opened = await this.#openEndpoint(endpoint, hop, client);
+      if (!isFailure(opened)) return opened;
+      failure = opened;
+      // Nothing has been sent yet, so another endpoint is always safe; a denial would be the same everywhere.
+      if (!opened.traits.retriable) return failure;
+    }
+    return failure;
+  }
+
+  async #openEndpoint(
+    endpoint: Endpoint,
+    hop: Extract<Hop, { kind: "tunnel" }>,
+    client: BulkSocket,
+  ): Promise<Opened | Failure> {
+    const { clock, limits, pool } = this.#options;
+    if (endpoint.authority === undefined) {
+      const timeoutMs = limits.connectTimeoutMs;
+      const socket = await dialPlain({ host: endpoint.ip, port: endpoint.port, timeoutMs }, clock);
+      return isFailure(socket) ? socket : { kind: "plain", endpoint, socket };
+    }
+    const headers = tunnelHeaders({
+      clientAddress: client.remote.ip,
+      clientPort: client.remote.port,
+      serviceHost: hop.service?.hostname,
+    });
+    const tunnel = await pool.open(endpoint, { authority: endpoint.authority, headers });
+    return isFailure(tunnel) ? tunnel : { kind: "tunnel", endpoint, tunnel };
+  }
+}

@@ -1,0 +1,135 @@
+// Machine. What is told of a connection: its counters while it lives, one access-log line when it has ended.
+import type { Failure } from "@culvert/shared/failure/failure.ts";
+import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import type { AccessLog } from "@culvert/shared/observe/access-log.ts";
+import type { TcpConnection, TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
+import type { Traffic } from "@culvert/shared/observe/traffic-labels.ts";
+import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
+import type { Service, Workload } from "@culvert/shared/workload/workload.ts";
+import type { LiveConnection } from "./connections.ts";
+
+/** What is known of a connection when it begins. */
+export interface ReportFacts {
+  readonly connection: LiveConnection;
+  readonly ownId: SpiffeId;
+  /** Inbound: who called. Outbound: known once a tunnel is open. */
+  readonly peerId: SpiffeId | undefined;
+  readonly sourceWorkload: Workload | undefined;
+  readonly destinationWorkload: Workload | undefined;
+  readonly service: Service | undefined;
+  readonly hboneAddress: string | undefined;
+  readonly destinationAddress: string;
+}
+
+/** Where reports go. */
+export interface ReporterOptions {
+  readonly accessLog: AccessLog;
+  readonly metrics: TcpMetrics;
+  /** Counts one more failure of a code. */
+  readonly countFailure: (failure: Failure) => void;
+  readonly clock: Clock;
+}
+
+/** Makes the reports of connections. */
+export class Reporter {
+  readonly #options: ReporterOptions;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+  }
+
+  open(facts: ReportFacts): ConnectionReport {
+    return new ConnectionReport(this.#options, facts);
+  }
+}
+
+/** The report of one connection. */
+export class ConnectionReport {
+  readonly #options: ReporterOptions;
+  readonly #facts: ReportFacts;
+  #verdict: Permit | Denial | undefined;
+  #destination: Workload | undefined;
+  #peerId: SpiffeId | undefined;
+  #hboneAddress: string | undefined;
+  #counters: TcpConnection | undefined;
+
+  constructor(options: ReporterOptions, facts: ReportFacts) {
+    this.#options = options;
+    this.#facts = facts;
+    this.#destination = facts.destinationWorkload;
+    this.#peerId = facts.peerId;
+    this.#hboneAddress = facts.hboneAddress;
+  }
+
+  /** A policy has decided. */
+  decided(verdict: Permit | Denial): void {
+    this.#verdict = verdict;
+  }
+
+  /** An endpoint has been reached: which workload, which identity it proved, at which tunnel address. */
+  reached(workload: Workload | undefined, peerId: SpiffeId | undefined, hboneAddress: string | undefined): void {
+    this.#destination = workload;
+    this.#peerId = peerId;
+    this.#hboneAddress = hboneAddress;
+  }
+
+  /** Bytes flow from now on. */
+  opened(): void {
+    this.#counters = this.#options.metrics.between(this.#traffic()).open();
+  }
+
+  /** The connection is over. `bytes` are the pump's counts; `undefined` when none flowed. */
+  end(
+    failure: Failure | undefined,
+    bytes: { readonly fromSocket: number; readonly toSocket: number } | undefined,
+  ): void {
+    const { accessLog, metrics, clock, countFailure } = this.#options;
+    const { connection, ownId, sourceWorkload, service, destinationAddress } = this.#facts;
+    const { direction, source, startedAt } = connection.info;
+    const inbound = direction === "inbound";
+    // The pump counts from its socket's point of view; a request flows from the client, which is the socket's side at
+    // the source and the tunnel's side at the destination.
+    const bytesReceived = (inbound ? bytes?.toSocket : bytes?.fromSocket) ?? 0;
+    const bytesSent = (inbound ? bytes?.fromSocket : bytes?.toSocket) ?? 0;
+    if (failure !== undefined) countFailure(failure);
+    if (this.#counters !== undefined) this.#counters.closed(bytesReceived, bytesSent, failure);
+    else if (failure !== undefined) metrics.between(this.#traffic()).refused(failure);
+    accessLog.connection({
+      connection: connection.id,
+      direction,
+      source: {
+        address: source,
+        workload: sourceWorkload?.name,
+        namespace: sourceWorkload?.namespace,
+        identity: inbound ? this.#peerId : ownId,
+      },
+      destination: {
+        address: destinationAddress,
+        workload: this.#destination?.name,
+        namespace: this.#destination?.namespace,
+        identity: inbound ? ownId : this.#peerId,
+      },
+      hboneAddress: this.#hboneAddress,
+      service: service?.hostname,
+      bytesSent,
+      bytesReceived,
+      durationMs: clock.monotonic() - startedAt,
+      failure,
+      policy: this.#verdict?.policy,
+      policyRule: this.#verdict?.rule,
+    });
+  }
+
+  #traffic(): Traffic {
+    const { connection, ownId, sourceWorkload, service } = this.#facts;
+    const inbound = connection.info.direction === "inbound";
+    return {
+      reporter: inbound ? "destination" : "source",
+      source: { workload: sourceWorkload, principal: inbound ? this.#peerId : ownId },
+      destination: { workload: this.#destination, principal: inbound ? ownId : this.#peerId },
+      service,
+      security: this.#peerId === undefined ? "unknown" : "mutual_tls",
+    };
+  }
+}
