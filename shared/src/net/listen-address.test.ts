@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { isLoopbackHost, parseListenAddress, splitHostPort } from "./listen-address.ts";
+import { isLoopbackHost, parseHost, parseListenAddress, splitHostPort } from "./listen-address.ts";
 
 describe("parseListenAddress", () => {
   const good: [string | number, string, number][] = [
@@ -58,4 +58,24 @@ test("isLoopbackHost", () => {
     assert.equal(isLoopbackHost(host), true);
   for (const host of ["", "0.0.0.0", "::", "10.0.0.1", "localhost.example.com"])
     assert.equal(isLoopbackHost(host), false);
+});
+
+test("parseHost", () => {
+  const rows: [string, string | undefined][] = [
+    ["reviews.default", "reviews.default"],
+    ["2001:DB8::1", "2001:db8::1"],
+    ["::ffff:10.0.0.1", "10.0.0.1"],
+    ["my_db", "my_db"],
+    ["a".repeat(63), "a".repeat(63)],
+    ["a".repeat(64), undefined],
+    [`${"a.".repeat(126)}a`, `${"a.".repeat(126)}a`],
+    [`${"a.".repeat(127)}a`, undefined],
+    ["10.0.0", undefined],
+    ["10.0.0.256", undefined],
+    ["[::1]", undefined],
+    ["a b", undefined],
+    ["a.", undefined],
+    ["", undefined],
+  ];
+  for (const [host, expected] of rows) assert.equal(parseHost(host), expected, host);
 });

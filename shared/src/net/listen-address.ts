@@ -32,8 +32,20 @@ export function splitHostPort(text: string): { readonly host: string; readonly p
     const ip = parseIp(bracketed);
     return ip === undefined ? undefined : { host: ip, port };
   }
-  const host = plain ?? "";
-  return host === "" || isHost(host) ? { host, port } : undefined;
+  const host = plain === "" ? "" : parseHost(plain ?? "");
+  return host === undefined ? undefined : { host, port };
+}
+
+/**
+ * Reads a host: an IP address (answered in canonical form, without brackets) or a DNS name of at most 253 characters,
+ * underscores allowed as resolvers do. A name of digits and dots alone can only be a mistyped address: `undefined`.
+ */
+export function parseHost(text: string): string | undefined {
+  const ip = parseIp(text);
+  if (ip !== undefined) return ip;
+  if (text.length > 253 || /^[\d.]+$/.test(text)) return undefined;
+  const labels = text.split(".");
+  return labels.every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label)) ? text : undefined;
 }
 
 /** Whether an address can only be reached from this host: 127.0.0.0/8, ::1 or the name `localhost`. */
@@ -45,11 +57,4 @@ export function isLoopbackHost(host: string): boolean {
 
 function listen(host: string, port: number): ListenAddress | undefined {
   return Number.isInteger(port) && port >= 0 && port <= 65535 ? { kind: "tcp", host, port } : undefined;
-}
-
-/** An IPv4 address, or a DNS name; a name of digits and dots alone can only be a mistyped address. */
-function isHost(host: string): boolean {
-  if (parseIp(host) !== undefined) return true;
-  if (host.length > 253 || /^[\d.]+$/.test(host)) return false;
-  return host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
 }
