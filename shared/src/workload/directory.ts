@@ -1,0 +1,169 @@
+// Pure. All workloads, services and waypoints of one snapshot, and the questions that a connection asks of them.
+import type { Ip } from "../net/ip.ts";
+import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "./workload.ts";
+
+/** Label of a workload that is an instance of a Gateway (Gateway API, "Automated deployments"). */
+export const GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name";
+
+/** The domain below which Kubernetes names services. */
+export const CLUSTER_DOMAIN = "cluster.local";
+
+/** What a directory is built from. Each `uid` occurs once per kind. */
+export interface DirectoryContents {
+  readonly workloads: readonly Workload[];
+  readonly services: readonly Service[];
+  readonly waypoints: readonly Waypoint[];
+}
+
+/**
+ * Who is where. Immutable, and built in time linear in its contents and in the endpoints that come out; every question
+ * is one lookup in a map.
+ */
+export class Directory {
+  readonly #workloads = new Map<string, Workload>();
+  readonly #workloadsByIp = new Map<Ip, Workload[]>();
+  readonly #services = new Map<string, Service>();
+  readonly #servicesByVip = new Map<Ip, Service>();
+  readonly #waypoints = new Map<string, Waypoint>();
+  readonly #endpoints = new Map<string, Workload[]>();
+  readonly #servicesOf = new Map<string, Service[]>();
+  readonly #instances = new Map<string, Workload[]>();
+
+  constructor(contents: DirectoryContents) {
+    const byLabel = new Map<string, Workload[]>();
+    for (const workload of contents.workloads) {
+      this.#workloads.set(workload.uid, workload);
+      for (const ip of workload.addresses) append(this.#workloadsByIp, ip, workload);
+      for (const [name, value] of workload.labels) append(byLabel, labelKey(workload.namespace, name, value), workload);
+      const gateway = workload.labels.get(GATEWAY_NAME_LABEL);
+      if (gateway !== undefined) append(this.#instances, `${workload.namespace}/${gateway}`, workload);
+    }
+    for (const waypoint of contents.waypoints) this.#waypoints.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
+    for (const service of contents.services) {
+      this.#services.set(service.uid, service);
+      for (const vip of service.vips) this.#servicesByVip.set(vip, service);
+      const endpoints = select(service, byLabel);
+      this.#endpoints.set(service.uid, endpoints);
+      for (const workload of endpoints) append(this.#servicesOf, workload.uid, service);
+    }
+  }
+
+  /** The workload `namespace/name`. */
+  workload(uid: string): Workload | undefined {
+    return this.#workloads.get(uid);
+  }
+
+  /** All workloads that answer at an address: several when they share it on different tunnel ports. */
+  workloadsAt(ip: Ip): readonly Workload[] {
+    return this.#workloadsByIp.get(ip) ?? [];
+  }
+
+  /** The service `namespace/name`. */
+  service(uid: string): Service | undefined {
+    return this.#services.get(uid);
+  }
+
+  /**
+   * The service that a host name means: `name` (in the caller's namespace), `name.namespace`, `name.namespace.svc` or
+   * `name.namespace.svc.cluster.local`, in any case, with or without the final dot.
+   */
+  serviceByHost(host: string, callerNamespace: string): Service | undefined {
+    const uid = serviceUidOfHost(host, callerNamespace);
+    return uid === undefined ? undefined : this.#services.get(uid);
+  }
+
+  /** The service that owns a cluster IP. */
+  serviceByVip(ip: Ip): Service | undefined {
+    return this.#servicesByVip.get(ip);
+  }
+
+  /** The workloads that a service selects, healthy or not. */
+  endpoints(service: Service): readonly Workload[] {
+    return this.#endpoints.get(service.uid) ?? [];
+  }
+
+  /** The services that select a workload. */
+  servicesOf(workload: Workload): readonly Service[] {
+    return this.#servicesOf.get(workload.uid) ?? [];
+  }
+
+  /** The waypoint that a reference names; `undefined` when there is no such Gateway or it cannot be understood. */
+  waypoint(ref: WaypointRef): Waypoint | undefined {
+    return this.#waypoints.get(`${ref.namespace}/${ref.name}`);
+  }
+
+  /** The workloads that carry the waypoint's gateway-name label, in its namespace. */
+  waypointInstances(ref: WaypointRef): readonly Workload[] {
+    return this.#instances.get(`${ref.namespace}/${ref.name}`) ?? [];
+  }
+
+  /**
+   * Every waypoint through which a workload may be reached: its own and those of the services that select it, each once.
+   */
+  waypointsBefore(workload: Workload): readonly WaypointRef[] {
+    const refs = new Map<string, WaypointRef>();
+    for (const { waypoint } of [workload, ...this.servicesOf(workload)]) {
+      if (waypoint !== undefined) refs.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
+    }
+    return [...refs.values()];
+  }
+
+  workloads(): IterableIterator<Workload> {
+    return this.#workloads.values();
+  }
+
+  services(): IterableIterator<Service> {
+    return this.#services.values();
+  }
+
+  waypoints(): IterableIterator<Waypoint> {
+    return this.#waypoints.values();
+  }
+}
+
+/**
+ * The port of the app behind a service port at one workload: the workload's own port of that name, else the target
+ * port. `undefined` when the target port is a name that the workload does not have.
+ */
+export function targetPort(_service: Service, servicePort: ServicePort, workload: Workload): number | undefined {
+  const target = servicePort.targetPort;
+  if (typeof target === "string") return workload.ports.get(target) ?? workload.ports.get(servicePort.name);
+  return workload.ports.get(servicePort.name) ?? target;
+}
+
+function serviceUidOfHost(host: string, callerNamespace: string): string | undefined {
+  let name = host.toLowerCase();
+  if (name.endsWith(".")) name = name.slice(0, -1);
+  if (name.endsWith(`.svc.${CLUSTER_DOMAIN}`)) name = name.slice(0, -CLUSTER_DOMAIN.length - 1);
+  const labels = name.split(".", 4);
+  const [service, namespace, svc] = labels;
+  if (service === undefined) return undefined;
+  if (labels.length === 1) return `${callerNamespace}/${service}`;
+  if (labels.length === 2 || (labels.length === 3 && svc === "svc")) return `${namespace}/${service}`;
+  return undefined;
+}
+
+/** Workloads of the service's namespace with all labels of its selector, found through the rarest of those labels. */
+function select(service: Service, byLabel: ReadonlyMap<string, Workload[]>): Workload[] {
+  const selector = service.selector;
+  if (selector === undefined || selector.size === 0) return [];
+  let candidates: readonly Workload[] | undefined;
+  for (const [name, value] of selector) {
+    const bucket = byLabel.get(labelKey(service.namespace, name, value)) ?? [];
+    if (candidates === undefined || bucket.length < candidates.length) candidates = bucket;
+  }
+  return (candidates ?? []).filter((workload) => {
+    for (const [name, value] of selector) if (workload.labels.get(name) !== value) return false;
+    return true;
+  });
+}
+
+function labelKey(namespace: string, name: string, value: string): string {
+  return `${namespace}\n${name}=${value}`;
+}
+
+function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
