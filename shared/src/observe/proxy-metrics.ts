@@ -1,0 +1,188 @@
+// Machine. Culvert's own metrics: failures by code, the process, its certificates, what it knows and what it holds.
+import { readdirSync } from "node:fs";
+import { FAILURES } from "../failure/failure.ts";
+import type { FailureCode } from "../failure/failure.ts";
+import type { Clock, Timer } from "../net/clock.ts";
+import type { ObservedValue } from "./metric.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Counter } from "./series.ts";
+
+/** A count for each direction. */
+export interface ByDirection {
+  readonly inbound: number;
+  readonly outbound: number;
+}
+
+/** Where the numbers come from; each is asked at a scrape only. What a program does not have, it leaves out. */
+export interface ProxyFacts {
+  readonly component: "uproxy" | "waypoint" | "authority";
+  readonly version: string;
+  readonly commit: string;
+  readonly ready: () => boolean;
+  /** Own certificate: SPIFFE ID and end of validity, milliseconds since the epoch. */
+  readonly certificate?: () => { readonly id: string; readonly notAfter: number } | undefined;
+  /** Version of the mesh configuration in use, and the problems found in the newest one. */
+  readonly config?: () => { readonly version: number; readonly errors: number; readonly notUnderstood: number };
+  /** Connections of applications that are open. */
+  readonly connections?: () => ByDirection;
+  /** TLS sessions that carry tunnels. */
+  readonly sessions?: () => ByDirection;
+  /** Tunnels in those sessions. */
+  readonly tunnels?: () => ByDirection;
+  /** Log lines lost because stdout did not take them. */
+  readonly droppedLines: () => number;
+  /** Log lines held back because too many said the same. */
+  readonly suppressedLines: () => number;
+}
+
+const LAG_PERIOD_MS = 1000;
+
+/** The metrics of a process that are no traffic metrics. */
+export class ProxyMetrics {
+  readonly #failures: ReadonlyMap<string, Counter>;
+  readonly #lag: EventLoopLag;
+
+  constructor(metrics: Metrics, facts: ProxyFacts, clock: Clock) {
+    const failures = metrics.counter("culvert_failures_total", "Refusals and failures by code.", ["code"]);
+    this.#failures = new Map(
+      Object.keys(FAILURES).map((code) => {
+        const counter = failures.with(code);
+        // A closed set, there from the start: an alert on a rate needs the zero before the first failure.
+        counter.hold();
+        return [code, counter];
+      }),
+    );
+    this.#lag = new EventLoopLag(clock);
+    registerProcess(metrics, this.#lag);
+    registerBuild(metrics, facts);
+    registerState(metrics, facts);
+  }
+
+  /** Counts one failure. */
+  failure(code: FailureCode): void {
+    this.#failures.get(code)?.add();
+  }
+
+  close(): void {
+    this.#lag.close();
+  }
+}
+
+function registerBuild(metrics: Metrics, { component, version, commit }: ProxyFacts): void {
+  metrics.observeAll(
+    "culvert_build_info",
+    "What is running; always 1.",
+    ["component", "version", "commit", "node"],
+    () => [[[component, version, commit, process.version], 1]],
+  );
+  metrics.observeAll("istio_build", "The same under Istio's name; always 1.", ["component", "tag"], () => [
+    [[component, version], 1],
+  ]);
+}
+
+function registerState(metrics: Metrics, facts: ProxyFacts): void {
+  const { certificate, config, connections, sessions, tunnels } = facts;
+  metrics.observe("culvert_ready", "1 while the process may get traffic.", () => (facts.ready() ? 1 : 0));
+  if (certificate !== undefined) {
+    metrics.observeAll(
+      "culvert_certificate_expiration_timestamp_seconds",
+      "End of validity of the own certificate, seconds since the epoch.",
+      ["identity"],
+      () => {
+        const now = certificate();
+        return now === undefined ? [] : [[[now.id], now.notAfter / 1000]];
+      },
+    );
+  }
+  if (config !== undefined) {
+    metrics.observe("culvert_config_version", "Version of the mesh configuration in use.", () => config().version);
+    metrics.observeAll(
+      "culvert_config_problems",
+      "Problems in the newest mesh configuration. error: the last good one stays in use; not_understood: a resource fails closed.",
+      ["severity"],
+      () => {
+        const { errors, notUnderstood } = config();
+        return [
+          [["error"], errors],
+          [["not_understood"], notUnderstood],
+        ];
+      },
+    );
+  }
+  observeDirections(metrics, "culvert_connections_open", "Connections of applications that are open.", connections);
+  observeDirections(metrics, "culvert_tunnel_sessions", "TLS sessions that carry tunnels.", sessions);
+  observeDirections(metrics, "culvert_tunnels_open", "Tunnels that are open.", tunnels);
+  metrics.observeTotal("culvert_log_lines_dropped_total", "Log lines lost because stdout did not take them.", () =>
+    facts.droppedLines(),
+  );
+  metrics.observeTotal(
+    "culvert_log_lines_suppressed_total",
+    "Log lines held back because too many said the same.",
+    () => facts.suppressedLines(),
+  );
+  metrics.observeAll(
+    "culvert_metrics_overflow",
+    "How often a label set found no room in a metric and was counted under `other`.",
+    ["metric"],
+    () => metrics.overflowed(),
+  );
+}
+
+function observeDirections(metrics: Metrics, name: string, help: string, read: (() => ByDirection) | undefined): void {
+  if (read === undefined) return;
+  metrics.observeAll(name, help, ["direction"], (): readonly ObservedValue[] => {
+    const { inbound, outbound } = read();
+    return [
+      [["inbound"], inbound],
+      [["outbound"], outbound],
+    ];
+  });
+}
+
+/** The names that Prometheus' client libraries have for a process, and the lag of the event loop. */
+function registerProcess(metrics: Metrics, lag: EventLoopLag): void {
+  metrics.observe("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss());
+  metrics.observe("process_open_fds", "Open file descriptors.", openDescriptors);
+  metrics.observeTotal("process_cpu_seconds_total", "User and system CPU time.", () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6;
+  });
+  metrics.observe("culvert_event_loop_lag_seconds", "Longest delay of the event loop since the last scrape.", () =>
+    lag.take(),
+  );
+}
+
+/** `undefined` where `/proc` is not or may not be read. */
+function openDescriptors(): number | undefined {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch {
+    return undefined;
+  }
+}
+
+/** By how much a timer comes late. */
+class EventLoopLag {
+  readonly #timer: Timer;
+  #longest = 0;
+
+  constructor(clock: Clock) {
+    let due = clock.monotonic() + LAG_PERIOD_MS;
+    this.#timer = clock.every(LAG_PERIOD_MS, () => {
+      const now = clock.monotonic();
+      this.#longest = Math.max(this.#longest, now - due);
+      due = now + LAG_PERIOD_MS;
+    });
+  }
+
+  /** Seconds; starts anew. */
+  take(): number {
+    const longest = this.#longest;
+    this.#longest = 0;
+    return longest / 1000;
+  }
+
+  close(): void {
+    this.#timer.cancel();
+  }
+}

@@ -1,0 +1,57 @@
+// Machine. Whether this process may get traffic, and the port that says so.
+import type { Failure } from "../failure/failure.ts";
+import type { Clock } from "../net/clock.ts";
+import { listenHttp, plainReply } from "./http-endpoint.ts";
+import type { HttpEndpoint, HttpListen, HttpReply } from "./http-endpoint.ts";
+
+/** Readiness of a process, made of named parts that must all be ready. */
+export class Readiness {
+  /** What each part that is not ready waits for. */
+  readonly #missing = new Map<string, string>();
+  #draining = false;
+
+  /** Names the parts; none is ready at first. */
+  constructor(parts: readonly string[]) {
+    for (const part of parts) this.#missing.set(part, "not there yet");
+  }
+
+  /** A part has become ready, or no longer is; `reason` says in one line what it waits for. */
+  set(part: string, ok: boolean, reason = "not there yet"): void {
+    if (ok) this.#missing.delete(part);
+    else this.#missing.set(part, reason);
+  }
+
+  /** From now on not ready, for good. */
+  draining(): void {
+    this.#draining = true;
+  }
+
+  get ready(): boolean {
+    return !this.#draining && this.#missing.size === 0;
+  }
+
+  /** `ready`, or one line that says what is missing. */
+  get text(): string {
+    if (this.#draining) return "draining";
+    if (this.#missing.size === 0) return "ready";
+    return [...this.#missing].map(([part, reason]) => `${part}: ${reason.replaceAll(/\s+/g, " ")}`).join("; ");
+  }
+}
+
+/** Serves `/healthz/ready` (200 or 503 with one line) and `/healthz/live`. Fails with PORT_UNAVAILABLE. */
+export function serveReadiness(options: {
+  readonly listen: HttpListen;
+  readonly readiness: Readiness;
+  readonly clock: Clock;
+  readonly onError: (failure: Failure) => void;
+}): Promise<HttpEndpoint | Failure> {
+  const { readiness, listen, clock, onError } = options;
+  return listenHttp({ listen, clock, onError, handle: ({ method, path }) => probe(readiness, method, path) });
+}
+
+function probe(readiness: Readiness, method: string, path: string): HttpReply {
+  if (method !== "GET" && method !== "HEAD") return { ...plainReply(405, "only GET"), headers: { allow: "GET, HEAD" } };
+  if (path === "/healthz/live") return plainReply(200, "live");
+  if (path !== "/healthz/ready") return plainReply(404, "/healthz/ready or /healthz/live");
+  return plainReply(readiness.ready ? 200 : 503, readiness.text);
+}
