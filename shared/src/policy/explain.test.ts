@@ -1,47 +1,26 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { isFailure } from "../failure/failure.ts";
-import { parseSpiffeId } from "../identity/spiffe-id.ts";
-import { parseIp } from "../net/ip.ts";
-import type { AuthorizationPolicy, ConnectionFacts, PolicyRule } from "./authorization.ts";
+import type { PolicyRule } from "./authorization.ts";
 import { compilePolicies } from "./compile.ts";
 import { explain } from "./explain.ts";
+import { facts, list, policy, from, to } from "./policy-fixtures.ts";
 
-function connection(): ConnectionFacts {
-  const principal = parseSpiffeId("spiffe://cluster.local/ns/default/sa/client");
-  const sourceIp = parseIp("10.0.0.7");
-  assert(!isFailure(principal) && sourceIp !== undefined);
-  return { principal, sourceIp, destinationIp: undefined, destinationPort: 9080 };
-}
-
-function policy(name: string, action: "ALLOW" | "DENY", rules: readonly PolicyRule[]): AuthorizationPolicy {
-  const target = { kind: "namespace" } as const;
-  return {
-    uid: `default/${name}`,
-    namespace: "default",
-    name,
-    action,
-    dryRun: false,
-    target,
-    rules,
-    notUnderstood: undefined,
-  };
-}
-
-const get: PolicyRule = { from: [], to: [{ methods: [{ kind: "exact", value: "GET" }] }] };
-const fromOther: PolicyRule = { from: [{ namespaces: [{ kind: "exact", value: "other" }] }], to: [] };
+const get = to({ methods: list("GET") });
+const fromOther = from({ namespaces: list("other") });
+const named = (name: string, action: "ALLOW" | "DENY", rules: readonly PolicyRule[]) =>
+  policy(action, rules, { uid: `default/${name}` });
 
 it("names for every policy whether it matched, and the field that refuted each rule", () => {
   const compiled = compilePolicies(
     [
-      policy("deny", "DENY", [get]),
-      policy("allow", "ALLOW", [fromOther, { from: [], to: [{ ports: [9080] }] }]),
-      policy("none", "ALLOW", []),
-      { ...policy("broken", "ALLOW", []), dryRun: true, notUnderstood: "a.yaml:3: spec.rules[0].when" },
+      named("deny", "DENY", [get]),
+      named("allow", "ALLOW", [fromOther, to({ ports: [9080] })]),
+      named("none", "ALLOW", []),
+      { ...named("broken", "ALLOW", []), dryRun: true, notUnderstood: "a.yaml:3: spec.rules[0].when" },
     ],
     "l7",
   );
-  const { decision, policies } = explain(compiled, connection(), { method: "PUT", host: "reviews", path: "/" });
+  const { decision, policies } = explain(compiled, facts(), { method: "PUT", host: "reviews", path: "/" });
   assert.equal(decision.allowed, true);
   assert.equal(decision.policy, "default/allow");
   assert.deepEqual(
@@ -58,8 +37,8 @@ it("names for every policy whether it matched, and the field that refuted each r
 });
 
 it("says how HTTP fields are read where only a connection is known", () => {
-  const compiled = compilePolicies([policy("deny", "DENY", [get]), policy("allow", "ALLOW", [get])], "l4");
-  const { decision, policies } = explain(compiled, connection(), undefined);
+  const compiled = compilePolicies([named("deny", "DENY", [get]), named("allow", "ALLOW", [get])], "l4");
+  const { decision, policies } = explain(compiled, facts(), undefined);
   assert.equal(decision.allowed, false);
   assert.match(policies[0]?.rules[0]?.why ?? "", /DENY rule takes them as matching/);
   assert.match(policies[1]?.rules[0]?.why ?? "", /ALLOW rule then never matches/);

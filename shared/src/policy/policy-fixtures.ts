@@ -1,0 +1,92 @@
+// For tests: policies, connections and requests in few words.
+import assert from "node:assert/strict";
+import { isFailure } from "../failure/failure.ts";
+import { parseSpiffeId, parseTrustDomain } from "../identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "../identity/spiffe-id.ts";
+import { parseCidr, parseIp } from "../net/ip.ts";
+import type { Cidr, Ip } from "../net/ip.ts";
+import type { AuthorizationPolicy, ConnectionFacts, PolicyRule, RequestFacts, StringMatch } from "./authorization.ts";
+
+/** Reads one value as the resources write it. */
+export function match(text: string): StringMatch {
+  if (text === "*") return { kind: "presence", value: "" };
+  if (text.endsWith("*")) return { kind: "prefix", value: text.slice(0, -1) };
+  if (text.startsWith("*")) return { kind: "suffix", value: text.slice(1) };
+  return { kind: "exact", value: text };
+}
+
+/** Several values as the resources write them. */
+export const list = (...texts: string[]): StringMatch[] => texts.map(match);
+
+/** A SPIFFE ID that is known to be well-formed. */
+export function id(text: string): SpiffeId {
+  const parsed = parseSpiffeId(text);
+  assert(!isFailure(parsed), text);
+  return parsed;
+}
+
+/** A trust domain that is known to be well-formed. */
+export function domain(text: string): TrustDomain {
+  const parsed = parseTrustDomain(text);
+  assert(!isFailure(parsed), text);
+  return parsed;
+}
+
+/** An address that is known to be well-formed. */
+export function ip(text: string): Ip {
+  const parsed = parseIp(text);
+  assert(parsed !== undefined, text);
+  return parsed;
+}
+
+/** A block that is known to be well-formed. */
+export function cidr(text: string): Cidr {
+  const parsed = parseCidr(text);
+  assert(parsed !== undefined, text);
+  return parsed;
+}
+
+/** A policy of namespace `default`, named after its action. */
+export function policy(
+  action: "ALLOW" | "DENY",
+  rules: readonly PolicyRule[],
+  more: Partial<AuthorizationPolicy> = {},
+): AuthorizationPolicy {
+  return {
+    uid: `default/${action.toLowerCase()}`,
+    namespace: "default",
+    name: action.toLowerCase(),
+    action,
+    dryRun: false,
+    target: { kind: "namespace" },
+    rules,
+    notUnderstood: undefined,
+    ...more,
+  };
+}
+
+/** The rule that matches everything. */
+export const EVERYTHING: PolicyRule = { from: [], to: [] };
+/** A rule with one `from`. */
+export const from = (source: PolicyRule["from"][number]): PolicyRule => ({ from: [source], to: [] });
+/** A rule with one `to`. */
+export const to = (operation: PolicyRule["to"][number]): PolicyRule => ({ from: [], to: [operation] });
+
+/** The caller of `facts`. */
+export const CLIENT = id("spiffe://cluster.local/ns/default/sa/client");
+
+/** A connection of `CLIENT` to port 9080. */
+export function facts(more: Partial<ConnectionFacts> = {}): ConnectionFacts {
+  return {
+    principal: CLIENT,
+    sourceIp: ip("10.0.0.7"),
+    destinationIp: ip("10.0.0.5"),
+    destinationPort: 9080,
+    ...more,
+  };
+}
+
+/** A GET of reviews. */
+export function request(more: Partial<RequestFacts> = {}): RequestFacts {
+  return { method: "GET", host: "reviews:9080", path: "/reviews/1", ...more };
+}
