@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { bundleFromPem } from "@culvert/shared/identity/bundle.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
+import { makeIdentity } from "@culvert/shared/identity/identity.ts";
 import { svidFromPem } from "@culvert/shared/identity/svid.ts";
 import type { Bundle, Identity, IdentitySource } from "@culvert/shared/identity/source.ts";
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
@@ -14,8 +15,6 @@ import type { CertificateSpec, Minted, TestAuthority } from "./ca.ts";
 export interface TestSource extends IdentitySource {
   replace(identity: Identity): void;
 }
-
-let versions = 0;
 
 /** A whole identity of `ns/<namespace>/sa/<serviceAccount>`, trusting its own authority and `others`. */
 export async function testIdentity(
@@ -34,8 +33,7 @@ export function identityOf(minted: Minted, authorities: readonly TestAuthority[]
   const bundles = new Map<TrustDomain, Bundle>(
     authorities.map(({ trustDomain, bundlePem }) => [trustDomain, must(bundleFromPem(trustDomain, bundlePem))]),
   );
-  versions += 1;
-  return { version: versions, svid: must(svidFromPem(minted.chainPem, minted.keyPem)), bundles };
+  return must(makeIdentity(must(svidFromPem(minted.chainPem, minted.keyPem)), bundles));
 }
 
 /** A source that holds `identity`. */

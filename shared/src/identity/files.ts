@@ -1,0 +1,201 @@
+// Machine. An identity from mounted files: watched, swapped whole, the last good one kept.
+import { hash } from "node:crypto";
+import { watch } from "node:fs";
+import type { FSWatcher } from "node:fs";
+import { fail, isFailure } from "../failure/failure.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { Clock, Timer } from "../net/clock.ts";
+import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
+import type { IdentityLocation, IdentityTexts } from "./identity-folder.ts";
+import { selfCheck } from "./identity.ts";
+import type { Identity, IdentitySource } from "./source.ts";
+
+/** What happens to an identity from files; each is sent once per change of the files. */
+export type IdentityEvent =
+  /** A new identity is in use. */
+  | { readonly kind: "changed"; readonly identity: Identity }
+  /** The files hold nothing usable now (half-written, mismatched, unsafe, expired): the last good identity stays in use. */
+  | { readonly kind: "kept"; readonly failure: Failure }
+  /** The identity is in use, but a peer that trusts the same bundles would refuse it. */
+  | { readonly kind: "doubtful"; readonly failure: Failure }
+  /** The identity in use has ended and nothing has replaced it. */
+  | { readonly kind: "expired"; readonly failure: Failure }
+  /** The system cannot report changes in this folder: they are seen by the slow poll only. */
+  | { readonly kind: "unwatched"; readonly folder: string; readonly reason: string };
+
+/** What `openFilesSource` needs. */
+export interface FilesSourceOptions {
+  readonly location: IdentityLocation;
+  readonly clock: Clock;
+  readonly onEvent: (event: IdentityEvent) => void;
+}
+
+/** An identity source that can be told to look now. */
+export interface FilesSource extends IdentitySource {
+  /** Reads the files now (SIGHUP). Resolves when the outcome is in use or reported. */
+  reload(): Promise<void>;
+}
+
+/** A writer moves several files into place in a moment: one look after it, not one for each. */
+const SETTLE_MS = 100;
+/** For what the system does not report: a folder behind a link, a network file system, a watch that was never there. */
+const POLL_MS = 30_000;
+
+/**
+ * Opens the identity at `location`: a folder in one of the layouts of ours, SPIRE's helper, cert-manager or Istio, or files by
+ * name. Fails, with the reason and the file, when there is no usable identity at the start.
+ */
+export async function openFilesSource(options: FilesSourceOptions): Promise<FilesSource | Failure> {
+  const texts = await readIdentityTexts(options.location);
+  if (isFailure(texts)) return texts;
+  const identity = identityFromTexts(texts, options.clock.now());
+  return isFailure(identity) ? identity : new WatchedFiles(options, texts, identity);
+}
+
+class WatchedFiles implements FilesSource {
+  readonly #options: FilesSourceOptions;
+  readonly #listeners = new Set<(identity: Identity) => void>();
+  #watchers = new Map<string, FSWatcher>();
+  readonly #poll: Timer;
+  #identity: Identity;
+  /** What was read last, used or not; a second look at the same is silent. */
+  #seen: string;
+  /** What the identity in use was made of: files that return to it are no change. */
+  #used: string;
+  #settling: Timer | undefined;
+  #expiryTold = false;
+  #reading: Promise<void> | undefined;
+  #readAgain = false;
+  #closed = false;
+
+  constructor(options: FilesSourceOptions, texts: IdentityTexts, identity: Identity) {
+    this.#options = options;
+    this.#identity = identity;
+    this.#seen = fingerprintOf(texts);
+    this.#used = this.#seen;
+    this.#poll = options.clock.every(POLL_MS, () => void this.reload());
+    this.#watch(texts.folders);
+    this.#tellDoubt();
+  }
+
+  get(): Identity {
+    return this.#identity;
+  }
+
+  onChange(listener: (identity: Identity) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#poll.cancel();
+    this.#settling?.cancel();
+    for (const watcher of this.#watchers.values()) watcher.close();
+    this.#watchers.clear();
+    this.#listeners.clear();
+  }
+
+  /** One look at a time; a call during a look is answered by another look after it. */
+  reload(): Promise<void> {
+    if (this.#reading !== undefined) {
+      this.#readAgain = true;
+      return this.#reading;
+    }
+    this.#reading = this.#lookUntilQuiet();
+    return this.#reading;
+  }
+
+  async #lookUntilQuiet(): Promise<void> {
+    do {
+      this.#readAgain = false;
+      await this.#look();
+      // `#readAgain` may have been set by a call during the wait, which the type checker cannot know.
+    } while (this.#readAgain as boolean);
+    this.#reading = undefined;
+  }
+
+  async #look(): Promise<void> {
+    const texts = await readIdentityTexts(this.#options.location);
+    if (this.#closed) return;
+    const seen = fingerprintOf(texts);
+    if (seen !== this.#seen) {
+      this.#seen = seen;
+      if (seen !== this.#used) this.#take(texts);
+    }
+    this.#tellExpiry();
+  }
+
+  #take(texts: IdentityTexts | Failure): void {
+    const identity = isFailure(texts) ? texts : identityFromTexts(texts, this.#options.clock.now());
+    if (!isFailure(texts)) {
+      this.#watch(texts.folders);
+      // What changed between the reading and the new watch is seen by one more look.
+      this.#settle();
+    }
+    if (isFailure(identity)) {
+      this.#options.onEvent({ kind: "kept", failure: identity });
+      return;
+    }
+    this.#identity = identity;
+    this.#used = this.#seen;
+    this.#expiryTold = false;
+    this.#options.onEvent({ kind: "changed", identity });
+    this.#tellDoubt();
+    for (const listener of this.#listeners) listener(identity);
+  }
+
+  /** A root that was taken out of the bundle must lose its trust at once, even if our own certificate still hangs on it. */
+  #tellDoubt(): void {
+    const failure = selfCheck(this.#identity, this.#options.clock.now());
+    if (failure !== undefined) this.#options.onEvent({ kind: "doubtful", failure });
+  }
+
+  #tellExpiry(): void {
+    const { id, notAfter } = this.#identity.svid;
+    if (this.#expiryTold || this.#options.clock.now() <= notAfter) return;
+    this.#expiryTold = true;
+    const failure = fail("IDENTITY_EXPIRED", `${id}: the certificate ended at ${new Date(notAfter).toISOString()}`);
+    this.#options.onEvent({ kind: "expired", failure });
+  }
+
+  /**
+   * Folders are watched, not files: Kubernetes replaces the link that all names lead through, helpers rename. Each change of
+   * the files watches anew, for a folder may itself have been replaced.
+   */
+  #watch(folders: ReadonlySet<string>): void {
+    const old = this.#watchers;
+    this.#watchers = new Map();
+    for (const folder of folders) {
+      try {
+        const watcher = watch(folder, { persistent: false }, () => this.#settle());
+        watcher.on("error", (error) => this.#tellUnwatched(folder, error));
+        this.#watchers.set(folder, watcher);
+      } catch (error) {
+        this.#tellUnwatched(folder, error);
+      }
+    }
+    for (const watcher of old.values()) watcher.close();
+  }
+
+  #tellUnwatched(folder: string, error: unknown): void {
+    this.#watchers.get(folder)?.close();
+    this.#watchers.delete(folder);
+    const reason = error instanceof Error ? error.message : "unknown";
+    this.#options.onEvent({ kind: "unwatched", folder, reason });
+  }
+
+  #settle(): void {
+    if (this.#closed) return;
+    this.#settling ??= this.#options.clock.after(SETTLE_MS, () => {
+      this.#settling = undefined;
+      void this.reload();
+    });
+  }
+}
+
+/** A digest, so that the key lies in memory no more often than needed. */
+function fingerprintOf(texts: IdentityTexts | Failure): string {
+  if (isFailure(texts)) return `${texts.code} ${texts.detail}`;
+  return hash("sha256", JSON.stringify([texts.certificate, texts.key, texts.ownBundle, [...texts.bundles]]));
+}
