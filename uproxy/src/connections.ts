@@ -63,6 +63,13 @@ export class Connections {
     return this.#live.size;
   }
 
+  /** How many are live, by direction. */
+  counts(): { readonly inbound: number; readonly outbound: number } {
+    let inbound = 0;
+    for (const connection of this.#live.values()) if (connection.info.direction === "inbound") inbound += 1;
+    return { inbound, outbound: this.#live.size - inbound };
+  }
+
   register(info: ConnectionInfo): LiveConnection {
     const connection = new LiveConnection(this.#makeId(), info);
     this.#live.set(connection.id, connection);

@@ -34,7 +34,8 @@ const mesh = snapshot({
 });
 const identity = { version: 1, svid: { id: id("default", "reviews") }, bundles: new Map() } as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
-const ownPorts = new Set([15000, 15008, 15080]);
+const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;
+const app = { host: undefined, notTo: [tcp("", 15008), tcp("10.0.0.5", 15000), tcp("127.0.0.1", 8080)] };
 
 const table: readonly [string, string, string][] = [
   ["10.0.0.5:8080", "10.0.0.5", "10.0.0.5:8080"],
@@ -58,16 +59,27 @@ for (const [authority, local, expected] of table) {
   test(`${authority} at ${local} means ${expected}`, () => {
     const parsed = parseAuthority(authority);
     assert.ok(!isFailure(parsed));
-    const target = inboundTarget(state, parsed, ip(local), ownPorts);
+    const target = inboundTarget(state, parsed, ip(local), app);
     assert.equal(isFailure(target) ? target.code : `${target.ip}:${target.port}`, expected);
   });
 }
+
+test("an app on loopback is not mistaken for a listener of the proxy on another address, nor the other way round", () => {
+  const parsed = parseAuthority("10.0.0.5:8080");
+  assert.ok(!isFailure(parsed));
+  const ofHost = (host: string | undefined): string => {
+    const target = inboundTarget(state, parsed, ip("10.0.0.5"), { ...app, host });
+    return isFailure(target) ? target.code : target.host;
+  };
+  assert.equal(ofHost(undefined), "10.0.0.5");
+  assert.equal(ofHost("127.0.0.1"), "SELF_CALL");
+});
 
 test("while the resources do not say who we are, nothing is ours", () => {
   const lost = deriveState(mesh, identity, { configured: undefined, addresses: [ip("192.0.2.1")] });
   const parsed = parseAuthority("10.0.0.5:8080");
   assert.ok(!isFailure(parsed));
-  const target = inboundTarget(lost, parsed, ip("10.0.0.5"), ownPorts);
+  const target = inboundTarget(lost, parsed, ip("10.0.0.5"), app);
   assert.equal(isFailure(target) && target.code, "WORKLOAD_UNKNOWN");
 });
 

@@ -1,16 +1,27 @@
 // Pure. Which address of the own app a tunnel request means, if it means one at all.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
+import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service } from "@culvert/shared/workload/workload.ts";
 import type { UproxyState } from "./state.ts";
 
-/** The app's address as the caller sees it, and the service that was asked for by name. */
+/** The app's address as the caller sees it, where it is really reached, and the service that was asked for by name. */
 export interface InboundTarget {
   readonly ip: Ip;
+  /** Host to dial: the address itself, or what `inbound.app` says. */
+  readonly host: string;
   readonly port: number;
   readonly service: Service | undefined;
+}
+
+/** Where the app is. */
+export interface AppPlace {
+  /** Host at which it is reached; `undefined`: at the address in the tunnel request. */
+  readonly host: string | undefined;
+  /** Listeners of this proxy, to which no tunnel may lead back. */
+  readonly notTo: readonly ListenAddress[];
 }
 
 /**
@@ -18,13 +29,13 @@ export interface InboundTarget {
  * no peer can use the proxy to reach anything else.
  *
  * @param local address at which the request arrived
- * @param ownPorts ports of this proxy, which a tunnel must never lead back to
+ * @param app where the app is reached and what it must not be mistaken for
  */
 export function inboundTarget(
   state: UproxyState,
   authority: Authority,
   local: Ip,
-  ownPorts: ReadonlySet<number>,
+  app: AppPlace,
 ): InboundTarget | Failure {
   const { workload } = state;
   if (isFailure(workload)) return workload;
@@ -33,8 +44,7 @@ export function inboundTarget(
       const mine = workload.addresses.join(", ");
       return fail("DESTINATION_NOT_MINE", `${authority.host} is not an address of ${workload.uid} (${mine})`);
     }
-    if (ownPorts.has(authority.port)) return ownPort(authority.port);
-    return { ip: authority.host, port: authority.port, service: undefined };
+    return atApp(app, { ip: authority.host, port: authority.port, service: undefined });
   }
   const target = formatHostPort(authority.host, authority.port);
   const service = state.snapshot.directory.serviceByHost(authority.host, workload.namespace);
@@ -47,10 +57,17 @@ export function inboundTarget(
   if (appPort === undefined) {
     return fail("SERVICE_NOT_MINE", `${workload.uid} has no port named ${String(port.targetPort)}`);
   }
-  if (ownPorts.has(appPort)) return ownPort(appPort);
-  return { ip: workload.addresses.includes(local) ? local : (workload.addresses[0] ?? local), port: appPort, service };
+  const ip = workload.addresses.includes(local) ? local : (workload.addresses[0] ?? local);
+  return atApp(app, { ip, port: appPort, service });
 }
 
-function ownPort(port: number): Failure {
-  return fail("SELF_CALL", `port ${port}`);
+function atApp(app: AppPlace, target: Omit<InboundTarget, "host">): InboundTarget | Failure {
+  const host = app.host ?? target.ip;
+  const own = app.notTo.some(
+    (listener) => listener.port === target.port && (EVERY_INTERFACE.has(listener.host) || listener.host === host),
+  );
+  return own ? fail("SELF_CALL", formatHostPort(host, target.port)) : { ...target, host };
 }
+
+/** How configuration writes "all interfaces". */
+const EVERY_INTERFACE: ReadonlySet<string> = new Set(["", "0.0.0.0", "::"]);

@@ -10,7 +10,7 @@ import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import type { Connections, LiveConnection } from "./connections.ts";
 import { dialApp } from "./dial.ts";
-import { inboundTarget, type InboundTarget } from "./inbound-target.ts";
+import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
 import type { ConnectionReport, Reporter } from "./report.ts";
 import { judge, type UproxyState } from "./state.ts";
 
@@ -21,10 +21,7 @@ export interface InboundOptions {
   readonly reporter: Reporter;
   readonly clock: Clock;
   readonly limits: TunnelLimits;
-  /** Host at which the app is reached; `undefined`: at the address in the tunnel request. */
-  readonly appHost: string | undefined;
-  /** Ports of this proxy, which no tunnel may lead to. */
-  readonly ownPorts: ReadonlySet<number>;
+  readonly app: AppPlace;
 }
 
 /** Serves the tunnel requests of the mesh. */
@@ -37,9 +34,9 @@ export class Inbound {
 
   /** Serves one request to its end; never throws or rejects. */
   async serve(request: TunnelRequest): Promise<void> {
-    const { state, connections, clock, ownPorts } = this.#options;
+    const { state, connections, clock, app } = this.#options;
     const now = state();
-    const target = inboundTarget(now, request.authority, request.local.ip, ownPorts);
+    const target = inboundTarget(now, request.authority, request.local.ip, app);
     const facts: ConnectionFacts | undefined = isFailure(target)
       ? undefined
       : {
@@ -64,7 +61,7 @@ export class Inbound {
         : await this.#carry(request, connection, now, target, facts, report);
     if (failure !== undefined && connection.bytes === undefined) request.refuse(failure);
     connections.release(connection);
-    report.end(connection.ended ?? failure, connection.bytes);
+    report.end(connection.ended ?? failure);
   }
 
   /** From the decision to the last byte; the failure that ended it, if one did. */
@@ -76,13 +73,13 @@ export class Inbound {
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits, appHost } = this.#options;
+    const { clock, limits } = this.#options;
     const verdict = judge(state, facts);
     report.decided(verdict);
     if (!verdict.allowed) return verdict.failure;
 
-    const host = appHost ?? target.ip;
-    const app = await dialApp(verdict, { host, port: target.port, timeoutMs: limits.connectTimeoutMs }, clock);
+    const { host, port } = target;
+    const app = await dialApp(verdict, { host, port, timeoutMs: limits.connectTimeoutMs }, clock);
     if (isFailure(app)) return app;
     if (connection.ended !== undefined || !request.accept()) {
       app.reset();

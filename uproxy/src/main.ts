@@ -1,3 +1,29 @@
 #!/usr/bin/env -S node --max-semi-space-size=4 --disable-warning=ExperimentalWarning
-export const version: string = process.version;
-console.log(version, process.execArgv);
+// Root. The program: command line in, exit code out.
+import { runCommandLine } from "@culvert/shared/config/cli.ts";
+import { loadUproxyConfig } from "@culvert/shared/config/load-process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import { versionLine } from "@culvert/shared/config/version.ts";
+import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
+import { runService } from "@culvert/shared/service/run-service.ts";
+import { explainCommand } from "./explain-command.ts";
+import { startUproxy } from "./uproxy.ts";
+
+const kind: ProgramKind<UproxyConfig> = {
+  name: "uproxy",
+  load: loadUproxyConfig,
+  run: (config) => runService("uproxy", config, (foundation) => startUproxy(foundation, config)),
+};
+
+// Set, not exit(): what was written must be able to leave the process first.
+process.exitCode = await runCommandLine(
+  {
+    name: "uproxy",
+    summary: "carries the connections of one app over mutual TLS tunnels, and decides who may connect to it",
+    commands: [...commonCommands(kind), explainCommand(kind)],
+    defaultCommand: "run",
+    version: () => versionLine("uproxy"),
+  },
+  process.argv.slice(2),
+  { out: (text) => void process.stdout.write(text), err: (text) => void process.stderr.write(text) },
+);

@@ -78,7 +78,7 @@ export class Outbound {
     const failure = isFailure(opened) ? opened : await this.#forward(client, opened, connection, report, answer);
     if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
     connections.release(connection);
-    report.end(connection.ended ?? failure, connection.bytes);
+    report.end(connection.ended ?? failure);
   }
 
   async #forward(

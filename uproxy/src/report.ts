@@ -34,13 +34,21 @@ export interface ReporterOptions {
 /** Makes the reports of connections. */
 export class Reporter {
   readonly #options: ReporterOptions;
+  readonly #open = new Set<ConnectionReport>();
 
   constructor(options: ReporterOptions) {
     this.#options = options;
   }
 
   open(facts: ReportFacts): ConnectionReport {
-    return new ConnectionReport(this.#options, facts);
+    const report = new ConnectionReport(this.#options, facts, () => void this.#open.delete(report));
+    this.#open.add(report);
+    return report;
+  }
+
+  /** Brings the byte counters of live connections up to date, before a scrape. */
+  progress(): void {
+    for (const report of this.#open) report.progress();
   }
 }
 
@@ -48,15 +56,17 @@ export class Reporter {
 export class ConnectionReport {
   readonly #options: ReporterOptions;
   readonly #facts: ReportFacts;
+  readonly #forget: () => void;
   #verdict: Permit | Denial | undefined;
   #destination: Workload | undefined;
   #peerId: SpiffeId | undefined;
   #hboneAddress: string | undefined;
   #counters: TcpConnection | undefined;
 
-  constructor(options: ReporterOptions, facts: ReportFacts) {
+  constructor(options: ReporterOptions, facts: ReportFacts, forget: () => void) {
     this.#options = options;
     this.#facts = facts;
+    this.#forget = forget;
     this.#destination = facts.destinationWorkload;
     this.#peerId = facts.peerId;
     this.#hboneAddress = facts.hboneAddress;
@@ -79,21 +89,22 @@ export class ConnectionReport {
     this.#counters = this.#options.metrics.between(this.#traffic()).open();
   }
 
-  /** The connection is over. `bytes` are the pump's counts; `undefined` when none flowed. */
-  end(
-    failure: Failure | undefined,
-    bytes: { readonly fromSocket: number; readonly toSocket: number } | undefined,
-  ): void {
+  /** The byte counts so far go to the counters. */
+  progress(): void {
+    const { received, sent } = this.#bytes();
+    this.#counters?.progress(received, sent);
+  }
+
+  /** The connection is over. */
+  end(failure: Failure | undefined): void {
     const { accessLog, metrics, clock, countFailure } = this.#options;
     const { connection, ownId, sourceWorkload, service, destinationAddress } = this.#facts;
     const { direction, source, startedAt } = connection.info;
     const inbound = direction === "inbound";
-    // The pump counts from its socket's point of view; a request flows from the client, which is the socket's side at
-    // the source and the tunnel's side at the destination.
-    const bytesReceived = (inbound ? bytes?.toSocket : bytes?.fromSocket) ?? 0;
-    const bytesSent = (inbound ? bytes?.fromSocket : bytes?.toSocket) ?? 0;
+    const { received, sent } = this.#bytes();
+    this.#forget();
     if (failure !== undefined) countFailure(failure);
-    if (this.#counters !== undefined) this.#counters.closed(bytesReceived, bytesSent, failure);
+    if (this.#counters !== undefined) this.#counters.closed(received, sent, failure);
     else if (failure !== undefined) metrics.between(this.#traffic()).refused(failure);
     accessLog.connection({
       connection: connection.id,
@@ -112,13 +123,25 @@ export class ConnectionReport {
       },
       hboneAddress: this.#hboneAddress,
       service: service?.hostname,
-      bytesSent,
-      bytesReceived,
+      bytesSent: sent,
+      bytesReceived: received,
       durationMs: clock.monotonic() - startedAt,
       failure,
       policy: this.#verdict?.policy,
       policyRule: this.#verdict?.rule,
     });
+  }
+
+  /**
+   * The pump counts from its socket's point of view. A request flows from the client, which is the socket's side at the
+   * source and the tunnel's side at the destination.
+   */
+  #bytes(): { readonly received: number; readonly sent: number } {
+    const { info, bytes } = this.#facts.connection;
+    const { fromSocket, toSocket } = bytes ?? { fromSocket: 0, toSocket: 0 };
+    return info.direction === "inbound"
+      ? { received: toSocket, sent: fromSocket }
+      : { received: fromSocket, sent: toSocket };
   }
 
   #traffic(): Traffic {

@@ -1,0 +1,197 @@
+// Pure but for the files that they name. The commands that uproxy and waypoint have in common: run, check, wait, and
+// what `explain` needs to ask offline or of a running process.
+import { stat } from "node:fs/promises";
+import {
+  EXIT,
+  wrongUsage,
+  type Arguments,
+  type CliIo,
+  type Command,
+  type Complaint,
+  type ExitCode,
+} from "../config/cli.ts";
+import { formatConfigError, type ConfigError } from "../config/config-error.ts";
+import { environment } from "../config/env.ts";
+import { openResourceFolder } from "../config/files-source.ts";
+import { formatProblem } from "../config/problem-text.ts";
+import type { CommonConfig } from "../config/process-config.ts";
+import type { Problem, Snapshot } from "../config/snapshot.ts";
+import { parseDuration } from "../config/units.ts";
+import { isFailure } from "../failure/failure.ts";
+import { systemClock, type Clock } from "../net/clock.ts";
+import { parseListenAddress } from "../net/listen-address.ts";
+import type { HttpListen } from "../observe/http-endpoint.ts";
+import { StartFailure } from "./start-failure.ts";
+
+/** What differs between the programs. */
+export interface ProgramKind<C extends CommonConfig> {
+  readonly name: "uproxy" | "waypoint";
+  readonly load: (file: string, environment: ReadonlyMap<string, string>) => Promise<C | readonly ConfigError[]>;
+  /** Runs until it is told to end. */
+  readonly run: (config: C) => Promise<ExitCode | StartFailure>;
+}
+
+const CONFIG_OPTION = {
+  name: "config",
+  value: "F",
+  short: "c",
+  help: "process configuration; default: the program's .yaml here, then in /etc/culvert",
+} as const;
+
+/** `run`, `check` and `wait`. */
+export function commonCommands<C extends CommonConfig>(kind: ProgramKind<C>): readonly Command[] {
+  return [runCommand(kind), checkCommand(kind), waitCommand(kind)];
+}
+
+/** The option that names the configuration, for commands that read it. */
+export const configOption: typeof CONFIG_OPTION = CONFIG_OPTION;
+
+/** Reads the process configuration that the arguments name, or says all that is wrong with it. */
+export async function loadConfig<C extends CommonConfig>(
+  kind: ProgramKind<C>,
+  args: Arguments,
+): Promise<C | Complaint> {
+  const file = args.text("config") ?? (await firstExisting([`${kind.name}.yaml`, `/etc/culvert/${kind.name}.yaml`]));
+  if (file === undefined) {
+    return wrongUsage(`no --config given, and neither ./${kind.name}.yaml nor /etc/culvert/${kind.name}.yaml exists`);
+  }
+  const config = await kind.load(file, environment());
+  return isErrors(config) ? wrongUsage(listed("configuration", config.map(formatConfigError))) : config;
+}
+
+/** Reads a resource folder once, for commands that decide offline. */
+export async function loadResources(folder: string): Promise<Snapshot | Complaint> {
+  const source = await openResourceFolder({ folder, clock: systemClock, onEvent: () => undefined });
+  if (!("get" in source)) return wrongUsage(listed("resources", source.map(formatProblem)));
+  source.close();
+  return source.get();
+}
+
+/** Asks a running process on its admin port; its answer as JSON. */
+export async function askAdmin(address: string, path: string): Promise<unknown> {
+  const socket = /^unix:(?:\/\/)?(\/.+)$/.exec(address)?.[1];
+  const at: HttpListen | undefined = socket === undefined ? parseListenAddress(address) : { path: socket };
+  if (at === undefined)
+    return wrongUsage(`--admin: expected host:port or unix:///path, found ${JSON.stringify(address)}`);
+  const { httpGet } = await import("../observe/http-get.ts");
+  const answer = await httpGet(at, path, ADMIN_TIMEOUT_MS);
+  if (isFailure(answer)) return { exit: EXIT.failed, message: `${address}: ${answer.toString()}` } satisfies Complaint;
+  return JSON.parse(answer.body) as unknown;
+}
+
+/** Tells a complaint from a value. */
+export function isComplaint(value: unknown): value is Complaint {
+  return typeof value === "object" && value !== null && "exit" in value && "message" in value;
+}
+
+const ADMIN_TIMEOUT_MS = 10_000;
+
+function runCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
+  return {
+    name: "run",
+    summary: `runs the ${kind.name} until SIGTERM or SIGINT, which drain it; a second one ends it at once`,
+    options: [CONFIG_OPTION],
+    run: async (args) => {
+      const config = await loadConfig(kind, args);
+      if (isComplaint(config)) return config;
+      const ended = await kind.run(config);
+      return ended instanceof StartFailure ? { exit: ended.exit, message: ended.lines.join("\n") } : ended;
+    },
+  };
+}
+
+function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
+  return {
+    name: "check",
+    summary: "validates the process configuration and the resources, and prints every error",
+    options: [
+      CONFIG_OPTION,
+      { name: "resources", value: "DIR", help: "resource folder; default: the one that the configuration names" },
+    ],
+    run: async (args, io) => {
+      const config = await loadConfig(kind, args);
+      if (isComplaint(config)) return config;
+      const snapshot = await loadResources(args.text("resources") ?? config.resources.folder);
+      if (isComplaint(snapshot)) return snapshot;
+      return reportProblems(snapshot.problems, io);
+    },
+  };
+}
+
+function reportProblems(problems: readonly Problem[], io: CliIo): ExitCode {
+  for (const problem of problems) io.err(`${formatProblem(problem)}\n`);
+  if (problems.length > 0) return EXIT.usage;
+  io.out("ok\n");
+  return EXIT.done;
+}
+
+function waitCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
+  return {
+    name: "wait",
+    summary: `exits 0 once the ${kind.name} on this host is ready, 1 when the timeout passes first`,
+    options: [
+      CONFIG_OPTION,
+      { name: "address", value: "HOST:PORT", help: "readiness port; default: the configuration's, else :15021" },
+      { name: "timeout", value: "DURATION", help: "how long to wait; default 60s" },
+    ],
+    run: async (args) => {
+      const timeoutMs = parseDuration(args.text("timeout") ?? "60s");
+      if (timeoutMs === undefined) return wrongUsage("--timeout: expected a duration such as 250ms, 10s or 5m");
+      const address = await readinessAddress(kind, args);
+      if (isComplaint(address)) return address;
+      const missing = await waitReady(address, timeoutMs, systemClock);
+      return missing === undefined ? EXIT.done : { exit: EXIT.failed, message: missing };
+    },
+  };
+}
+
+async function readinessAddress<C extends CommonConfig>(
+  kind: ProgramKind<C>,
+  args: Arguments,
+): Promise<{ readonly host: string; readonly port: number } | Complaint> {
+  const given = args.text("address");
+  if (given !== undefined) {
+    return parseListenAddress(given) ?? wrongUsage(`--address: expected host:port, found ${JSON.stringify(given)}`);
+  }
+  // Beside a running proxy there may be no configuration at hand: the port is the same everywhere unless it was changed.
+  const config = await loadConfig(kind, args);
+  if (isComplaint(config)) return args.text("config") === undefined ? { host: "", port: 15021 } : config;
+  return config.readiness ?? wrongUsage("the readiness port is switched off in the configuration");
+}
+
+/** Asks until the port says ready; what was missing when the time was over. */
+async function waitReady(
+  address: { readonly host: string; readonly port: number },
+  timeoutMs: number,
+  clock: Clock,
+): Promise<string | undefined> {
+  const { httpGet } = await import("../observe/http-get.ts");
+  const deadline = clock.monotonic() + timeoutMs;
+  for (;;) {
+    const answer = await httpGet(address, "/healthz/ready", 1_000);
+    if (!isFailure(answer) && answer.status === 200) return undefined;
+    if (clock.monotonic() >= deadline) {
+      return `not ready after ${timeoutMs} ms: ${isFailure(answer) ? answer.detail : answer.body.trim()}`;
+    }
+    await new Promise<void>((resume) => clock.after(100, resume));
+  }
+}
+
+async function firstExisting(files: readonly string[]): Promise<string | undefined> {
+  for (const file of files) {
+    const found = await stat(file).then(
+      (entry) => entry.isFile(),
+      () => false,
+    );
+    if (found) return file;
+  }
+  return undefined;
+}
+
+function isErrors(value: object): value is readonly ConfigError[] {
+  return Array.isArray(value);
+}
+
+function listed(what: string, lines: readonly string[]): string {
+  return lines.length === 1 ? (lines[0] ?? "") : `${lines.length} errors in the ${what}:\n${lines.join("\n")}`;
+}

@@ -1,0 +1,281 @@
+// Root. What both programs do around their service: log and metrics, identity and resources, the ports for readiness,
+// metrics and admin, signals, and an end in order.
+import { EXIT, type ExitCode } from "../config/cli.ts";
+import type { CommonConfig, UnixAddress } from "../config/process-config.ts";
+import { dumpSnapshot } from "../config/config-dump.ts";
+import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "../config/files-source.ts";
+import { formatProblem } from "../config/problem-text.ts";
+import { buildVersion } from "../config/version.ts";
+import { fail, isFailure, type Failure } from "../failure/failure.ts";
+import { openFilesSource, type FilesSource, type IdentityEvent } from "../identity/files.ts";
+import { systemClock, type Clock } from "../net/clock.ts";
+import type { ListenAddress } from "../net/listen-address.ts";
+import { processMemory } from "../net/memory.ts";
+import { AccessLog } from "../observe/access-log.ts";
+import { certificatesHandler, lifecycleHandlers, loggingHandlers } from "../observe/admin-handlers.ts";
+import { serveAdmin, type AdminHandler } from "../observe/admin.ts";
+import type { HttpEndpoint, HttpListen } from "../observe/http-endpoint.ts";
+import { connectionIds } from "../observe/ids.ts";
+import { LineWriter } from "../observe/line-writer.ts";
+import { Log } from "../observe/log.ts";
+import { serveMetrics } from "../observe/metrics-server.ts";
+import { Metrics } from "../observe/metrics.ts";
+import { ProxyMetrics } from "../observe/proxy-metrics.ts";
+import { Readiness, serveReadiness } from "../observe/readiness.ts";
+import { stdoutWriter } from "../observe/stdout.ts";
+import type { Foundation, Service, StartService } from "./service.ts";
+import { StartFailure } from "./start-failure.ts";
+
+/** How long the last lines of the log may take to leave the process, in milliseconds. */
+const FLUSH_MS = 1_000;
+
+/**
+ * Runs a service until a signal or the admin port ends it.
+ *
+ * @returns the exit code, or why it could not start
+ */
+export async function runService(
+  component: "uproxy" | "waypoint",
+  config: CommonConfig,
+  startService: StartService,
+): Promise<ExitCode | StartFailure> {
+  const runner = new Runner(component, config);
+  const failure = await runner.start(startService);
+  if (failure === undefined) return runner.untilEnded();
+  await runner.end();
+  return failure;
+}
+
+class Runner {
+  readonly #component: "uproxy" | "waypoint";
+  readonly #config: CommonConfig;
+  readonly #clock: Clock = systemClock;
+  readonly #writer: LineWriter;
+  readonly #log: Log;
+  readonly #accessLog: AccessLog;
+  readonly #metrics: Metrics;
+  readonly #readiness = new Readiness(["identity", "resources", "listeners"]);
+  readonly #proxyMetrics: ProxyMetrics;
+  readonly #endpoints: HttpEndpoint[] = [];
+  readonly #ended = Promise.withResolvers<void>();
+  #identity: FilesSource | undefined;
+  #resources: ResourceFolder | undefined;
+  #service: Service | undefined;
+  /** Problems of the newest folder, in use or not. */
+  #problems = { errors: 0, notUnderstood: 0 };
+  #drainingSince: number | undefined;
+
+  constructor(component: "uproxy" | "waypoint", config: CommonConfig) {
+    this.#component = component;
+    this.#config = config;
+    this.#writer = new LineWriter(stdoutWriter(), this.#clock);
+    const write = this.#writer.line;
+    this.#log = new Log({ level: config.log.level, write, clock: this.#clock });
+    this.#accessLog = new AccessLog({ mode: config.log.access, write, clock: this.#clock });
+    this.#metrics = new Metrics({ clock: this.#clock });
+    this.#proxyMetrics = this.#registerMetrics();
+  }
+
+  /** Starts all parts in the order in which they need each other. */
+  async start(startService: StartService): Promise<StartFailure | undefined> {
+    const { identity, resources, readiness } = this.#config;
+    this.#guardProcess();
+    const probes = await this.#serve("readiness", readiness, (listen) =>
+      serveReadiness({ listen, readiness: this.#readiness, ...this.#httpCommon() }),
+    );
+    if (probes !== undefined) return probes;
+
+    const own = await openFilesSource({
+      location: identity.location,
+      clock: this.#clock,
+      onEvent: (event) => this.#onIdentity(event),
+    });
+    if (isFailure(own)) return new StartFailure(EXIT.identity, [`identity: ${own.toString()}`]);
+    this.#identity = own;
+    this.#readiness.set("identity", true);
+
+    const folder = await openResourceFolder({
+      folder: resources.folder,
+      clock: this.#clock,
+      onEvent: (event) => this.#onResources(event),
+    });
+    if (!("get" in folder)) return new StartFailure(EXIT.usage, folder.map(formatProblem));
+    this.#resources = folder;
+    this.#onResources({ kind: "swapped", snapshot: folder.get() });
+    this.#readiness.set("resources", true);
+
+    const service = await startService(this.#foundation(own, folder));
+    if (service instanceof StartFailure) return service;
+    this.#service = service;
+    const failure = (await this.#serveMetrics(service)) ?? (await this.#serveAdmin(service, own, folder));
+    if (failure !== undefined) return failure;
+    this.#readiness.set("listeners", true);
+    processMemory.worked();
+    this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
+    return undefined;
+  }
+
+  /** Waits for a signal or the admin port, drains, ends. */
+  async untilEnded(): Promise<ExitCode> {
+    const onSignal = (): void => (this.#drainingSince === undefined ? this.#quit() : this.#ended.resolve());
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+    process.on("SIGHUP", () => void this.#reload());
+    await this.#ended.promise;
+    await this.end();
+    return EXIT.done;
+  }
+
+  /** Closes what has been opened, and sees the last lines out. */
+  async end(): Promise<void> {
+    await this.#service?.close();
+    this.#identity?.close();
+    this.#resources?.close();
+    this.#proxyMetrics.close();
+    await Promise.all(this.#endpoints.map((endpoint) => endpoint.close()));
+    await this.#writer.flush(FLUSH_MS);
+  }
+
+  /** Readiness off, peers told, no new work from them; the process stays. */
+  #drain(): void {
+    if (this.#drainingSince !== undefined) return;
+    this.#drainingSince = this.#clock.monotonic();
+    this.#readiness.draining();
+    this.#log.info("draining", { timeout_ms: this.#config.drain.timeoutMs });
+    this.#service?.drain();
+  }
+
+  /** Drains, then ends when nothing runs or the time is over. */
+  #quit(): void {
+    this.#drain();
+    this.#clock.after(this.#config.drain.timeoutMs, () => this.#ended.resolve());
+    void this.#service?.idle().then(() => this.#ended.resolve());
+  }
+
+  async #reload(): Promise<void> {
+    this.#log.info("reading files again");
+    await Promise.all([this.#identity?.reload(), this.#resources?.reload()]);
+  }
+
+  #foundation(identity: FilesSource, resources: ResourceFolder): Foundation {
+    return {
+      clock: this.#clock,
+      log: this.#log,
+      accessLog: this.#accessLog,
+      metrics: this.#metrics,
+      countFailure: (failure) => this.#proxyMetrics.failure(failure.code),
+      identity,
+      resources,
+      tunnelLimits: this.#config.limits,
+      newId: connectionIds(),
+    };
+  }
+
+  #registerMetrics(): ProxyMetrics {
+    const none = { inbound: 0, outbound: 0 };
+    return new ProxyMetrics(
+      this.#metrics,
+      {
+        component: this.#component,
+        ...buildVersion(),
+        ready: () => this.#readiness.ready,
+        certificate: () => {
+          const svid = this.#identity?.get().svid;
+          return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
+        },
+        config: () => ({ version: this.#resources?.get().version ?? 0, ...this.#problems }),
+        connections: () => this.#service?.holds().connections ?? none,
+        sessions: () => this.#service?.holds().sessions ?? none,
+        tunnels: () => this.#service?.holds().tunnels ?? none,
+        droppedLines: () => this.#writer.dropped,
+        suppressedLines: () => this.#log.suppressed + this.#accessLog.suppressed,
+      },
+      this.#clock,
+    );
+  }
+
+  #serveMetrics(service: Service): Promise<StartFailure | undefined> {
+    const { metrics } = this.#config;
+    const others = service.expositions === undefined ? {} : { others: service.expositions };
+    return this.#serve("metrics", metrics, (listen) =>
+      serveMetrics({ listen, metrics: this.#metrics, ...others, ...this.#httpCommon() }),
+    );
+  }
+
+  #serveAdmin(service: Service, identity: FilesSource, resources: ResourceFolder): Promise<StartFailure | undefined> {
+    const handlers: readonly AdminHandler[] = [
+      {
+        method: "GET",
+        path: "/config_dump",
+        about: "the resources as understood, and what was not",
+        handle: () => ({ status: 200, body: dumpSnapshot(resources.get()) }),
+      },
+      certificatesHandler(() => identity.get()),
+      ...service.admin,
+      ...loggingHandlers(this.#log),
+      ...lifecycleHandlers({ drain: () => this.#drain(), quit: () => this.#quit() }),
+    ];
+    return this.#serve("admin", this.#config.admin, (listen) =>
+      serveAdmin({ listen, handlers, ...this.#httpCommon() }),
+    );
+  }
+
+  async #serve(
+    key: string,
+    address: ListenAddress | UnixAddress | undefined,
+    listen: (address: HttpListen) => Promise<HttpEndpoint | Failure>,
+  ): Promise<StartFailure | undefined> {
+    if (address === undefined) return undefined;
+    const endpoint = await listen(address.kind === "unix" ? { path: address.path } : address);
+    if (isFailure(endpoint)) return new StartFailure(EXIT.port, [`${key}: ${endpoint.toString()}`]);
+    this.#endpoints.push(endpoint);
+    return undefined;
+  }
+
+  #httpCommon(): { readonly clock: Clock; readonly onError: (failure: Failure) => void } {
+    return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
+  }
+
+  #onIdentity(event: IdentityEvent): void {
+    switch (event.kind) {
+      case "changed":
+        this.#log.info("identity changed", { identity: event.identity.svid.id, version: event.identity.version });
+        break;
+      case "unwatched":
+        this.#log.warn("identity folder cannot be watched", { folder: event.folder, error: event.reason });
+        break;
+      case "kept":
+      case "doubtful":
+      case "expired":
+        this.#proxyMetrics.failure(event.failure.code);
+        this.#log.failure(`identity ${event.kind}`, event.failure);
+    }
+  }
+
+  #onResources(event: ResourceFolderEvent): void {
+    if (event.kind === "name-unresolved") {
+      this.#log.warn("name not resolved, its last addresses stay", { host: event.host, error: event.text });
+      return;
+    }
+    const problems = event.kind === "swapped" ? event.snapshot.problems : event.problems;
+    const errors = problems.filter((problem) => problem.severity === "error").length;
+    this.#problems = { errors, notUnderstood: problems.length - errors };
+    if (event.kind === "swapped") this.#log.info("resources in use", { version: event.snapshot.version });
+    else this.#log.warn("resources have errors, the last good ones stay in use", { errors });
+    for (const problem of problems) {
+      this.#log.warn(`resource ${problem.severity}`, { resource: problem.resource, error: formatProblem(problem) });
+    }
+    processMemory.worked();
+  }
+
+  /** The last line of defence: a defect of ours that an input has found is logged and counted, and ends nothing else. */
+  #guardProcess(): void {
+    const defect = (error: unknown): void => {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#proxyMetrics.failure("INTERNAL");
+      this.#log.failure("defect", fail("INTERNAL", text));
+    };
+    process.on("uncaughtException", defect);
+    process.on("unhandledRejection", defect);
+  }
+}

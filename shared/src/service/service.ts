@@ -1,0 +1,46 @@
+// Types. What a service (uproxy, waypoint) stands on, and what it is to the program that runs it.
+import type { ResourceFolder } from "../config/files-source.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { FilesSource } from "../identity/files.ts";
+import type { Clock } from "../net/clock.ts";
+import type { AccessLog } from "../observe/access-log.ts";
+import type { AdminHandler } from "../observe/admin.ts";
+import type { HttpHandler } from "../observe/http-endpoint.ts";
+import type { Log } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { ByDirection } from "../observe/proxy-metrics.ts";
+import type { TunnelLimits } from "../tunnel/limits.ts";
+import type { StartFailure } from "./start-failure.ts";
+
+/** What a service stands on. */
+export interface Foundation {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly accessLog: AccessLog;
+  readonly metrics: Metrics;
+  readonly countFailure: (failure: Failure) => void;
+  readonly identity: FilesSource;
+  readonly resources: ResourceFolder;
+  readonly tunnelLimits: TunnelLimits;
+  /** Ids of connections, unique in this process and unlikely to meet those of another. */
+  readonly newId: () => string;
+}
+
+/** A service that serves. */
+export interface Service {
+  /** Its own paths on the admin port, beside those that every program has. */
+  readonly admin: readonly AdminHandler[];
+  /** Its own paths on the metrics port. */
+  readonly expositions?: ReadonlyMap<string, HttpHandler>;
+  /** What it holds now, for the metrics. */
+  holds(): { readonly connections: ByDirection; readonly sessions: ByDirection; readonly tunnels: ByDirection };
+  /** Takes no new work from peers; what runs goes on. */
+  drain(): void;
+  /** Resolves once nothing runs. */
+  idle(): Promise<void>;
+  /** Ends everything at once. */
+  close(): Promise<void>;
+}
+
+/** Starts a service; it serves once this has resolved without a failure. */
+export type StartService = (foundation: Foundation) => Promise<Service | StartFailure>;

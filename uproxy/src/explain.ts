@@ -1,0 +1,80 @@
+// Pure. Why a connection goes where it goes, or why it may not come in: the same code that decides, asked for its
+// reasons. Serves the command and the admin port alike.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { parseSpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import { formatHostPort, parseIp } from "@culvert/shared/net/ip.ts";
+import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
+import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
+import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
+import { resolve, type Destination, type UnknownDestinations } from "./resolve.ts";
+import { judge, type UproxyState } from "./state.ts";
+
+/** An explanation: one line a step, the last of them the outcome. */
+export type Explained = readonly string[];
+
+/** Explains where a connection of the own app to `HOST:PORT` goes. */
+export function explainOutbound(state: UproxyState, to: string, unknown: UnknownDestinations): Explained | Failure {
+  const destination = parseDestination(to);
+  if (isFailure(destination)) return destination;
+  const steps: string[] = [];
+  const workload = isFailure(state.workload) ? state.workload.toString() : state.workload.uid;
+  steps.push(`asked by ${state.id} (${workload}); short names are read in namespace ${state.self.namespace}`);
+  const hop = resolve(state.snapshot, state.self, destination, unknown, (step) => steps.push(step));
+  if (isFailure(hop)) return [...steps, `=> refused, ${hop.code}: ${hop.toString()}`];
+  if (hop.kind === "passthrough") {
+    return [...steps, `=> passed through in plain TCP to ${formatHostPort(hop.host, hop.port)}`];
+  }
+  const count = hop.endpoints.length;
+  const among = count === 1 ? "the endpoint above" : `the less busy of two of the ${count} endpoints above`;
+  return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : `, instances of waypoint ${hop.waypoint.name}`}`];
+}
+
+/** The questions of `explainInbound`, as text. */
+export interface InboundQuestion {
+  /** SPIFFE ID of the caller; `undefined` for a caller without identity. */
+  readonly from: string | undefined;
+  /** `IP:PORT` of the own app. */
+  readonly to: string;
+  /** Address of the caller; any when not given. */
+  readonly sourceIp: string | undefined;
+}
+
+/** Explains which policy and rule would decide about an inbound connection, and how. */
+export function explainInbound(state: UproxyState, question: InboundQuestion): Explained | Failure {
+  const facts = readFacts(question);
+  if (isFailure(facts)) return facts;
+  if (isFailure(state.workload)) return state.workload;
+  const explanation = explainPolicies(state.policies, facts, undefined);
+  const steps = [`${facts.principal ?? "a caller without identity"} to ${state.workload.uid} at ${question.to}`];
+  for (const policy of explanation.policies) {
+    steps.push(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
+    for (const rule of policy.rules) if (!rule.matched) steps.push(`  ${rule.rule}: ${rule.why}`);
+  }
+  if (explanation.policies.length === 0) steps.push("no policy selects this workload");
+  const verdict = judge(state, facts);
+  const by = [verdict.policy, verdict.rule].filter(Boolean).join(" ");
+  if (verdict.allowed) return [...steps, `=> allowed${by === "" ? "" : ` by ${by}`}`];
+  return [...steps, `=> denied, ${verdict.failure.code}: ${verdict.failure.toString()}`];
+}
+
+function parseDestination(text: string): Destination | Failure {
+  const parts = splitHostPort(text);
+  if (parts === undefined || parts.host === "" || parts.port === 0) {
+    return fail("AUTHORITY_MALFORMED", `expected HOST:PORT, found "${text}"`);
+  }
+  const ip = parseIp(parts.host);
+  return ip === undefined ? { kind: "name", host: parts.host, port: parts.port } : { kind: "ip", ip, port: parts.port };
+}
+
+function readFacts(question: InboundQuestion): ConnectionFacts | Failure {
+  const to = splitHostPort(question.to);
+  const destinationIp = parseIp(to?.host ?? "");
+  if (to === undefined || destinationIp === undefined) {
+    return fail("AUTHORITY_MALFORMED", `expected IP:PORT of the own app, found "${question.to}"`);
+  }
+  const principal = question.from === undefined ? undefined : parseSpiffeId(question.from);
+  if (isFailure(principal)) return principal;
+  const sourceIp = parseIp(question.sourceIp ?? "0.0.0.0");
+  if (sourceIp === undefined) return fail("AUTHORITY_MALFORMED", `not an IP address: "${question.sourceIp}"`);
+  return { principal, sourceIp, destinationIp, destinationPort: to.port };
+}

@@ -1,0 +1,201 @@
+// Root. The wiring of one uproxy: what it stands on, its listeners in the order in which they may be needed, its drain.
+import { networkInterfaces } from "node:os";
+import { EXIT } from "@culvert/shared/config/cli.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
+import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
+import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
+import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
+import type { Foundation, Service } from "@culvert/shared/service/service.ts";
+import { StartFailure } from "@culvert/shared/service/start-failure.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
+import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
+import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
+import { uproxyAdmin } from "./admin.ts";
+import { Connections } from "./connections.ts";
+import { listenExplicit, listenProxy } from "./explicit.ts";
+import { Inbound } from "./inbound.ts";
+import { Outbound } from "./outbound.ts";
+import { Reporter } from "./report.ts";
+import type { SelfHints } from "./self.ts";
+import { deriveState, judge, type UproxyState } from "./state.ts";
+
+/** Starts a uproxy; it serves once this has resolved without a failure. */
+export async function startUproxy(foundation: Foundation, config: UproxyConfig): Promise<Service | StartFailure> {
+  const uproxy = new Uproxy(foundation, config);
+  const failure = await uproxy.listen();
+  if (failure === undefined) return uproxy;
+  await uproxy.close();
+  return failure;
+}
+
+class Uproxy implements Service {
+  readonly #foundation: Foundation;
+  readonly #config: UproxyConfig;
+  readonly #limits: TunnelLimits;
+  readonly #connections: Connections;
+  readonly #pool: TunnelPool;
+  readonly #reporter: Reporter;
+  readonly #explicit: BulkServer[] = [];
+  readonly #stops: (() => void)[] = [];
+  #state: UproxyState;
+  #tunnels: TunnelServer | undefined;
+
+  constructor(foundation: Foundation, config: UproxyConfig) {
+    const { clock, identity, resources, log } = foundation;
+    this.#foundation = foundation;
+    this.#config = config;
+    this.#limits = foundation.tunnelLimits;
+    this.#connections = new Connections(foundation.newId);
+    this.#state = this.#derive();
+    this.#pool = new TunnelPool({
+      identity,
+      limits: this.#limits,
+      clock,
+      onEvent: ({ kind, remote, failure }) => {
+        if (failure === undefined) log.debug(kind, { remote });
+        else log.failure(kind, failure, { remote });
+      },
+    });
+    const metrics = new TcpMetrics(foundation.metrics);
+    this.#reporter = new Reporter({
+      accessLog: foundation.accessLog,
+      metrics,
+      clock,
+      countFailure: foundation.countFailure,
+    });
+    this.#stops.push(
+      foundation.metrics.beforeCollect(() => this.#reporter.progress()),
+      identity.onChange(() => this.#refresh()),
+      resources.onChange(() => this.#refresh()),
+    );
+  }
+
+  /** Binds all listeners; the first that cannot be bound is the failure. */
+  async listen(): Promise<StartFailure | undefined> {
+    const { clock, log, identity } = this.#foundation;
+    const { inbound, outbound } = this.#config;
+    const state = (): UproxyState => this.#state;
+    const common = { state, connections: this.#connections, reporter: this.#reporter, clock, limits: this.#limits };
+
+    if (inbound.hbone !== undefined) {
+      const server = new Inbound({ ...common, app: { host: inbound.app, notTo: ownListeners(this.#config) } });
+      const listening = await listenTunnels({
+        host: inbound.hbone.host,
+        port: inbound.hbone.port,
+        identity,
+        limits: this.#limits,
+        clock,
+        onRequest: (request) => void server.serve(request),
+        onEvent: ({ kind, remote, peer, failure }) => {
+          if (failure === undefined) return log.debug(kind, { remote, peer });
+          this.#foundation.countFailure(failure);
+          log.failure(kind, failure, { remote, peer });
+        },
+      });
+      if (isFailure(listening)) return notBound("inbound.hbone", inbound.hbone, listening);
+      this.#tunnels = listening;
+    }
+
+    const carrier = new Outbound({ ...common, pool: this.#pool, unknown: outbound.unknown });
+    for (const [index, listener] of outbound.listeners.entries()) {
+      const listening = await listenExplicit(listener, carrier);
+      if (isFailure(listening)) return notBound(`outbound.listeners[${index}]`, listener.listen, listening);
+      this.#explicit.push(listening);
+    }
+    if (outbound.proxy !== undefined) {
+      const listening = await listenProxy(outbound.proxy, carrier, clock, (client, failure) => {
+        this.#foundation.countFailure(failure);
+        log.failure("proxy client refused", failure, { remote: formatHostPort(client.remote.ip, client.remote.port) });
+      });
+      if (isFailure(listening)) return notBound("outbound.proxy", outbound.proxy, listening);
+      this.#explicit.push(listening);
+    }
+    if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
+    return undefined;
+  }
+
+  get admin(): readonly AdminHandler[] {
+    return uproxyAdmin({
+      state: () => this.#state,
+      connections: this.#connections,
+      unknown: this.#config.outbound.unknown,
+      clock: this.#foundation.clock,
+    });
+  }
+
+  holds(): ReturnType<Service["holds"]> {
+    const { sessions, streams } = this.#pool.stats();
+    return {
+      connections: this.#connections.counts(),
+      sessions: { inbound: this.#tunnels?.sessions ?? 0, outbound: sessions },
+      tunnels: { inbound: this.#tunnels?.streams ?? 0, outbound: streams },
+    };
+  }
+
+  /** GOAWAY to all callers; the app may go on making connections until it is stopped itself. */
+  drain(): void {
+    this.#tunnels?.drain();
+  }
+
+  /** Resolves once nothing is being carried. */
+  idle(): Promise<void> {
+    return this.#connections.empty();
+  }
+
+  async close(): Promise<void> {
+    for (const stop of this.#stops) stop();
+    this.#connections.endAll(fail("DRAINING", "the drain timeout has passed"));
+    await Promise.all(this.#explicit.map((server) => server.close()));
+    await this.#tunnels?.close();
+    this.#pool.close();
+  }
+
+  #derive(): UproxyState {
+    const { identity, resources } = this.#foundation;
+    return deriveState(resources.get(), identity.get(), selfHints(this.#config));
+  }
+
+  /** Takes new resources or a new identity into use, and ends the connections that they no longer permit. */
+  #refresh(): void {
+    const before = this.#state.workload;
+    this.#state = this.#derive();
+    const { workload } = this.#state;
+    if (isFailure(workload) && !isFailure(before)) this.#foundation.log.failure("own workload not found", workload);
+    const ended = this.#connections.recheck((facts) => this.#revoked(facts));
+    if (ended > 0) this.#foundation.log.info("connections ended by a policy change", { ended });
+  }
+
+  #revoked(facts: ConnectionFacts): Failure | undefined {
+    const verdict = judge(this.#state, facts);
+    if (verdict.allowed) return undefined;
+    return fail("POLICY_CHANGED", [verdict.policy, verdict.rule, verdict.failure.code].filter(Boolean).join(" "));
+  }
+}
+
+/** Everything that this proxy listens on: no tunnel may lead back to it. */
+function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
+  const { inbound, outbound, admin, readiness, metrics } = config;
+  const addresses = [inbound.hbone, outbound.proxy, admin?.kind === "tcp" ? admin : undefined, readiness, metrics];
+  return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address !== undefined);
+}
+
+/** What the configuration and this host say of which workload we stand beside. */
+export function selfHints(config: UproxyConfig): Omit<SelfHints, "id"> {
+  return { configured: config.workload, addresses: ownAddresses(config.inbound.hbone) };
+}
+
+/** Addresses of this host, the one that the tunnel listener is bound to first. */
+function ownAddresses(hbone: ListenAddress | undefined): readonly Ip[] {
+  const bound = parseIp(hbone?.host ?? "");
+  const found = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return [bound, ...found.map(({ address }) => parseIp(address.split("%")[0] ?? ""))].filter((ip) => ip !== undefined);
+}
+
+function notBound(key: string, address: ListenAddress, failure: Failure): StartFailure {
+  const where = formatHostPort(address.host === "" ? "*" : address.host, address.port);
+  return new StartFailure(EXIT.port, [`${key}: cannot listen on ${where}: ${failure.detail}`]);
+}
