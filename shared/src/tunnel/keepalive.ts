@@ -1,0 +1,38 @@
+// Machine. Asks a session whether it still lives: a path that drops everything sends no other sign.
+import type { Http2Session } from "node:http2";
+import type { Clock } from "../net/clock.ts";
+import type { TunnelLimits } from "./limits.ts";
+
+/** The questions to one session, one at a time. It has no timer: its owner ticks. */
+export class Keepalive {
+  readonly #session: Http2Session;
+  readonly #limits: TunnelLimits;
+  readonly #clock: Clock;
+  #lastMs: number;
+  #waiting = false;
+
+  constructor(session: Http2Session, limits: TunnelLimits, clock: Clock) {
+    this.#session = session;
+    this.#limits = limits;
+    this.#clock = clock;
+    this.#lastMs = clock.monotonic();
+  }
+
+  /** Sends a PING when one is due. `false` when the peer owes an answer for too long: the session is dead. */
+  tick(): boolean {
+    if (this.#session.destroyed || this.#session.connecting) return true;
+    const quietMs = this.#clock.monotonic() - this.#lastMs;
+    if (this.#waiting) return quietMs < this.#limits.pingTimeoutMs;
+    if (quietMs < this.#limits.pingIntervalMs) return true;
+    this.#waiting = true;
+    this.#lastMs = this.#clock.monotonic();
+    // On an error the session is ending by itself, and there is nothing more to ask.
+    const answered = (error: Error | null): void => {
+      this.#waiting = error !== null;
+    };
+    // The runtime sends no PING once a session is closing, though its streams may live for days; SETTINGS are answered too.
+    if (this.#session.closed) this.#session.settings({}, answered);
+    else this.#session.ping(answered);
+    return true;
+  }
+}

@@ -1,0 +1,110 @@
+// Machine. One CONNECT on a session that is ready, until it is answered. Only 200 opens a tunnel.
+import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from "node:http2";
+import { fail } from "../failure/failure.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { VerifiedPeer } from "../identity/verify.ts";
+import type { Clock } from "../net/clock.ts";
+
+const END_STREAM = 0x1;
+const PROTOCOL_ERROR = 0x1;
+const REFUSED_STREAM = 0x7;
+const CANCEL = 0x8;
+
+/** What a tunnel request says. */
+export interface StreamRequest {
+  readonly authority: string;
+  /** Field names in lower case. */
+  readonly headers: Readonly<Record<string, string | string[]>>;
+}
+
+/** A tunnel that the peer has answered with 200. */
+export interface OpenTunnel {
+  readonly stream: ClientHttp2Stream;
+  readonly peer: VerifiedPeer;
+  /** `ip:port` of the peer proxy. */
+  readonly remote: string;
+  /** Fields of the answer. */
+  readonly headers: IncomingHttpHeaders;
+}
+
+export interface OpenStreamOptions {
+  readonly session: ClientHttp2Session;
+  readonly peer: VerifiedPeer;
+  readonly remote: string;
+  readonly request: StreamRequest;
+  readonly answerTimeoutMs: number;
+  readonly clock: Clock;
+  /** Called once, when the peer has answered, whatever it said. */
+  readonly onAnswer: () => void;
+  /** Called once, when the stream no longer counts against the session's limit. */
+  readonly onClose: () => void;
+}
+
+/**
+ * Sends the request. Failures: by status 401 and 403 PEER_DENIED, 404 PEER_NO_DESTINATION, 400 PEER_BAD_REQUEST, any other
+ * PEER_UNAVAILABLE (each with the peer's `culvert-code`), 2xx but 200 PEER_PROTOCOL_ERROR; without an answer
+ * PEER_TIMEOUT, PEER_RESET, and, when no byte can have been acted on, PEER_REFUSED_STREAM or PEER_LOST.
+ */
+export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Failure> {
+  const { session, peer, remote, request, answerTimeoutMs, clock, onAnswer, onClose } = options;
+  return new Promise((resolve) => {
+    let stream: ClientHttp2Stream;
+    try {
+      const headers = { ...request.headers, ":method": "CONNECT", ":authority": request.authority };
+      stream = session.request(headers, { endStream: false });
+    } catch (error) {
+      // A field that HTTP/2 cannot carry: of our own making, or of a resource.
+      onClose();
+      resolve(fail("INTERNAL", `${remote}: ${error instanceof Error ? error.message : "request refused"}`));
+      return;
+    }
+    const deadline = clock.after(answerTimeoutMs, () => {
+      resolve(fail("PEER_TIMEOUT", `${remote}: no answer in ${answerTimeoutMs} ms`));
+      stream.close(CANCEL);
+    });
+    stream.on("error", ignore);
+    stream.on("response", (headers, flags) => {
+      deadline.cancel();
+      onAnswer();
+      if (headers[":status"] === 200) {
+        resolve({ stream, peer, remote, headers });
+        return;
+      }
+      const failure = statusFailure(remote, headers);
+      if ((flags & END_STREAM) === 0 || failure.code === "PEER_PROTOCOL_ERROR") stream.close(failure.traits.resetCode);
+      else stream.end().resume();
+      resolve(failure);
+    });
+    stream.on("trailers", closeForProtocol);
+    stream.on("close", () => {
+      deadline.cancel();
+      onClose();
+      resolve(closeFailure(remote, session, stream));
+    });
+  });
+}
+
+function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHttpStatusHeader): Failure {
+  const status = headers[":status"] ?? 0;
+  const code = headers["culvert-code"];
+  const detail = `${remote}: ${status}${typeof code === "string" ? ` ${code.slice(0, 64)}` : ""}`;
+  if (status === 401 || status === 403) return fail("PEER_DENIED", detail);
+  if (status === 404) return fail("PEER_NO_DESTINATION", detail);
+  if (status === 400) return fail("PEER_BAD_REQUEST", detail);
+  return fail(status < 300 ? "PEER_PROTOCOL_ERROR" : "PEER_UNAVAILABLE", detail);
+}
+
+/** The stream closed without an answer. */
+function closeFailure(remote: string, session: ClientHttp2Session, stream: ClientHttp2Stream): Failure {
+  if (stream.rstCode === REFUSED_STREAM) return fail("PEER_REFUSED_STREAM", remote);
+  if (session.destroyed) return fail("PEER_LOST", `${remote}: the session ended before the answer`);
+  if (stream.rstCode === PROTOCOL_ERROR) return fail("PEER_PROTOCOL_ERROR", remote);
+  return fail("PEER_RESET", `${remote}: reset with code ${stream.rstCode} before the answer`);
+}
+
+/** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
+function closeForProtocol(this: ClientHttp2Stream): void {
+  this.close(PROTOCOL_ERROR);
+}
+
+function ignore(): void {}

@@ -1,0 +1,168 @@
+// Machine. The sessions to peer proxies. Their key is {own identity version, expected identities, address}, compared in
+// full; one dial per key at a time, shared by all who wait; the next session is opened when the peer's limit of streams is
+// reached; what the peer has certainly not acted on is tried again, here and nowhere else.
+import { fail, isFailure } from "../failure/failure.ts";
+import type { Failure, FailureCode } from "../failure/failure.ts";
+import type { IdentitySource } from "../identity/source.ts";
+import { TlsContexts } from "../identity/tls.ts";
+import type { Clock, Timer } from "../net/clock.ts";
+import type { TunnelLimits } from "./limits.ts";
+import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
+import { PoolLine } from "./pool-line.ts";
+import { TunnelSession } from "./session.ts";
+import type { TunnelTarget } from "./session.ts";
+
+export type { OpenTunnel } from "./open-stream.ts";
+export type { TunnelTarget } from "./session.ts";
+
+/** Before a 200 no byte of the application has been sent: refused by a full peer, or lost in the race with its GOAWAY. */
+const RETRIABLE: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_REFUSED_STREAM", "PEER_LOST"]);
+const MAX_TRIES = 3;
+/** How often sessions are looked at; the finest deadline is five seconds. */
+const TICK_MS = 1_000;
+
+/** What the operator may want to know. */
+export interface PoolEvent {
+  readonly kind: "session-opened" | "session-failed" | "session-ended";
+  /** `ip:port` of the peer. */
+  readonly remote: string;
+  readonly failure: Failure | undefined;
+}
+
+export interface TunnelPoolOptions {
+  readonly identity: IdentitySource;
+  readonly limits: TunnelLimits;
+  readonly clock: Clock;
+  readonly onEvent: (event: PoolEvent) => void;
+}
+
+export interface PoolStats {
+  /** Peers that the pool knows. */
+  readonly keys: number;
+  readonly sessions: number;
+  readonly streams: number;
+}
+
+/** See the head of the file. */
+export class TunnelPool {
+  readonly #options: TunnelPoolOptions;
+  readonly #contexts: TlsContexts;
+  readonly #lines = new Map<string, PoolLine>();
+  readonly #stopWatching: () => void;
+  #tick: Timer | undefined;
+  #draining = false;
+
+  constructor(options: TunnelPoolOptions) {
+    this.#options = options;
+    this.#contexts = new TlsContexts(options.identity);
+    this.#stopWatching = options.identity.onChange(() => {
+      for (const line of this.#lines.values()) line.retire();
+    });
+  }
+
+  /**
+   * Opens a tunnel; settles only after the peer's answer. Beside the failures of `openStream`: those of the dial
+   * (PEER_REFUSED, PEER_TIMEOUT, PEER_UNREACHABLE, PEER_TLS_FAILURE, IDENTITY_*), TOO_MANY_WAITERS and DRAINING.
+   */
+  async open(target: TunnelTarget, request: StreamRequest): Promise<OpenTunnel | Failure> {
+    if (this.#draining) return fail("DRAINING", "no new tunnels");
+    const line = this.#line(target);
+    for (let tries = 1; ; tries++) {
+      const session = line.session();
+      const reserved = session instanceof Promise ? await session : session;
+      if (isFailure(reserved)) return reserved;
+      const opened = await reserved.open(request);
+      if (!isFailure(opened) || tries === MAX_TRIES || !RETRIABLE.has(opened.code)) return opened;
+    }
+  }
+
+  /** Tunnels open or being opened to that target. */
+  inFlight(target: TunnelTarget): number {
+    return this.#lines.get(targetKey(target))?.inFlight ?? 0;
+  }
+
+  stats(): PoolStats {
+    let sessions = 0;
+    let streams = 0;
+    for (const line of this.#lines.values()) {
+      sessions += line.sessions.size;
+      for (const session of line.sessions) streams += session.streams;
+    }
+    return { keys: this.#lines.size, sessions, streams };
+  }
+
+  /** Takes no new requests; open tunnels go on, and their sessions end with them. */
+  drain(): void {
+    this.#draining = true;
+    for (const line of this.#lines.values()) line.retire();
+  }
+
+  /** Ends everything at once. */
+  close(): void {
+    this.#draining = true;
+    this.#stopWatching();
+    for (const line of this.#lines.values()) line.end(fail("DRAINING", "the pool is closed"));
+    this.#lines.clear();
+    this.#tick?.cancel();
+    this.#tick = undefined;
+  }
+
+  #line(target: TunnelTarget): PoolLine {
+    const key = targetKey(target);
+    const known = this.#lines.get(key);
+    if (known !== undefined) return known;
+    const { identity, limits, clock } = this.#options;
+    const line = new PoolLine({
+      limits,
+      clock,
+      currentKey: () => versionKey(identity.get().version, key),
+      dial: (dialled) => this.#dial(target, key, dialled),
+    });
+    this.#lines.set(key, line);
+    this.#tick ??= clock.every(TICK_MS, () => this.#look());
+    return line;
+  }
+
+  #dial(target: TunnelTarget, key: string, line: PoolLine): TunnelSession | Failure {
+    const { limits, clock, onEvent } = this.#options;
+    const identity = this.#options.identity.get();
+    if (!(target.port >= 1 && target.port <= 65_535)) return fail("PEER_UNREACHABLE", `port ${target.port}`);
+    if (clock.now() >= identity.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
+    return new TunnelSession({
+      target,
+      key: versionKey(identity.version, key),
+      identity,
+      tls: this.#contexts.clientOptions(),
+      limits,
+      clock,
+      onDialled: (session, failure) => {
+        line.dialled(session, failure);
+        onEvent({ kind: failure === undefined ? "session-opened" : "session-failed", remote: session.remote, failure });
+      },
+      onRoom: () => line.serve(),
+      onClosed: (session, failure) => {
+        line.closed(session, failure);
+        onEvent({ kind: "session-ended", remote: session.remote, failure });
+      },
+    });
+  }
+
+  #look(): void {
+    for (const [key, line] of this.#lines) {
+      line.tick();
+      if (line.empty) this.#lines.delete(key);
+    }
+    if (this.#lines.size > 0) return;
+    this.#tick?.cancel();
+    this.#tick = undefined;
+  }
+}
+
+/** No part can contain a space: addresses, ports and SPIFFE IDs have none. */
+function targetKey(target: TunnelTarget): string {
+  return `${target.ip} ${target.port} ${target.expected.join(" ")}`;
+}
+
+function versionKey(version: number, key: string): string {
+  return `${version} ${key}`;
+}

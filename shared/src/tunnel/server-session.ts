@@ -1,0 +1,146 @@
+// Machine. One accepted session of one verified peer: its streams, its guard, its deadlines and its end.
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import type { TLSSocket } from "node:tls";
+import { fail, isFailure } from "../failure/failure.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { VerifiedPeer } from "../identity/verify.ts";
+import type { Clock } from "../net/clock.ts";
+import type { Endpoint } from "../net/endpoint.ts";
+import { headerListBytes, SessionGuard } from "./guard.ts";
+import { Keepalive } from "./keepalive.ts";
+import type { TunnelLimits } from "./limits.ts";
+import { AcceptedRequest, checkRequest, refuseStream } from "./request.ts";
+import type { TunnelRequest } from "./request.ts";
+
+const PROTOCOL_ERROR = 0x1;
+/** How long the peer has to take our GOAWAY before its socket is destroyed. */
+const FAREWELL_MS = 500;
+
+export interface ServerSessionOptions {
+  readonly session: ServerHttp2Session;
+  readonly socket: TLSSocket;
+  readonly peer: VerifiedPeer;
+  readonly source: Endpoint;
+  readonly local: Endpoint;
+  /** Milliseconds since the epoch at which the first of both certificates ends. */
+  readonly notAfter: number;
+  readonly limits: TunnelLimits;
+  readonly clock: Clock;
+  readonly onRequest: (request: TunnelRequest) => void;
+  readonly onRefused: (session: ServerSession, failure: Failure) => void;
+  /** Called once; `undefined` when the peer went away in order. */
+  readonly onEnd: (session: ServerSession, failure: Failure | undefined) => void;
+}
+
+/** See the head of the file. Its owner calls `tick` about once a second. */
+export class ServerSession {
+  readonly peer: VerifiedPeer;
+  readonly source: Endpoint;
+  readonly local: Endpoint;
+  readonly #options: ServerSessionOptions;
+  readonly #session: ServerHttp2Session;
+  readonly #guard: SessionGuard;
+  readonly #keepalive: Keepalive;
+  #streams = 0;
+  #failure: Failure | undefined;
+  #over = false;
+  #retireAtMs = Infinity;
+
+  constructor(options: ServerSessionOptions) {
+    const { session, socket, peer, source, local, limits, clock } = options;
+    this.#options = options;
+    this.#session = session;
+    this.peer = peer;
+    this.source = source;
+    this.local = local;
+    this.#guard = new SessionGuard(limits, clock);
+    this.#keepalive = new Keepalive(session, limits, clock);
+    session.on("error", (error: Error) => {
+      this.#failure ??= fail("DOWNSTREAM_CLOSED", error.message);
+      socket.destroy();
+    });
+    session.on("close", () => {
+      this.#over = true;
+      socket.destroy();
+      options.onEnd(this, this.#failure);
+    });
+    session.on("localSettings", () => this.#guard.settingsAcknowledged());
+    session.on("stream", (stream, headers, _flags, rawHeaders) => this.#onStream(stream, headers, rawHeaders));
+    session.setLocalWindowSize(limits.connectionWindow);
+  }
+
+  /** Streams open now. */
+  get streams(): number {
+    return this.#streams;
+  }
+
+  /** No more streams: GOAWAY; those that are open go on, and the last one takes the session with it. */
+  drain(): void {
+    this.#session.close();
+  }
+
+  /** Drains at a time, in the clock's monotonic milliseconds. */
+  retireAt(ms: number): void {
+    this.#retireAtMs = Math.min(this.#retireAtMs, ms);
+  }
+
+  /** Ends everything now: GOAWAY with the failure's code, every stream reset. */
+  end(failure: Failure): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#failure ??= failure;
+    const { socket, clock } = this.#options;
+    this.#session.destroy(undefined, failure.traits.resetCode);
+    clock.after(FAREWELL_MS, () => socket.destroy());
+  }
+
+  /** Looks at everything that has a deadline. */
+  tick(): void {
+    const { clock } = this.#options;
+    if (this.#over) return;
+    if (clock.now() >= this.#options.notAfter) {
+      this.end(fail("IDENTITY_EXPIRED", `a certificate of the session with ${this.peer.id}`));
+      return;
+    }
+    const overdue = this.#guard.overdue();
+    if (overdue !== undefined) this.end(overdue);
+    else if (!this.#keepalive.tick()) this.end(fail("DOWNSTREAM_CLOSED", "the peer does not answer PING"));
+    else if (clock.monotonic() >= this.#retireAtMs) this.drain();
+  }
+
+  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
+    stream.on("error", ignore);
+    // The runtime announces a stream a moment late: by then it may be reset, or the whole session given up.
+    if (this.#over) return;
+    const { oversized, end } = this.#guard.head(headerListBytes(rawHeaders));
+    if (end !== undefined) return this.end(end);
+    if (stream.closed || stream.destroyed) return this.#spend(this.#guard.earlyReset());
+    this.#streams += 1;
+    stream.on("close", () => {
+      this.#streams -= 1;
+      if (!stream.headersSent && !this.#over) this.#spend(this.#guard.earlyReset());
+    });
+    stream.on("trailers", closeForProtocol);
+    const authority = oversized
+      ? fail("REQUEST_TOO_LARGE", `${headerListBytes(rawHeaders)} bytes of headers`)
+      : checkRequest(headers, rawHeaders);
+    if (!isFailure(authority)) {
+      this.#options.onRequest(new AcceptedRequest(this, stream, headers, authority));
+      return;
+    }
+    refuseStream(stream, authority);
+    this.#options.onRefused(this, authority);
+    this.#spend(this.#guard.badRequest());
+  }
+
+  #spend(failure: Failure | undefined): void {
+    if (failure !== undefined) this.end(failure);
+  }
+}
+
+/** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
+function closeForProtocol(this: ServerHttp2Stream): void {
+  this.close(PROTOCOL_ERROR);
+}
+
+function ignore(): void {}

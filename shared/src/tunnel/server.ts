@@ -1,0 +1,224 @@
+// Machine. The accepting end of tunnels: mutual TLS 1.3, HTTP/2 with every limit set, CONNECT and nothing else. A peer is
+// verified on the certificate of its own handshake, once per session, before a session exists that could carry a stream.
+import { performServerHandshake } from "node:http2";
+import type { Socket } from "node:net";
+import { createServer } from "node:tls";
+import type { TLSSocket } from "node:tls";
+import { fail, isFailure } from "../failure/failure.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { Identity, IdentitySource } from "../identity/source.ts";
+import { TlsContexts } from "../identity/tls.ts";
+import { peerOfSocket } from "../identity/verify.ts";
+import type { Clock, Timer } from "../net/clock.ts";
+import { endpoint } from "../net/endpoint.ts";
+import { formatAuthority } from "./authority.ts";
+import type { TunnelLimits } from "./limits.ts";
+import type { TunnelRequest } from "./request.ts";
+import { ServerSession } from "./server-session.ts";
+import { serverSessionOptions } from "./session-options.ts";
+
+export type { TunnelRequest } from "./request.ts";
+
+/** How often sessions are looked at; the finest deadline is five seconds. */
+const TICK_MS = 1_000;
+
+/** What the operator may want to know. */
+export interface TunnelEvent {
+  readonly kind: "session-opened" | "session-refused" | "session-ended" | "request-refused";
+  /** `ip:port` of the peer. */
+  readonly remote: string;
+  /** SPIFFE ID of the peer, empty before it is verified. */
+  readonly peer: string;
+  readonly failure: Failure | undefined;
+}
+
+export interface TunnelServerOptions {
+  /** An IP address; the empty string is all of them, IPv6 and IPv4. */
+  readonly host: string;
+  readonly port: number;
+  /** Several processes share the port (SO_REUSEPORT): workers, and zero-loss upgrades. */
+  readonly reusePort?: boolean;
+  readonly identity: IdentitySource;
+  readonly limits: TunnelLimits;
+  readonly clock: Clock;
+  /** Takes over a request and answers it in its own time. Must not throw. */
+  readonly onRequest: (request: TunnelRequest) => void;
+  readonly onEvent: (event: TunnelEvent) => void;
+}
+
+/** A tunnel listener that has bound its port. */
+export interface TunnelServer {
+  readonly address: { readonly host: string; readonly port: number };
+  readonly sessions: number;
+  readonly streams: number;
+  /** Stops accepting and sends GOAWAY on every session; open streams go on. */
+  drain(): void;
+  /** Ends everything at once; settles when the port is free. */
+  close(): Promise<void>;
+}
+
+/** Listens. An address that cannot be bound is an INTERNAL failure whose detail names it and the system's code. */
+export function listenTunnels(options: TunnelServerOptions): Promise<TunnelServer | Failure> {
+  return new Listener(options).listen();
+}
+
+class Listener implements TunnelServer {
+  address: { readonly host: string; readonly port: number };
+  readonly #options: TunnelServerOptions;
+  readonly #contexts: TlsContexts;
+  readonly #server: ReturnType<typeof createServer>;
+  readonly #sessions = new Set<ServerSession>();
+  /** Connections whose handshake is not over, by remote address, oldest first. */
+  readonly #shaking = new Map<string, Socket>();
+  readonly #stopWatching: () => void;
+  #tick: Timer | undefined;
+  #draining = false;
+
+  constructor(options: TunnelServerOptions) {
+    const { identity, limits } = options;
+    this.#options = options;
+    this.address = { host: options.host, port: options.port };
+    this.#contexts = new TlsContexts(identity);
+    this.#server = createServer({
+      ...this.#contexts.serverOptions(),
+      handshakeTimeout: limits.handshakeTimeoutMs,
+      noDelay: true,
+    });
+    this.#server.maxConnections = limits.maxSessions + limits.maxHandshakes;
+    this.#server.on("connection", (socket: Socket) => this.#onConnection(socket));
+    this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
+    this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+      this.#refuse(socket, fail("PEER_TLS_FAILURE", error.message));
+    });
+    this.#server.on("drop", (data?: { remoteAddress?: string; remotePort?: number }) => {
+      const remote = formatAuthority(data?.remoteAddress ?? "", data?.remotePort ?? 0);
+      const failure = fail("TOO_MANY_CONNECTIONS", `${this.#sessions.size} sessions`);
+      this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
+    });
+    this.#stopWatching = identity.onChange(() => this.#onIdentity());
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  get streams(): number {
+    let streams = 0;
+    for (const session of this.#sessions) streams += session.streams;
+    return streams;
+  }
+
+  listen(): Promise<TunnelServer | Failure> {
+    const { host, port, reusePort } = this.#options;
+    return new Promise((resolve) => {
+      this.#server.once("error", (error: NodeJS.ErrnoException) => {
+        this.#stopWatching();
+        resolve(fail("INTERNAL", `cannot listen on ${host}:${port}: ${error.code ?? error.message}`));
+      });
+      const where = { port, backlog: 4096, reusePort: reusePort ?? false };
+      this.#server.listen(host === "" ? where : { ...where, host }, () => {
+        this.#server.removeAllListeners("error");
+        this.#server.on("error", (error: NodeJS.ErrnoException) => {
+          const failure = fail("TOO_MANY_CONNECTIONS", error.code ?? error.message);
+          this.#options.onEvent({ kind: "session-refused", remote: "", peer: "", failure });
+        });
+        const bound = this.#server.address();
+        if (typeof bound === "object" && bound !== null) this.address = { host: bound.address, port: bound.port };
+        resolve(this);
+      });
+    });
+  }
+
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#server.close();
+    for (const socket of this.#shaking.values()) socket.destroy();
+    for (const session of this.#sessions) session.drain();
+  }
+
+  async close(): Promise<void> {
+    this.drain();
+    this.#stopWatching();
+    for (const session of this.#sessions) session.end(fail("DRAINING", "the listener is closed"));
+    if (this.#server.listening) await new Promise((resolve) => this.#server.once("close", resolve));
+  }
+
+  /** Bounds the connections that have proved nothing: the one that takes longest makes room. */
+  #onConnection(socket: Socket): void {
+    const key = remoteOf(socket);
+    this.#shaking.set(key, socket);
+    socket.on("close", () => this.#shaking.delete(key));
+    if (this.#shaking.size <= this.#options.limits.maxHandshakes) return;
+    const [oldest] = this.#shaking.values();
+    oldest?.destroy();
+  }
+
+  #onSecure(socket: TLSSocket): void {
+    const { identity, limits, clock, onRequest, onEvent } = this.#options;
+    const remote = remoteOf(socket);
+    this.#shaking.delete(remote);
+    socket.on("error", ignore);
+    const own = identity.get();
+    const peer = this.#admit(socket, own);
+    if (isFailure(peer)) return this.#refuse(socket, peer);
+    const session = new ServerSession({
+      session: performServerHandshake(socket, serverSessionOptions(limits)),
+      socket,
+      peer,
+      source: endpoint(socket.remoteAddress, socket.remotePort),
+      local: endpoint(socket.localAddress, socket.localPort),
+      notAfter: Math.min(peer.notAfter, own.svid.notAfter),
+      limits,
+      clock,
+      onRequest,
+      onRefused: (_session, failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
+      onEnd: (ended, failure) => {
+        this.#sessions.delete(ended);
+        if (this.#sessions.size === 0) this.#stopTicking();
+        onEvent({ kind: "session-ended", remote, peer: peer.id, failure });
+      },
+    });
+    this.#sessions.add(session);
+    this.#tick ??= clock.every(TICK_MS, () => {
+      for (const each of this.#sessions) each.tick();
+    });
+    onEvent({ kind: "session-opened", remote, peer: peer.id, failure: undefined });
+  }
+
+  #admit(socket: TLSSocket, own: Identity): ReturnType<typeof peerOfSocket> {
+    const { limits, clock } = this.#options;
+    if (this.#draining) return fail("DRAINING", "the listener drains");
+    if (this.#sessions.size >= limits.maxSessions)
+      return fail("TOO_MANY_CONNECTIONS", `${limits.maxSessions} sessions`);
+    if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
+    return peerOfSocket(socket, own, clock, "client");
+  }
+
+  #refuse(socket: TLSSocket, failure: Failure): void {
+    socket.on("error", ignore);
+    const remote = remoteOf(socket);
+    socket.destroy();
+    this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
+  }
+
+  /** New handshakes get the new certificate; sessions of the old one are drained, spread so that they never return together. */
+  #onIdentity(): void {
+    this.#server.setSecureContext(this.#contexts.serverOptions());
+    const { clock, limits } = this.#options;
+    for (const session of this.#sessions) {
+      session.retireAt(clock.monotonic() + Math.random() * limits.rotationDrainMs);
+    }
+  }
+
+  #stopTicking(): void {
+    this.#tick?.cancel();
+    this.#tick = undefined;
+  }
+}
+
+function remoteOf(socket: Socket): string {
+  return formatAuthority(socket.remoteAddress ?? "", socket.remotePort ?? 0);
+}
+
+function ignore(): void {}

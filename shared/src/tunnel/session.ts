@@ -1,0 +1,318 @@
+// Machine. One session to a peer proxy, from the dial to its end. Its state is one of five objects; the one that has timers
+// and listeners of its own gives them up in `exit`:
+//
+//   connecting -> ready -> draining -> closed
+//        \-> failed  (never ready)
+import { connect as connectHttp2 } from "node:http2";
+import type { ClientHttp2Session } from "node:http2";
+import { connect as connectTls } from "node:tls";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
+import { fail, isFailure } from "../failure/failure.ts";
+import type { Failure } from "../failure/failure.ts";
+import type { Identity } from "../identity/source.ts";
+import type { SpiffeId } from "../identity/spiffe-id.ts";
+import { expectPeer, peerOfSocket } from "../identity/verify.ts";
+import type { VerifiedPeer } from "../identity/verify.ts";
+import type { Clock } from "../net/clock.ts";
+import type { Ip } from "../net/ip.ts";
+import { formatAuthority } from "./authority.ts";
+import { Keepalive } from "./keepalive.ts";
+import { STREAMS_BEFORE_RECYCLING } from "./limits.ts";
+import type { TunnelLimits } from "./limits.ts";
+import { openStream } from "./open-stream.ts";
+import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
+import { clientSessionOptions } from "./session-options.ts";
+
+/** A proxy and who it must prove to be: any one of `expected`. */
+export interface TunnelTarget {
+  readonly ip: Ip;
+  readonly port: number;
+  readonly expected: readonly SpiffeId[];
+}
+
+export interface TunnelSessionOptions {
+  readonly target: TunnelTarget;
+  /** The pool's key in full, own identity version included. */
+  readonly key: string;
+  readonly identity: Identity;
+  /** TLS options made of that identity. */
+  readonly tls: ConnectionOptions;
+  readonly limits: TunnelLimits;
+  readonly clock: Clock;
+  /** Called once, when the dial is over: the session is ready, or `failure` says why not. */
+  readonly onDialled: (session: TunnelSession, failure: Failure | undefined) => void;
+  /** Room for a stream may have become free. */
+  readonly onRoom: (session: TunnelSession) => void;
+  /** Called once, when a session that was ready is gone. */
+  readonly onClosed: (session: TunnelSession, failure: Failure | undefined) => void;
+}
+
+interface Connecting {
+  readonly kind: "connecting";
+  readonly socket: TLSSocket;
+  exit(): void;
+}
+interface Live {
+  readonly kind: "ready" | "draining";
+  readonly session: ClientHttp2Session;
+  readonly socket: TLSSocket;
+  readonly peer: VerifiedPeer;
+  readonly keepalive: Keepalive;
+  /** Milliseconds since the epoch at which the first of both certificates ends. */
+  readonly notAfter: number;
+  readonly sinceMs: number;
+}
+interface Failed {
+  readonly kind: "failed";
+}
+interface Closed {
+  readonly kind: "closed";
+}
+type State = Connecting | Live | Failed | Closed;
+
+/** See the head of the file. The pool calls `tick` about once a second. */
+export class TunnelSession {
+  readonly key: string;
+  readonly target: TunnelTarget;
+  /** `ip:port` of the peer. */
+  readonly remote: string;
+  readonly #options: TunnelSessionOptions;
+  #state: State;
+  #streams = 0;
+  #opened = 0;
+  #answered = false;
+  /** Concurrent streams that the peer allows; `undefined` before its SETTINGS. */
+  #peerStreams: number | undefined;
+  #acknowledged = false;
+  #idleSinceMs: number;
+
+  /** Starts the dial. */
+  constructor(options: TunnelSessionOptions) {
+    this.#options = options;
+    this.key = options.key;
+    this.target = options.target;
+    this.remote = formatAuthority(options.target.ip, options.target.port);
+    this.#idleSinceMs = options.clock.monotonic();
+    this.#state = this.#connecting();
+  }
+
+  get kind(): State["kind"] {
+    return this.#state.kind;
+  }
+
+  /** Streams open, being opened or reserved. */
+  get streams(): number {
+    return this.#streams;
+  }
+
+  /** Whether any request was ever answered on it: a session that never did is no success of a dial. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  /** Requests sent on it so far. */
+  get opened(): number {
+    return this.#opened;
+  }
+
+  /** Who the peer is; `undefined` unless the session lives. */
+  get peer(): VerifiedPeer | undefined {
+    return this.#state.kind === "ready" || this.#state.kind === "draining" ? this.#state.peer : undefined;
+  }
+
+  /** Takes the place of one stream. `false` if there is none; after `true` call `open` or `unreserve`. */
+  reserve(): boolean {
+    const { limits, clock } = this.#options;
+    const state = this.#state;
+    if (state.kind !== "ready" || clock.now() >= state.notAfter) return false;
+    if (state.session.closed || state.session.destroyed) return false;
+    const most = Math.min(this.#peerStreams ?? limits.assumedPeerStreams, limits.maxStreamsPerSession);
+    if (this.#streams >= most) return false;
+    this.#streams += 1;
+    return true;
+  }
+
+  /** Gives a place back. */
+  unreserve(): void {
+    this.#streams -= 1;
+    if (this.#streams === 0) this.#idleSinceMs = this.#options.clock.monotonic();
+    this.#options.onRoom(this);
+  }
+
+  /** Opens a tunnel in the reserved place; settles with the peer's answer. */
+  async open(request: StreamRequest): Promise<OpenTunnel | Failure> {
+    const state = this.#state;
+    const { limits, clock } = this.#options;
+    if (state.kind !== "ready") {
+      this.unreserve();
+      return fail("PEER_REFUSED_STREAM", "the session ended before the request");
+    }
+    this.#opened += 1;
+    const { session, peer } = state;
+    const { remote } = this;
+    const opened = await openStream({
+      session,
+      peer,
+      remote,
+      request,
+      clock,
+      answerTimeoutMs: limits.answerTimeoutMs,
+      onAnswer: () => {
+        this.#answered = true;
+      },
+      onClose: () => this.unreserve(),
+    });
+    // A peer that refuses what it has room for by our count knows something that we do not: the session is left.
+    const refused = isFailure(opened) && opened.code === "PEER_REFUSED_STREAM";
+    if (refused || this.#opened >= STREAMS_BEFORE_RECYCLING) this.drain();
+    return opened;
+  }
+
+  /** Takes no more streams; those that are open go on, and the last one takes the session with it. */
+  drain(): void {
+    const state = this.#state;
+    if (state.kind !== "ready") return;
+    this.#state = { ...state, kind: "draining" };
+    state.session.close();
+  }
+
+  /** Ends it now; every stream is reset. */
+  end(failure: Failure): void {
+    const state = this.#state;
+    if (state.kind === "failed" || state.kind === "closed") return;
+    if (state.kind === "connecting") {
+      this.#failed(failure);
+      return;
+    }
+    this.#close(failure);
+    state.session.destroy(undefined, failure.traits.resetCode);
+    state.socket.destroy();
+  }
+
+  /** Looks at everything that has a deadline. */
+  tick(): void {
+    const state = this.#state;
+    if (state.kind !== "ready" && state.kind !== "draining") return;
+    const { limits, clock } = this.#options;
+    const ageMs = clock.monotonic() - state.sinceMs;
+    if (clock.now() >= state.notAfter) {
+      this.end(fail("IDENTITY_EXPIRED", `a certificate of the session with ${state.peer.id}`));
+    } else if (ageMs >= limits.settingsTimeoutMs && (!this.#acknowledged || this.#peerStreams === undefined)) {
+      this.end(fail("PEER_PROTOCOL_ERROR", `${this.remote}: no SETTINGS exchange in ${limits.settingsTimeoutMs} ms`));
+    } else if (!state.keepalive.tick()) {
+      this.end(fail("PEER_LOST", `${this.remote} does not answer PING`));
+    } else if (this.#streams === 0 && clock.monotonic() - this.#idleSinceMs >= limits.idleSessionMs) {
+      this.drain();
+    }
+  }
+
+  #connecting(): Connecting {
+    const { target, tls, limits, clock } = this.#options;
+    const socket = connectTls({
+      ...tls,
+      host: target.ip,
+      port: target.port,
+      autoSelectFamily: false,
+    } as ConnectionOptions);
+    const late = (what: string, ms: number) => (): void => {
+      this.#failed(fail("PEER_TIMEOUT", `${this.remote}: no ${what} in ${ms} ms`));
+    };
+    let deadline = clock.after(limits.connectTimeoutMs, late("TCP connection", limits.connectTimeoutMs));
+    let connected = false;
+    const onConnect = (): void => {
+      connected = true;
+      deadline.cancel();
+      deadline = clock.after(limits.handshakeTimeoutMs, late("TLS handshake", limits.handshakeTimeoutMs));
+    };
+    const onError = (error: NodeJS.ErrnoException): void => this.#failed(dialFailure(this.remote, connected, error));
+    const onClose = (): void => this.#failed(fail("PEER_TLS_FAILURE", `${this.remote}: closed during the handshake`));
+    const onSecure = (): void => this.#secured(socket);
+    socket.on("error", ignore);
+    socket.once("connect", onConnect).once("secureConnect", onSecure).once("error", onError).once("close", onClose);
+    return {
+      kind: "connecting",
+      socket,
+      exit: () => {
+        deadline.cancel();
+        socket.off("connect", onConnect).off("secureConnect", onSecure).off("error", onError).off("close", onClose);
+      },
+    };
+  }
+
+  /** The handshake is over: who is it, on this very certificate? Only then is HTTP/2 spoken. */
+  #secured(socket: TLSSocket): void {
+    const { identity, target, clock, onDialled } = this.#options;
+    const peer = peerOfSocket(socket, identity, clock, "server");
+    if (isFailure(peer)) return this.#failed(peer);
+    const wrong = expectPeer(peer, target.expected);
+    if (wrong !== undefined) return this.#failed(wrong);
+    if (this.#state.kind === "connecting") this.#state.exit();
+    this.#state = this.#ready(socket, peer);
+    onDialled(this, undefined);
+  }
+
+  #ready(socket: TLSSocket, peer: VerifiedPeer): Live {
+    const { identity, limits, clock } = this.#options;
+    const session = connectHttp2("https://tunnel.invalid", {
+      ...clientSessionOptions(limits),
+      createConnection: () => socket,
+    });
+    let reason: Failure | undefined;
+    session.on("error", (error) => {
+      reason ??= fail("PEER_PROTOCOL_ERROR", `${this.remote}: ${error.message}`);
+      socket.destroy();
+    });
+    session.setLocalWindowSize(limits.connectionWindow);
+    session.on("localSettings", () => {
+      this.#acknowledged = true;
+    });
+    session.on("remoteSettings", (settings) => this.#onSettings(settings.maxConcurrentStreams ?? Infinity));
+    // The runtime closes the session itself; here it leaves the pool, before anybody is handed a stream of it.
+    session.on("goaway", () => this.drain());
+    session.on("close", () => {
+      socket.destroy();
+      this.#close(reason);
+    });
+    return {
+      kind: "ready",
+      session,
+      socket,
+      peer,
+      keepalive: new Keepalive(session, limits, clock),
+      notAfter: Math.min(peer.notAfter, identity.svid.notAfter),
+      sinceMs: clock.monotonic(),
+    };
+  }
+
+  #onSettings(maxConcurrentStreams: number): void {
+    const before = this.#peerStreams ?? 0;
+    this.#peerStreams = maxConcurrentStreams;
+    // A peer that allows none will answer nothing of what waits for it.
+    if (maxConcurrentStreams === 0) this.end(fail("PEER_REFUSED_STREAM", `${this.remote} allows no streams`));
+    else if (maxConcurrentStreams > before) this.#options.onRoom(this);
+  }
+
+  #failed(failure: Failure): void {
+    const state = this.#state;
+    if (state.kind !== "connecting") return;
+    state.exit();
+    this.#state = { kind: "failed" };
+    state.socket.destroy();
+    this.#options.onDialled(this, failure);
+  }
+
+  #close(failure: Failure | undefined): void {
+    if (this.#state.kind !== "ready" && this.#state.kind !== "draining") return;
+    this.#state = { kind: "closed" };
+    this.#options.onClosed(this, failure);
+  }
+}
+
+function dialFailure(remote: string, connected: boolean, error: NodeJS.ErrnoException): Failure {
+  const detail = `${remote}: ${error.code ?? error.message}`;
+  if (connected) return fail("PEER_TLS_FAILURE", detail);
+  if (error.code === "ECONNREFUSED") return fail("PEER_REFUSED", detail);
+  return fail(error.code === "ETIMEDOUT" ? "PEER_TIMEOUT" : "PEER_UNREACHABLE", detail);
+}
+
+function ignore(): void {}
