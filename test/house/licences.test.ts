@@ -1,0 +1,52 @@
+// House rule: what ships may be used by anybody under the terms of Apache-2.0, so only licences that allow that come in.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ROOT } from "./sources.ts";
+
+const ALLOWED = new Set(["MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "0BSD", "BlueOak-1.0.0"]);
+
+interface Manifest {
+  readonly name?: string;
+  readonly version?: string;
+  readonly license?: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+}
+
+function manifestOf(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Manifest;
+}
+
+/** Folder of a dependency as the package in `folder` sees it. */
+function folderOf(folder: string, name: string): string | undefined {
+  for (const base of [join(folder, "node_modules"), join(folder, ".."), join(folder, "../..")]) {
+    try {
+      readdirSync(join(base, name));
+      return join(base, name);
+    } catch {
+      continue;
+    }
+  }
+  return undefined;
+}
+
+test("every package that ships has an allowed licence", () => {
+  const pending = ["uproxy", "waypoint", "shared", "deploy/authority"].map((name) => join(ROOT, name));
+  const seen = new Set<string>();
+  const wrong: string[] = [];
+  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
+    const { name = folder, version = "", license = "none", dependencies = {} } = manifestOf(folder);
+    if (seen.has(`${name}@${version}`)) continue;
+    seen.add(`${name}@${version}`);
+    if (!license.split(/ OR |[()]/).some((one) => ALLOWED.has(one.trim())))
+      wrong.push(`${name}@${version}: ${license}`);
+    for (const dependency of Object.keys(dependencies)) {
+      const found = folderOf(folder, dependency);
+      if (found !== undefined) pending.push(found);
+      else wrong.push(`${name}: dependency ${dependency} is not installed`);
+    }
+  }
+  assert.ok(seen.size > 8, `only ${seen.size} packages were seen`);
+  assert.deepEqual(wrong, []);
+});
