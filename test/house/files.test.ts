@@ -27,12 +27,12 @@ test("the first line says what kind of file it is: pure, machine, root or types"
 test("file names are kebab case", () => {
   const wrong = allSources()
     .map(({ path }) => path)
-    .filter((path) => !/^[a-z0-9/-]+(\.test)?\.ts$/.test(path));
+    .filter((path) => !/^[a-z0-9/-]+(\.[a-z]+)?(\.test)?\.ts$/.test(path));
   assert.deepEqual(wrong, []);
 });
 
 test("nothing names a machine's paths or a registry's host", () => {
-  const hosts = ["registry.npm" + "js", "pypi." + "org", "proxy.golang", "crates." + "io", "deb.debian"];
+  const hosts = ["registry.npm" + "js", "pypi." + "org", "proxy.go" + "lang", "crates." + "io", "deb." + "debian"];
   const paths = ["/" + "work/", "/" + "root/", "/home/" + "user"];
   const wrong = walk(ROOT)
     .map((file) => relative(ROOT, file))

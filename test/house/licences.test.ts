@@ -1,6 +1,6 @@
 // House rule: what ships may be used by anybody under the terms of Apache-2.0, so only licences that allow that come in.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "./sources.ts";
@@ -20,12 +20,9 @@ function manifestOf(folder: string): Manifest {
 
 /** Folder of a dependency as the package in `folder` sees it. */
 function folderOf(folder: string, name: string): string | undefined {
-  for (const base of [join(folder, "node_modules"), join(folder, ".."), join(folder, "../..")]) {
-    try {
-      readdirSync(join(base, name));
-      return join(base, name);
-    } catch {
-      continue;
+  for (let base = realpathSync(folder); base !== ROOT && base !== "/"; base = join(base, "..")) {
+    for (const candidate of [join(base, "node_modules", name), join(base, name)]) {
+      if (existsSync(join(candidate, "package.json"))) return candidate;
     }
   }
   return undefined;

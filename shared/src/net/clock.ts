@@ -1,4 +1,4 @@
-// The one place that knows the time. Everything else takes a `Clock`, so that tests move time instead of sleeping.
+// Machine. The one place that knows the time. Everything else takes a `Clock`, so that tests move time instead of sleeping.
 import { performance } from "node:perf_hooks";
 
 /** A timer that can be cancelled, once or often. */

@@ -1,4 +1,4 @@
-// For tests: a clock that stands still until it is moved.
+// Machine. For tests: a clock that stands still until it is moved.
 import type { Clock, Timer } from "./clock.ts";
 
 interface Pending {
