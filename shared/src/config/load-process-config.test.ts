@@ -1,0 +1,409 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { DEFAULT_TUNNEL_LIMITS } from "../tunnel/limits.ts";
+import { formatConfigError } from "./config-error.ts";
+import { loadUproxyConfig, parseProcessConfig } from "./load-process-config.ts";
+import type { UproxyConfig, WaypointConfig } from "./process-config.ts";
+import { UPROXY_SCHEMA, WAYPOINT_SCHEMA } from "./process-schema.ts";
+import type { Schema } from "./schema.ts";
+
+const SOURCES = "identity: {files: /id}\nresources: {files: /mesh}\n";
+const NOTHING: ReadonlyMap<string, string> = new Map();
+
+function read<T>(schema: Schema<T>, text: string, environment = NOTHING): T {
+  const config = parseProcessConfig(schema, "/etc/culvert/x.yaml", Buffer.from(text), environment);
+  assert.ok(!Array.isArray(config), JSON.stringify(config));
+  return config as T;
+}
+
+function uproxy(text: string, environment?: Record<string, string>): UproxyConfig {
+  return read(UPROXY_SCHEMA, text, new Map(Object.entries(environment ?? {})));
+}
+
+function waypoint(text: string): WaypointConfig {
+  return read(WAYPOINT_SCHEMA, text);
+}
+
+function errorsOf(schema: Schema<unknown>, text: string, environment?: Record<string, string>): string[] {
+  const variables = new Map(Object.entries(environment ?? {}));
+  const config = parseProcessConfig(schema, "x.yaml", Buffer.from(text), variables);
+  assert.ok(Array.isArray(config), "expected errors");
+  return config.map(formatConfigError);
+}
+
+test("the shortest uproxy.yaml has every default", () => {
+  assert.deepEqual(uproxy(SOURCES), {
+    workload: undefined,
+    identity: { kind: "files", location: "/id" },
+    resources: { kind: "files", folder: "/mesh" },
+    inbound: { hbone: { kind: "tcp", host: "", port: 15008 }, app: undefined },
+    outbound: { listeners: [], proxy: { kind: "tcp", host: "127.0.0.1", port: 15080 }, unknown: "passthrough" },
+    admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
+    readiness: { kind: "tcp", host: "", port: 15021 },
+    metrics: { kind: "tcp", host: "", port: 15020 },
+    drain: { timeoutMs: 25_000 },
+    log: { level: "info", format: "json", access: "all" },
+    limits: DEFAULT_TUNNEL_LIMITS,
+  });
+});
+
+test("the shortest waypoint.yaml has every default", () => {
+  assert.deepEqual(waypoint(`gateway: {name: waypoint}\n${SOURCES}`), {
+    gateway: { namespace: "default", name: "waypoint" },
+    identity: { kind: "files", location: "/id" },
+    resources: { kind: "files", folder: "/mesh" },
+    hbone: { kind: "tcp", host: "", port: 15008 },
+    admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
+    readiness: { kind: "tcp", host: "", port: 15021 },
+    metrics: { kind: "tcp", host: "", port: 15020 },
+    drain: { timeoutMs: 25_000 },
+    log: { level: "info", format: "json", access: "all" },
+    limits: DEFAULT_TUNNEL_LIMITS,
+  });
+});
+
+test("every key of uproxy.yaml", () => {
+  const config = uproxy(`
+workload: {namespace: shop, name: reviews-1}
+identity:
+  files: {certificate: svid.pem, key: /keys/key.pem, bundles: {cluster.local: b/cl.pem, __proto__: p.pem}}
+resources: {files: mesh}
+inbound: {hbone: "10.0.0.5:25008", app: "::1", plaintext: off}
+outbound:
+  listeners:
+    - {listen: "127.0.0.1:9080", to: "reviews.default:9080"}
+    - {listen: "[::1]:0", to: "[2001:DB8::1]:80"}
+  proxy: off
+  transparent: false
+  unknown: refuse
+dns: off
+admin: unix:///run/culvert/admin.sock
+readiness: 8080
+metrics: off
+drain: {timeout: 0s}
+log: {level: debug, format: json, access: 0.01}
+limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemory: 64MiB}
+`);
+  assert.deepEqual(config, {
+    workload: { namespace: "shop", name: "reviews-1" },
+    identity: {
+      kind: "files",
+      location: {
+        certificate: "/etc/culvert/svid.pem",
+        key: "/keys/key.pem",
+        bundles: Object.fromEntries([
+          ["cluster.local", "/etc/culvert/b/cl.pem"],
+          ["__proto__", "/etc/culvert/p.pem"],
+        ]),
+      },
+    },
+    resources: { kind: "files", folder: "/etc/culvert/mesh" },
+    inbound: { hbone: { kind: "tcp", host: "10.0.0.5", port: 25008 }, app: "::1" },
+    outbound: {
+      listeners: [
+        { listen: { kind: "tcp", host: "127.0.0.1", port: 9080 }, to: { host: "reviews.default", port: 9080 } },
+        { listen: { kind: "tcp", host: "::1", port: 0 }, to: { host: "2001:db8::1", port: 80 } },
+      ],
+      proxy: undefined,
+      unknown: "refuse",
+    },
+    admin: { kind: "unix", path: "/run/culvert/admin.sock" },
+    readiness: { kind: "tcp", host: "", port: 8080 },
+    metrics: undefined,
+    drain: { timeoutMs: 0 },
+    log: { level: "debug", format: "json", access: 0.01 },
+    limits: {
+      ...DEFAULT_TUNNEL_LIMITS,
+      streamWindow: 2 * 1024 * 1024,
+      connectTimeoutMs: 3000,
+      maxSessions: 5,
+      maxSessionMemoryMb: 64,
+    },
+  });
+});
+
+describe("errors name file, line, path, expectation and finding", () => {
+  const rows: [string, string, string][] = [
+    ["a misspelt key", `${SOURCES}inbund: {}`, "x.yaml:3: inbund: unknown key; did you mean inbound?"],
+    [
+      "an unknown key",
+      "identity: {files: /id, spire: x}\nresources: {files: /m}",
+      "x.yaml:1: identity.spire: unknown key; known here: files, workloadApi, authority, istiod",
+    ],
+    [
+      "a missing source",
+      "resources: {files: /m}",
+      "x.yaml:1: identity: expected mapping of files, workloadApi, authority, istiod, found nothing",
+    ],
+    [
+      "no source in it",
+      "identity: {}\nresources: {files: /m}",
+      "x.yaml:1: identity: expected exactly one of files, workloadApi, authority, istiod; found none",
+    ],
+    [
+      "two sources",
+      "identity: {files: /i, workloadApi: unix:///s}\nresources: {files: /m}",
+      "x.yaml:1: identity: expected exactly one of files, workloadApi, authority, istiod; found files and workloadApi",
+    ],
+    [
+      "a source of a later release",
+      "identity: {workloadApi: 'unix:///s'}\nresources: {files: /m}",
+      "x.yaml:1: identity.workloadApi: is not supported in this release; use files",
+    ],
+    [
+      "another one",
+      "identity: {files: /i}\nresources:\n  istiod: {address: 'istiod.istio-system.svc:15012'}",
+      "x.yaml:3: resources.istiod: is not supported in this release; use files",
+    ],
+    [
+      "its form, first",
+      "identity: {files: /i}\nresources:\n  authority: {adress: 'a:1'}",
+      "x.yaml:3: resources.authority.adress: unknown key; did you mean address?",
+    ],
+    [
+      "transparent capture",
+      `${SOURCES}outbound: {transparent: ':15001'}`,
+      "x.yaml:3: outbound.transparent: is not supported in this release; leave it off and use outbound.listeners or outbound.proxy",
+    ],
+    [
+      "plaintext capture",
+      `${SOURCES}inbound: {plaintext: ':15006'}`,
+      "x.yaml:3: inbound.plaintext: is not supported in this release; leave it off: inbound plaintext needs transparent mode",
+    ],
+    [
+      "DNS",
+      `${SOURCES}dns: 127.0.0.1:15053`,
+      "x.yaml:3: dns: is not supported in this release; leave it off: names are resolved by outbound.listeners and outbound.proxy",
+    ],
+    ["DNS in no form", `${SOURCES}dns: yes`, 'x.yaml:3: dns: expected host:port, :port or port, found "yes"'],
+    [
+      "an open admin port",
+      `${SOURCES}admin: ":15000"`,
+      "x.yaml:3: admin: expected a loopback address such as 127.0.0.1:15000, found :15000 (all interfaces)",
+    ],
+    [
+      "an open admin address",
+      `${SOURCES}admin: "10.0.0.5:15000"`,
+      "x.yaml:3: admin: expected a loopback address such as 127.0.0.1:15000, found 10.0.0.5:15000",
+    ],
+    [
+      "a relative admin socket",
+      `${SOURCES}admin: "unix:admin.sock"`,
+      'x.yaml:3: admin: expected loopback host:port, or unix:///path, found "unix:admin.sock"',
+    ],
+    [
+      "an open explicit listener",
+      `${SOURCES}outbound:\n  listeners:\n    - listen: "0.0.0.0:80"\n      to: a:80`,
+      "x.yaml:5: outbound.listeners[0].listen: expected a loopback address such as 127.0.0.1:80, found 0.0.0.0:80",
+    ],
+    [
+      "an explicit listener to port 0",
+      `${SOURCES}outbound: {listeners: [{listen: "127.0.0.1:1", to: "a:0"}]}`,
+      'x.yaml:3: outbound.listeners[0].to: expected host:port, found "a:0"',
+    ],
+    [
+      "an explicit listener to nowhere",
+      `${SOURCES}outbound: {listeners: [{listen: "127.0.0.1:1"}]}`,
+      "x.yaml:3: outbound.listeners[0].to: expected host:port, found nothing",
+    ],
+    [
+      "a port out of range",
+      `${SOURCES}readiness: 65536`,
+      "x.yaml:3: readiness: expected host:port, :port or port, found 65536",
+    ],
+    [
+      "a duration without unit",
+      `${SOURCES}drain: {timeout: 25}`,
+      "x.yaml:3: drain.timeout: expected duration such as 250ms, 10s, 5m or 24h, found 25",
+    ],
+    [
+      "a word of another list",
+      `${SOURCES}log: {level: warning}`,
+      'x.yaml:3: log.level: expected debug | info | warn | error, found "warning"',
+    ],
+    [
+      "a fraction over 1",
+      `${SOURCES}log: {access: 1.5}`,
+      "x.yaml:3: log.access: expected all | failures | off | fraction such as 0.01, found 1.5",
+    ],
+    [
+      "a limit that is none",
+      `${SOURCES}limits: {streamWindw: 1MiB}`,
+      "x.yaml:3: limits.streamWindw: unknown key; did you mean streamWindow?",
+    ],
+    [
+      "a limit out of bounds",
+      `${SOURCES}limits: {streamWindow: 1KiB}`,
+      'x.yaml:3: limits.streamWindow: expected size from 65535B to 1GiB, found "1KiB"',
+    ],
+    [
+      "a limit in another unit",
+      `${SOURCES}limits: {connectTimeout: 1KiB}`,
+      'x.yaml:3: limits.connectTimeout: expected duration from 10ms to 1h, found "1KiB"',
+    ],
+    [
+      "a workload without name",
+      `${SOURCES}workload: {namespace: a}`,
+      "x.yaml:3: workload.name: expected resource name, found nothing",
+    ],
+    [
+      "a bad trust domain",
+      "identity: {files: {certificate: a, key: b, bundles: {A: c}}}\nresources: {files: /m}",
+      'x.yaml:1: identity.files.bundles.A: expected trust domain, found the key "A"',
+    ],
+    ["a list in place of a mapping", `${SOURCES}inbound: []`, "x.yaml:3: inbound: expected a mapping, found a list"],
+    ["a document that is no mapping", "- a", "x.yaml:1: expected a mapping of keys, found a list"],
+    ["a duplicate key", `${SOURCES}dns: off\ndns: off`, 'x.yaml:4: key "dns" is there twice, first in line 3'],
+    [
+      "bad YAML",
+      `${SOURCES}dns: [`,
+      "x.yaml:3: Flow sequence in block collection must be sufficiently indented and end with a ]",
+    ],
+  ];
+  for (const [name, text, expected] of rows) {
+    test(name, () => assert.equal(errorsOf(UPROXY_SCHEMA, text)[0], expected));
+  }
+
+  const gateway = `gateway: {name: w}\n${SOURCES}`;
+  const more: [string, string, string][] = [
+    ["workers", `${gateway}workers: 2`, "x.yaml:4: workers: is not supported in this release; leave it at 1"],
+    ["workers: auto", `${gateway}workers: auto`, "x.yaml:4: workers: is not supported in this release; leave it at 1"],
+    ["no workers", `${gateway}workers: 0`, "x.yaml:4: workers: expected number of processes, or auto, found 0"],
+    [
+      "tracing",
+      `${gateway}tracing: {otlp: "http://collector:4318", sample: 0.01}`,
+      "x.yaml:4: tracing: is not supported in this release; leave it out",
+    ],
+    ["bad tracing", `${gateway}tracing: {otlp: collector}`, 'x.yaml:4: tracing.otlp: expected URL, found "collector"'],
+    ["no gateway", SOURCES, "x.yaml:1: gateway: expected mapping of namespace, name, found nothing"],
+    [
+      "a tunnel port that is off",
+      `${gateway}hbone: off`,
+      'x.yaml:4: hbone: expected host:port, :port or port, found "off"',
+    ],
+  ];
+  for (const [name, text, expected] of more) {
+    test(name, () => assert.equal(errorsOf(WAYPOINT_SCHEMA, text)[0], expected));
+  }
+
+  test("workers: 1 is what runs", () => assert.equal(waypoint(`${gateway}workers: 1`).gateway.name, "w"));
+
+  test("all of them at once", () => {
+    const errors = errorsOf(UPROXY_SCHEMA, "admin: ':1'\nlog: {level: x, acess: all}\nidentity: {files: /i}\n");
+    assert.deepEqual(
+      errors.map((error) => error.split(": ", 2).join(": ")),
+      ["x.yaml:1: resources", "x.yaml:1: admin", "x.yaml:2: log.acess", "x.yaml:2: log.level"],
+    );
+  });
+});
+
+describe("variables override keys", () => {
+  test("plain values, lists and sections", () => {
+    const config = uproxy(`${SOURCES}log: {level: info, access: failures}\ninbound:\n`, {
+      CULVERT_LOG_LEVEL: "debug",
+      CULVERT_INBOUND_HBONE: ":25008",
+      CULVERT_INBOUND_APP: "127.0.0.1",
+      CULVERT_OUTBOUND_LISTENERS: '[{listen: "127.0.0.1:9080", to: "reviews:9080"}]',
+      CULVERT_OUTBOUND_UNKNOWN: "refuse",
+      CULVERT_WORKLOAD: "{namespace: a, name: b}",
+      CULVERT_WORKLOAD_NAME: "123",
+      CULVERT_IDENTITY_FILES: "relative/to/where/it/starts",
+      CULVERT_METRICS: "off",
+      CULVERT_LIMITS_MAX_SESSIONS: "7",
+      CULVERT_LIMITS: "{maxSessions: 6, maxHandshakes: 5}",
+      CULVERT_LOG_ACCESS: "0.5",
+      CULVERT_ADMIN: "",
+      PATH: "/bin",
+    });
+    assert.deepEqual(config.log, { level: "debug", format: "json", access: 0.5 });
+    assert.equal(config.inbound.hbone?.port, 25008);
+    assert.equal(config.inbound.app, "127.0.0.1");
+    assert.equal(config.outbound.listeners[0]?.to.host, "reviews");
+    assert.equal(config.outbound.unknown, "refuse");
+    assert.deepEqual(config.workload, { namespace: "a", name: "123" });
+    assert.deepEqual(config.identity, { kind: "files", location: "relative/to/where/it/starts" });
+    assert.equal(config.metrics, undefined);
+    assert.equal(config.limits.maxSessions, 7);
+    assert.equal(config.limits.maxHandshakes, 5);
+    assert.deepEqual(config.admin, { kind: "tcp", host: "127.0.0.1", port: 15000 });
+  });
+
+  test("they suffice without a file's content", () => {
+    const config = uproxy("", { CULVERT_IDENTITY_FILES: "/id", CULVERT_RESOURCES_FILES: "/mesh" });
+    assert.equal(config.resources.folder, "/mesh");
+  });
+
+  test("a value replaces one of another form", () => {
+    const text = "identity:\n  files: {certificate: a, key: b, bundles: {c: d}}\nresources: {files: /m}\n";
+    assert.deepEqual(uproxy(text, { CULVERT_IDENTITY_FILES: "/id" }).identity, { kind: "files", location: "/id" });
+  });
+
+  const rows: [string, Record<string, string>, string][] = [
+    [
+      "a misspelt variable",
+      { CULVERT_LOG_LEVL: "debug" },
+      "CULVERT_LOG_LEVL: unknown variable; did you mean CULVERT_LOG_LEVEL?",
+    ],
+    ["an unknown variable", { CULVERT_COLOUR: "red" }, "CULVERT_COLOUR: unknown variable; it overrides no key"],
+    [
+      "a bad value",
+      { CULVERT_LOG_LEVEL: "loud" },
+      'CULVERT_LOG_LEVEL: log.level: expected debug | info | warn | error, found "loud"',
+    ],
+    ["bad YAML", { CULVERT_OUTBOUND_LISTENERS: "[{" }, "CULVERT_OUTBOUND_LISTENERS: outbound.listeners: Flow"],
+    [
+      "a bad list item",
+      { CULVERT_OUTBOUND_LISTENERS: "[{listen: 1}]" },
+      "CULVERT_OUTBOUND_LISTENERS:1: outbound.listeners[0].listen: expected a loopback address such as 127.0.0.1:1",
+    ],
+  ];
+  for (const [name, environment, expected] of rows) {
+    test(name, () => {
+      const [first = ""] = errorsOf(UPROXY_SCHEMA, SOURCES, environment);
+      assert.ok(first.startsWith(expected), first);
+    });
+  }
+
+  test("a scalar in the way of an override is the file's error", () => {
+    const errors = errorsOf(UPROXY_SCHEMA, `${SOURCES}log: loud`, { CULVERT_LOG_LEVEL: "debug" });
+    assert.deepEqual(errors, ['x.yaml:3: log: expected a mapping, found "loud"']);
+  });
+
+  test("variables by which Kubernetes describes a service of that name are let be", () => {
+    const environment = {
+      CULVERT_WAYPOINT_SERVICE_HOST: "10.0.0.1",
+      CULVERT_WAYPOINT_SERVICE_PORT_MESH: "15008",
+      CULVERT_WAYPOINT_PORT: "tcp://10.0.0.1:15008",
+      CULVERT_WAYPOINT_PORT_15008_TCP_ADDR: "10.0.0.1",
+    };
+    assert.equal(uproxy(SOURCES, environment).log.level, "info");
+  });
+});
+
+test("a file is read from disk, an unreadable one is named", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "culvert-config-"));
+  try {
+    const file = join(folder, "uproxy.yaml");
+    await writeFile(file, "identity: {files: id}\nresources: {files: /mesh}\n");
+    const config = await loadUproxyConfig(file, NOTHING);
+    assert.ok(!Array.isArray(config));
+    assert.deepEqual((config as UproxyConfig).identity, { kind: "files", location: join(folder, "id") });
+
+    await writeFile(file, `#${"x".repeat(1024 * 1024)}`);
+    const rows: [string, RegExp][] = [
+      [file, /expected at most 1048576 bytes, found 1048577$/],
+      [folder, /expected a regular file$/],
+      [join(folder, "none.yaml"), /cannot be read: ENOENT/],
+    ];
+    for (const [place, expected] of rows) {
+      const errors = await loadUproxyConfig(place, NOTHING);
+      assert.ok(Array.isArray(errors));
+      assert.match(errors.map(formatConfigError).join("\n"), expected);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});

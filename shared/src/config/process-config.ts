@@ -1,0 +1,83 @@
+// Types. The process configuration of uproxy and waypoint, read, checked and completed with defaults: what the keys of
+// `uproxy.yaml` and `waypoint.yaml` mean to the program. Durations are milliseconds, sizes bytes, addresses parsed.
+import type { ListenAddress } from "../net/listen-address.ts";
+import type { TunnelLimits } from "../tunnel/limits.ts";
+
+/** A UNIX socket to listen on. */
+export interface UnixAddress {
+  readonly kind: "unix";
+  /** Absolute path. */
+  readonly path: string;
+}
+
+/** Where the own identity comes from. */
+export interface IdentityConfig {
+  readonly kind: "files";
+  /** A folder, or its parts one by one; `bundles` is trust domain to file. */
+  readonly location:
+    | string
+    | { readonly certificate: string; readonly key: string; readonly bundles: Readonly<Record<string, string>> };
+}
+
+/** Where the mesh resources come from. */
+export interface ResourcesConfig {
+  readonly kind: "files";
+  readonly folder: string;
+}
+
+/** Which connections or requests get a line in the access log; a number is the share of them, 0 to 1. */
+export type AccessLogChoice = "all" | "failures" | "off" | number;
+
+/** Log settings. */
+export interface LogConfig {
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly format: "json";
+  readonly access: AccessLogChoice;
+}
+
+/** What both programs have. A listener that is `undefined` is switched off. */
+export interface CommonConfig {
+  readonly identity: IdentityConfig;
+  readonly resources: ResourcesConfig;
+  /** Loopback or a UNIX socket. */
+  readonly admin: ListenAddress | UnixAddress | undefined;
+  readonly readiness: ListenAddress | undefined;
+  readonly metrics: ListenAddress | undefined;
+  readonly drain: { readonly timeoutMs: number };
+  readonly log: LogConfig;
+  /** All limits, the overridden ones included. */
+  readonly limits: TunnelLimits;
+}
+
+/** An explicit listener: what the app dials, and where the mesh carries it. */
+export interface ExplicitListener {
+  /** On loopback. */
+  readonly listen: ListenAddress;
+  /** Host name or canonical IP address, and port. */
+  readonly to: { readonly host: string; readonly port: number };
+}
+
+/** `uproxy.yaml`. */
+export interface UproxyConfig extends CommonConfig {
+  /** Who I am; `undefined`: the workload that has my SVID's account and one of my addresses. */
+  readonly workload: { readonly namespace: string; readonly name: string } | undefined;
+  readonly inbound: {
+    readonly hbone: ListenAddress | undefined;
+    /** Host at which the app is reached; `undefined` is `same`, the address in the tunnel request. */
+    readonly app: string | undefined;
+  };
+  readonly outbound: {
+    readonly listeners: readonly ExplicitListener[];
+    /** HTTP CONNECT and SOCKS5, on loopback. */
+    readonly proxy: ListenAddress | undefined;
+    /** What becomes of a destination that is in no resource. */
+    readonly unknown: "passthrough" | "refuse";
+  };
+}
+
+/** `waypoint.yaml`. */
+export interface WaypointConfig extends CommonConfig {
+  /** The Gateway that this process serves. */
+  readonly gateway: { readonly namespace: string; readonly name: string };
+  readonly hbone: ListenAddress;
+}

@@ -1,0 +1,282 @@
+// Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
+import { dirname, isAbsolute, join as joinPath } from "node:path";
+import { isLoopbackHost, parseHost, parseListenAddress, splitHostPort } from "../net/listen-address.ts";
+import type { ListenAddress } from "../net/listen-address.ts";
+import { formatHostPort } from "../net/ip.ts";
+import { parseTrustDomain } from "../identity/spiffe-id.ts";
+import { isFailure } from "../failure/failure.ts";
+import { LIMITS_SCHEMA } from "./limits-schema.ts";
+import { isDnsLabel, isDnsName } from "./names.ts";
+import type {
+  AccessLogChoice,
+  CommonConfig,
+  ExplicitListener,
+  IdentityConfig,
+  ResourcesConfig,
+  UnixAddress,
+  UproxyConfig,
+  WaypointConfig,
+} from "./process-config.ts";
+import {
+  defaulted,
+  either,
+  exactlyOneKey,
+  INVALID,
+  listOf,
+  notYet,
+  objectOf,
+  oneOf,
+  optional,
+  orOff,
+  recordOf,
+  refine,
+  required,
+  scalar,
+  section,
+  type Key,
+  type Schema,
+} from "./schema.ts";
+import { parseDuration } from "./units.ts";
+
+const text = (expects: string, accepts: (value: string) => boolean): Schema<string> =>
+  scalar(expects, (value) => (accepts(String(value)) ? String(value) : undefined));
+
+const namespaceName = text("namespace (DNS label)", isDnsLabel);
+const resourceName = text("resource name", isDnsName);
+
+/**
+ * A path; a relative one is read from the folder of the configuration file. One from the environment stays relative to
+ * where the process runs: its source is the name of a variable, which has no folder.
+ */
+const path: Schema<string> = refine(
+  scalar("path", (value) => (typeof value === "string" && value !== "" ? value : undefined)),
+  (value, _refuse, node) => (isAbsolute(value) ? value : joinPath(dirname(node.source), value)),
+);
+
+const listenAddress: Schema<ListenAddress> = scalar("host:port, :port or port", (value) =>
+  typeof value === "boolean" ? undefined : parseListenAddress(value),
+);
+
+const loopbackAddress: Schema<ListenAddress> = refine(listenAddress, (address, refuse) =>
+  isLoopbackHost(address.host)
+    ? address
+    : refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`),
+);
+
+const adminAddress: Schema<ListenAddress | UnixAddress> = refine(
+  scalar<ListenAddress | UnixAddress>("loopback host:port, or unix:///path", (value) => {
+    const socket = typeof value === "string" ? /^unix:(?:\/\/)?(\/[^\0]+)$/.exec(value)?.[1] : undefined;
+    if (socket !== undefined) return { kind: "unix", path: socket };
+    return typeof value === "boolean" ? undefined : parseListenAddress(value);
+  }),
+  (address, refuse) => {
+    if (address.kind === "unix" || isLoopbackHost(address.host)) return address;
+    return refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`);
+  },
+);
+
+const destination = scalar("host:port", (value) => {
+  const parts = typeof value === "string" ? splitHostPort(value) : undefined;
+  return parts === undefined || parts.host === "" || parts.port === 0 ? undefined : parts;
+});
+
+const server = scalar("host:port", (value) => {
+  const parts = typeof value === "string" ? splitHostPort(value) : undefined;
+  return parts === undefined || parts.host === "" ? undefined : parts;
+});
+
+const duration: Schema<number> = scalar("duration such as 250ms, 10s, 5m or 24h", (value) =>
+  typeof value === "string" ? parseDuration(value) : undefined,
+);
+
+const share = (value: string | number | boolean): number | undefined => {
+  const number = typeof value === "string" && /^\d(\.\d{1,9})?$/.test(value) ? Number(value) : value;
+  return typeof number === "number" && number >= 0 && number <= 1 ? number : undefined;
+};
+
+const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fraction such as 0.01", (value) => {
+  if (value === "all" || value === "failures") return value;
+  return value === "off" || value === false ? "off" : share(value);
+});
+
+const socketUri = scalar("unix:///path", (value) => (/^unix:\/\/\/[^\0]+$/.test(String(value)) ? value : undefined));
+
+const isTrustDomain = (name: string): boolean => !isFailure(parseTrustDomain(name));
+
+const identityFiles = refine(
+  either(
+    path,
+    objectOf({
+      certificate: required(path, "certificate chain, PEM, leaf first"),
+      key: required(path, "private key, PEM, mode 0600"),
+      bundles: required(recordOf("trust domain", isTrustDomain, path), "roots of each trust domain, PEM"),
+    }),
+  ),
+  (location) =>
+    typeof location === "string" ? location : { ...location, bundles: Object.fromEntries(location.bundles) },
+);
+
+const remote = objectOf({
+  address: required(server, "where it listens"),
+  bundle: optional(path, "roots that it must chain to, PEM"),
+  token: optional(path, "file with the token that it wants"),
+});
+
+const ONLY_FILES = "use files";
+
+const identity: Schema<IdentityConfig> = refine(
+  exactlyOneKey(
+    objectOf({
+      files: optional(identityFiles, "a folder in one of the layouts below, or its files one by one"),
+      workloadApi: optional(notYet(socketUri, ONLY_FILES), "socket of a SPIFFE Workload API, such as SPIRE's agent"),
+      authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
+      istiod: optional(notYet(remote, ONLY_FILES), "Istio's certificate service"),
+    }),
+  ),
+  ({ files }) => (files === undefined ? INVALID : { kind: "files", location: files }),
+);
+
+const resources: Schema<ResourcesConfig> = refine(
+  exactlyOneKey(
+    objectOf({
+      files: optional(path, "a folder of YAML and JSON files, watched"),
+      authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
+      istiod: optional(notYet(remote, ONLY_FILES), "Istio's discovery service"),
+    }),
+  ),
+  ({ files }) => (files === undefined ? INVALID : { kind: "files", folder: files }),
+);
+
+const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
+  identity: required(identity, "where the own certificate comes from: exactly one of these"),
+  resources: required(resources, "where the mesh resources come from: exactly one of these"),
+  admin: defaulted(orOff(adminAddress), "127.0.0.1:15000", "admin: config dump, explain, log level, drain"),
+  readiness: defaulted(orOff(listenAddress), ":15021", "readiness and liveness"),
+  metrics: defaulted(orOff(listenAddress), ":15020", "Prometheus metrics"),
+  drain: section(
+    refine(
+      objectOf({ timeout: defaulted(duration, "25s", "how long connections may live on after SIGTERM") }),
+      ({ timeout }) => ({ timeoutMs: timeout }),
+    ),
+    "the end of the process",
+  ),
+  log: section(
+    objectOf({
+      level: defaulted(oneOf("debug", "info", "warn", "error"), "info", "least level that is written"),
+      format: defaulted(oneOf("json"), "json", "form of a line"),
+      access: defaulted(accessLog, "all", "which connections or requests get a line"),
+    }),
+    "the log on stdout",
+  ),
+  limits: section(LIMITS_SCHEMA, "limits that differ from their defaults"),
+};
+
+const explicitListener: Schema<ExplicitListener> = objectOf({
+  listen: required(loopbackAddress, "what the app dials"),
+  to: required(destination, "where the mesh carries it"),
+});
+
+/** `uproxy.yaml`. */
+export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
+  objectOf({
+    workload: optional(
+      objectOf({
+        namespace: defaulted(namespaceName, "default", "its namespace"),
+        name: required(resourceName, "its name"),
+      }),
+      "which workload this is; otherwise the one that has the certificate's account and one of this host's addresses",
+    ),
+    ...common,
+    inbound: section(
+      objectOf({
+        hbone: defaulted(orOff(listenAddress), ":15008", "tunnel port"),
+        app: defaulted(
+          refine(
+            text("same, or a host", (value) => parseHost(value) !== undefined),
+            (host) => (host === "same" ? undefined : parseHost(host)),
+          ),
+          "same",
+          "host at which the app is reached; `same` is the address in the tunnel request",
+        ),
+        plaintext: defaulted(
+          notYet(orOff(listenAddress), "leave it off: inbound plaintext needs transparent mode"),
+          "off",
+          "port of captured inbound plaintext (transparent mode)",
+        ),
+      }),
+      "mesh to app",
+    ),
+    outbound: section(
+      objectOf({
+        listeners: defaulted(listOf(explicitListener), "[]", "explicit listeners"),
+        proxy: defaulted(
+          orOff(loopbackAddress),
+          "127.0.0.1:15080",
+          "HTTP CONNECT and SOCKS5, told apart by the first byte",
+        ),
+        transparent: defaulted(
+          notYet(orOff(listenAddress), "leave it off and use outbound.listeners or outbound.proxy"),
+          "off",
+          "port of captured outbound connections (transparent mode)",
+        ),
+        unknown: defaulted(oneOf("passthrough", "refuse"), "passthrough", "a destination that is in no resource"),
+      }),
+      "app to mesh",
+    ),
+    dns: defaulted(
+      notYet(orOff(loopbackAddress), "leave it off: names are resolved by outbound.listeners and outbound.proxy"),
+      "off",
+      "DNS for the app",
+    ),
+  }),
+  ({ inbound, outbound, dns: _dns, ...rest }) => ({
+    ...rest,
+    inbound: { hbone: inbound.hbone, app: inbound.app },
+    outbound: { listeners: outbound.listeners, proxy: outbound.proxy, unknown: outbound.unknown },
+  }),
+);
+
+/** `waypoint.yaml`. */
+export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
+  objectOf({
+    gateway: required(
+      objectOf({
+        namespace: defaulted(namespaceName, "default", "its namespace"),
+        name: required(resourceName, "its name"),
+      }),
+      "the Gateway that this process serves",
+    ),
+    ...common,
+    hbone: defaulted(listenAddress, ":15008", "tunnel port"),
+    workers: defaulted(
+      notYet(
+        scalar("number of processes, or auto", (value) => {
+          const number = typeof value === "string" && /^\d{1,4}$/.test(value) ? Number(value) : value;
+          return number === "auto" || (Number.isInteger(number) && Number(number) > 0) ? number : undefined;
+        }),
+        "leave it at 1",
+        1,
+      ),
+      1,
+      "processes that share the port; auto is one per core",
+    ),
+    tracing: optional(
+      notYet(
+        objectOf({
+          otlp: required(
+            text("URL", (value) => /^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/.test(value)),
+            "OTLP endpoint",
+          ),
+          sample: defaulted(scalar("fraction from 0 to 1", share), 0.01, "share of requests that are traced"),
+        }),
+        "leave it out",
+      ),
+      "traces",
+    ),
+  }),
+  ({ workers: _workers, tracing: _tracing, ...rest }) => rest,
+);
+
+function describe(address: ListenAddress): string {
+  return address.host === "" ? `:${address.port} (all interfaces)` : formatHostPort(address.host, address.port);
+}
