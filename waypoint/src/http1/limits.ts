@@ -1,0 +1,62 @@
+// Pure. Every bound and deadline of the HTTP/1.1 codec, with its reason.
+
+/** Bounds in bytes and counts, deadlines in milliseconds. */
+export interface Http1Limits {
+  readonly headBytes: number;
+  readonly fieldLines: number;
+  readonly nameBytes: number;
+  readonly valueBytes: number;
+  readonly chunkExtensionBytes: number;
+  readonly trailerBytes: number;
+  readonly trailerLines: number;
+  readonly interimResponses: number;
+  readonly stashBytes: number;
+  readonly lingerBytes: number;
+  readonly viaHops: number;
+  readonly headMs: number;
+  readonly idleMs: number;
+  readonly progressMs: number;
+  readonly lingerMs: number;
+  readonly upstreamIdleMs: number;
+  readonly upstreamIdlePerEndpoint: number;
+  readonly upstreamPerEndpoint: number;
+  readonly otherEndpoints: number;
+}
+
+/** What holds when the configuration says nothing else. */
+export const DEFAULT_HTTP1_LIMITS: Http1Limits = {
+  /** Envoy's 60 KiB, rounded up: cookies and tokens of real applications fit, a thousand slow heads stay at 64 MiB. */
+  headBytes: 64 * 1024,
+  /** Envoy's and nghttp2's order of magnitude; bounds the table of offsets and every pass over it. */
+  fieldLines: 100,
+  /** Four times the longest registered name. */
+  nameBytes: 256,
+  /** A Kerberos ticket with many groups is the largest thing seen in one field. */
+  valueBytes: 32 * 1024,
+  /** For one message: nobody uses them, they are dropped, so there is no reason to read many. */
+  chunkExtensionBytes: 4 * 1024,
+  trailerBytes: 8 * 1024,
+  trailerLines: 32,
+  /** 100, 102 and 103 of one request; more of them is a storm. */
+  interimResponses: 32,
+  /** Bytes that came before they could be used: one read of the transport and what it had already taken. */
+  stashBytes: 256 * 1024,
+  /** Read and thrown away after a last response, so that the client gets to read that response before a reset. */
+  lingerBytes: 1024 * 1024,
+  /** A chain of four waypoints is longer than any sane mesh; a fifth is a loop. */
+  viaHops: 4,
+  /** From the first byte of a head to its last: against senders of one byte a second. */
+  headMs: 10_000,
+  /** Between two requests. Clients give up their idle connections before that, so that no request meets a close. */
+  idleMs: 300_000,
+  /** Without a byte in either direction while a request is in flight: long polls live, dead peers do not. */
+  progressMs: 300_000,
+  lingerMs: 2_000,
+  /** Shorter than the keep-alive of most servers (nginx 75 s, Envoy 1 h); shorter ones (Node 5 s) are watched for. */
+  upstreamIdleMs: 30_000,
+  /** More idle connections than that to one endpoint serve nobody. */
+  upstreamIdlePerEndpoint: 128,
+  upstreamPerEndpoint: 1024,
+  /** Endpoints tried after the first one has failed to take the request. */
+  otherEndpoints: 2,
+};

@@ -1,0 +1,132 @@
+// Pure. What a scanned response head means to this hop: framing of the body, whether the connection may serve again, which
+// fields go on (RFC 9112 sections 4, 6 and 9).
+import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import { ConnectionOptions } from "./connection-options.ts";
+import * as field from "./field-names.ts";
+import { CHUNKED, isChunked, LENGTH, NO_BODY, readContentLength, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
+import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
+
+/** Reads one response head after another out of the scanner's table; one object serves all connections in turn. */
+export class ResponseHeadReader {
+  readonly scanner: HeadScanner;
+  status = 0;
+  body: BodyKind = NO_BODY;
+  /** Of a body of kind `LENGTH`, at least 1. */
+  contentLength = 0;
+  /** The upstream lets this connection serve another request. */
+  keepAlive = false;
+  #bytes: Buffer = Buffer.alloc(0);
+  #start = 0;
+  readonly #options = new ConnectionOptions();
+  readonly #dropped: Uint8Array;
+
+  constructor(scanner: HeadScanner) {
+    this.scanner = scanner;
+    this.#dropped = new Uint8Array(scanner.fields.length / STRIDE);
+  }
+
+  /**
+   * Takes in the head that `scanner.scanResponse` has just found complete in `bytes` at `start`; `toHead` says that the
+   * request was a HEAD. Heads that leave the end of the body to chance are UPSTREAM_RESPONSE_MALFORMED.
+   */
+  read(bytes: Buffer, start: number, toHead: boolean): Failure | undefined {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.status = this.scanner.status;
+    this.contentLength = 0;
+    this.#options.reset();
+    const problem = this.#sortFields(toHead);
+    if (problem !== undefined) return fail("UPSTREAM_RESPONSE_MALFORMED", problem);
+    this.keepAlive = this.scanner.minor === 1 && !this.#options.close && this.body !== UNTIL_CLOSE;
+    return undefined;
+  }
+
+  /** Forgets the buffer, so that it can be reclaimed or used again. */
+  release(): void {
+    this.#bytes = Buffer.alloc(0);
+  }
+
+  /** Status line of this hop and the field lines that go on as they came, each with its CRLF. */
+  keptHead(): string {
+    const { fields, count, fieldsEnd } = this.scanner;
+    const bytes = this.#bytes;
+    // "HTTP/1.1" is the version of this hop, whatever the upstream speaks (RFC 9110 section 2.5).
+    let text = this.scanner.minor === 1 ? "" : "HTTP/1.1";
+    let from = this.scanner.minor === 1 ? this.#start : this.#start + 8;
+    for (let i = 0; i < count; i += 1) {
+      if (this.#dropped[i] === 0) continue;
+      text += bytes.toString("latin1", from, fields[i * STRIDE]);
+      from = i + 1 < count ? (fields[(i + 1) * STRIDE] as number) : fieldsEnd;
+    }
+    return fieldsEnd > from ? text + bytes.toString("latin1", from, fieldsEnd) : text;
+  }
+
+  #sortFields(toHead: boolean): string | undefined {
+    const { fields, count, minor } = this.scanner;
+    // RFC 9112 section 6.3: these have no body whatever their fields say.
+    const bodiless = toHead || this.status < 200 || this.status === 204 || this.status === 304;
+    const noFraming = this.status < 200 || this.status === 204;
+    let contentLength = -1;
+    let transferEncoding = -1;
+    for (let i = 0; i < count; i += 1) {
+      let drop = 1;
+      switch (fields[i * STRIDE + NAME_ID]) {
+        case field.CONTENT_LENGTH:
+          if (contentLength >= 0) return "more than one Content-Length";
+          contentLength = i;
+          drop = noFraming ? 1 : 0;
+          break;
+        case field.TRANSFER_ENCODING:
+          if (transferEncoding >= 0) return "more than one Transfer-Encoding";
+          transferEncoding = i;
+          break;
+        case field.CONNECTION:
+          if (!this.#options.add(this.#bytes, this.#field(i, VALUE_START), this.#field(i, VALUE_END))) {
+            return "too many names in Connection";
+          }
+          break;
+        case field.KEEP_ALIVE:
+        case field.PROXY_CONNECTION:
+        case field.UPGRADE:
+        case field.TE:
+        case field.DISGUISED:
+        case field.X_FORWARDED_CLIENT_CERT:
+          break;
+        default:
+          drop = 0;
+          break;
+      }
+      this.#dropped[i] = drop;
+    }
+    if (this.#options.any) this.#dropNamed();
+    return this.#readFraming(contentLength, transferEncoding, bodiless, minor);
+  }
+
+  #dropNamed(): void {
+    for (let i = 0; i < this.scanner.count; i += 1) {
+      if (this.#dropped[i] !== 0 || this.#field(i, NAME_ID) === field.CONTENT_LENGTH) continue;
+      if (this.#options.names(this.#bytes, this.#field(i, 0), this.#field(i, NAME_END))) this.#dropped[i] = 1;
+    }
+  }
+
+  #readFraming(contentLength: number, transferEncoding: number, bodiless: boolean, minor: number): string | undefined {
+    const { fields } = this.scanner;
+    this.body = bodiless ? NO_BODY : UNTIL_CLOSE;
+    if (transferEncoding >= 0) {
+      if (minor === 0) return "Transfer-Encoding in HTTP/1.0";
+      if (contentLength >= 0) return "both Content-Length and Transfer-Encoding";
+      if (!isChunked(this.#bytes, fields, transferEncoding)) return "Transfer-Encoding is not exactly chunked";
+      if (!bodiless) this.body = CHUNKED;
+    } else if (contentLength >= 0) {
+      const length = readContentLength(this.#bytes, fields, contentLength);
+      if (length < 0) return "Content-Length is not a plain decimal number";
+      if (!bodiless) this.body = length > 0 ? LENGTH : NO_BODY;
+      this.contentLength = length;
+    }
+    return undefined;
+  }
+
+  #field(index: number, part: number): number {
+    return this.scanner.fields[index * STRIDE + part] as number;
+  }
+}
