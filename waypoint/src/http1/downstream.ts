@@ -1,0 +1,408 @@
+// Machine. One HTTP/1.1 connection of a client: reads its requests one after another, hands each to the exchange, and writes
+// the responses in the same order. It is one thing, the life of a connection, and most of it is the order of its states.
+import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import type { ByteChannel, ByteSink } from "../channel/channel.ts";
+import { Outgoing } from "../channel/outgoing.ts";
+import { Stash } from "../channel/stash.ts";
+import { type Due, NEVER } from "../deadlines.ts";
+import type { ExchangeServices } from "../exchange-services.ts";
+import { Exchange, type ExchangeClient } from "../exchange.ts";
+import { localReply } from "../local-reply.ts";
+import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
+import { CR, LF, at } from "./parse/bytes.ts";
+import { CHUNKED, NO_BODY, UNTIL_CLOSE, type BodyKind } from "./parse/framing.ts";
+import type { ResponseHeadReader } from "./parse/response-head.ts";
+import { BAD, INCOMPLETE } from "./parse/scan.ts";
+import type { Http1Shared } from "./shared-state.ts";
+import type { UpstreamPool } from "./upstream-pool.ts";
+
+/** Between requests, or in the head of one. */
+const WAITING = 0;
+/** In the body of a request. */
+const BODY = 1;
+/** The request is whole, its response is not. */
+const RESPONSE = 2;
+/** Our side is ended; what still comes is thrown away, so that the client can read our last words before a reset. */
+const LINGERING = 3;
+const CLOSED = 4;
+
+type State = typeof WAITING | typeof BODY | typeof RESPONSE | typeof LINGERING | typeof CLOSED;
+
+// Why nothing is read: bits of one number.
+/** Bytes are here that cannot be used yet. */
+const HELD = 1;
+/** The upstream does not take the request body as fast. */
+const UPSTREAM_FULL = 2;
+/** The client does not take our answers. */
+const CLIENT_FULL = 4;
+
+/** See the head of the file. Made for a channel that nobody reads yet; `start` begins. */
+export class Http1Downstream implements ByteSink, Due, ExchangeClient {
+  dueAt: number;
+  readonly #channel: ByteChannel;
+  readonly #services: ExchangeServices;
+  readonly #shared: Http1Shared;
+  readonly #exchange: Exchange;
+  readonly #out: Outgoing;
+  readonly #decoder: BodyDecoder;
+  readonly #stash: Stash;
+  #state: State = WAITING;
+  #holds = 0;
+  /** `#run` is on the stack: what happens meanwhile is seen by its loop. */
+  #running = false;
+  /** The client has sent its FIN. */
+  #ended = false;
+  #draining = false;
+  #keepAlive = true;
+  /** Of the request in flight. */
+  #toHead = false;
+  #oldClient = false;
+  #takesTrailers = false;
+  /** The body of the response as the client gets it. */
+  #responseBody: BodyKind = NO_BODY;
+  /** Some byte of the next request has come, if only an empty line. */
+  #headBegun = false;
+  #emptyLineSeen = false;
+  #lingeredBytes = 0;
+  #lingeredSince = 0;
+
+  constructor(channel: ByteChannel, services: ExchangeServices, shared: Http1Shared, pool: UpstreamPool) {
+    this.#channel = channel;
+    this.#services = services;
+    this.#shared = shared;
+    this.#exchange = new Exchange(this, services, shared, pool);
+    this.#out = new Outgoing(channel);
+    this.#decoder = new BodyDecoder(shared.limits);
+    this.#stash = new Stash(shared.limits.stashBytes);
+    this.dueAt = shared.deadlines.in(shared.limits.idleMs);
+  }
+
+  /** Begins to read. */
+  start(): void {
+    this.#shared.deadlines.add(this);
+    this.#channel.attach(this);
+  }
+
+  /** Ends the connection as soon as no request is in flight; a response from now on says so. */
+  drain(): void {
+    this.#draining = true;
+    if (this.#state === WAITING && this.#stash.length === 0) this.#linger();
+  }
+
+  /** Ends the connection now, whatever it does, because of `failure`. */
+  abort(failure: Failure): void {
+    this.#exchange.clientGone(failure);
+    this.cut(failure);
+  }
+
+  onBytes(chunk: Buffer, lent: boolean): void {
+    if (this.#state === LINGERING) return this.#discard(chunk.length);
+    if (this.#state === CLOSED) return undefined;
+    if (this.#stash.length === 0 && !this.#running) return this.#run(chunk, 0, chunk.length, lent);
+    if (!this.#stash.append(chunk, 0, chunk.length)) return this.abort(fail("REQUEST_TOO_LARGE", "bytes sent ahead"));
+    // Held bytes wait for something else than more bytes.
+    if (this.#running || (this.#holds & HELD) !== 0) return undefined;
+    if (this.#state === WAITING && !this.#stash.worthScanning) return undefined;
+    return this.#runStash();
+  }
+
+  onEnd(): void {
+    this.#ended = true;
+    if (this.#state === WAITING && !this.#running) {
+      // A last look at a half head: it may have been broken before it was cut off.
+      if (this.#stash.length > 0 && (this.#holds & HELD) === 0) this.#runStash();
+      if (this.#state === WAITING && (this.#holds & HELD) === 0) this.#linger();
+    } else if (this.#state === BODY && (this.#holds & HELD) === 0) this.#cutShort();
+  }
+
+  onDrain(): void {
+    this.#out.drained();
+    this.#exchange.clientDrained();
+    this.#unhold(CLIENT_FULL);
+  }
+
+  onClose(failure: Failure | undefined): void {
+    if (this.#state === CLOSED) return this.#forget();
+    this.#state = CLOSED;
+    this.#exchange.clientGone(
+      failure === undefined ? fail("DOWNSTREAM_CLOSED", "") : fail("DOWNSTREAM_CLOSED", failure.detail),
+    );
+    return this.#forget();
+  }
+
+  onDue(): void {
+    const { limits, deadlines } = this.#shared;
+    this.dueAt = deadlines.in(limits.lingerMs);
+    if (this.#state === WAITING && (this.#holds & CLIENT_FULL) === 0) {
+      return this.#headBegun ? this.#reject(fail("REQUEST_TIMEOUT", "head of the request")) : this.#linger();
+    }
+    if (this.#state === LINGERING || this.#state === CLOSED) return this.#letGo();
+    // Whoever holds the other up is at fault.
+    if ((this.#holds & CLIENT_FULL) !== 0) return this.abort(fail("REQUEST_TIMEOUT", "response not read"));
+    if (this.#state === BODY && this.#exchange.takesBody && this.#holds === 0) {
+      return this.abort(fail("REQUEST_TIMEOUT", "body of the request"));
+    }
+    return this.#exchange.timeOut();
+  }
+
+  proceed(): void {
+    if (!this.#running) this.#runStash();
+  }
+
+  holdBody(hold: boolean): void {
+    if (hold) this.#hold(UPSTREAM_FULL);
+    else this.#unhold(UPSTREAM_FULL);
+  }
+
+  sendInterim(head: ResponseHeadReader): void {
+    // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
+    if (!this.#oldClient) this.#out.text(`${head.keptHead()}\r\n`);
+  }
+
+  sendHead(head: ResponseHeadReader): void {
+    this.#responseBody = head.body;
+    if (head.body === CHUNKED || head.body === UNTIL_CLOSE)
+      this.#responseBody = this.#oldClient ? UNTIL_CLOSE : CHUNKED;
+    if (this.#draining) this.#keepAlive = false;
+    // An early refusal: the rest of the body will not be read to its end.
+    if (this.#state === BODY && head.status >= 300) this.#keepAlive = false;
+    const framing = this.#responseBody === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
+    const connection = this.#keepAlive ? "" : "connection: close\r\n";
+    this.#out.text(`${head.keptHead()}${framing}${connection}\r\n`);
+  }
+
+  sendData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
+    const chunked = this.#responseBody === CHUNKED;
+    if (chunked) this.#out.text(`${(end - start).toString(16)}\r\n`);
+    this.#out.bytes(bytes, start, end, readEnd, lent);
+    if (chunked) this.#out.text("\r\n");
+  }
+
+  sendEnd(trailers: string): void {
+    if (this.#responseBody === CHUNKED) this.#out.text(`0\r\n${this.#takesTrailers ? trailers : ""}\r\n`);
+  }
+
+  sendLocal(failure: Failure): number {
+    const { httpStatus } = failure.traits;
+    // A client whose request makes no sense is not trusted with another one on this connection.
+    if (this.#state !== RESPONSE || this.#draining || httpStatus === 400) this.#keepAlive = false;
+    this.#out.text(localReply(failure, !this.#keepAlive, this.#toHead));
+    return httpStatus;
+  }
+
+  flush(): boolean {
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+    if (this.#out.flush()) return true;
+    this.#hold(CLIENT_FULL);
+    return false;
+  }
+
+  cut(failure: Failure): void {
+    if (this.#state !== CLOSED) this.#reset(failure);
+  }
+
+  finished(): void {
+    if (this.#state === CLOSED || this.#state === LINGERING) return undefined;
+    if (this.#state !== RESPONSE || !this.#keepAlive) return this.#linger();
+    this.#state = WAITING;
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.idleMs);
+    this.#headBegun = false;
+    this.#emptyLineSeen = false;
+    this.#unhold(UPSTREAM_FULL);
+    if (this.#running) return undefined;
+    if (this.#stash.length > 0) return this.#runStash();
+    return this.#ended ? this.#linger() : undefined;
+  }
+
+  /** Goes on with the bytes that were kept, and reads again if they are used up. */
+  #runStash(): void {
+    const { bytes, start, end } = this.#stash;
+    if (this.#state !== CLOSED && this.#state !== LINGERING) this.#run(bytes, start, end, false);
+  }
+
+  /** Uses as many bytes as can be used now; keeps the others and says so to the channel. */
+  #run(bytes: Buffer, start: number, end: number, lent: boolean): void {
+    this.#running = true;
+    const stashed = bytes === this.#stash.bytes;
+    const position = this.#use(bytes, start, end, lent);
+    if (this.#exchange.active) this.#exchange.requestFlush();
+    this.#running = false;
+    if (this.#state === CLOSED || this.#state === LINGERING) return this.#stash.clear();
+    if (stashed) this.#stash.consume(position);
+    else if (position < end && !this.#stash.append(bytes, position, end)) {
+      return this.abort(fail("REQUEST_TOO_LARGE", "bytes sent ahead"));
+    }
+    // What is left in the head of a request waits for more bytes; anything else waits for something to happen.
+    const stuck = this.#stash.length > 0 && (this.#state !== WAITING || (this.#holds & CLIENT_FULL) !== 0);
+    if (stuck) this.#hold(HELD);
+    else this.#unhold(HELD);
+    if (this.#ended && !stuck) {
+      if (this.#state === WAITING) this.#linger();
+      else if (this.#state === BODY && this.#exchange.takesBody) this.#cutShort();
+    }
+    return undefined;
+  }
+
+  /** Returns the position of the first byte that cannot be used yet. */
+  #use(bytes: Buffer, start: number, end: number, lent: boolean): number {
+    let position = start;
+    for (;;) {
+      switch (this.#state) {
+        case WAITING: {
+          if (position === end || (this.#holds & CLIENT_FULL) !== 0) return position;
+          if (this.#isEmptyLine(bytes, position)) {
+            if (position + 1 === end) return position;
+            this.#emptyLineSeen = true;
+            position += 2;
+            break;
+          }
+          const next = this.#useHead(bytes, position, end);
+          if (next < 0) return position;
+          position = next;
+          break;
+        }
+        case BODY: {
+          if (!this.#exchange.takesBody) return position;
+          const status = this.#decoder.next(bytes, position, end);
+          position = this.#decoder.position;
+          if (status === DATA) {
+            this.#exchange.requestData(bytes, this.#decoder.dataStart, this.#decoder.dataEnd, end, lent);
+          } else if (status === DONE) {
+            this.#state = RESPONSE;
+            this.#exchange.requestEnd(this.#decoder.trailers);
+          } else if (status === BROKEN) {
+            this.#breakBody(this.#decoder.problem);
+            return end;
+          } else {
+            this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+            return position;
+          }
+          break;
+        }
+        case RESPONSE:
+          return position;
+        default:
+          return end;
+      }
+    }
+  }
+
+  /** RFC 9112 section 2.2: one empty line before a request is forgiven. */
+  #isEmptyLine(bytes: Buffer, position: number): boolean {
+    if (!this.#headBegun) {
+      this.#headBegun = true;
+      this.dueAt = this.#shared.deadlines.in(this.#shared.limits.headMs);
+    }
+    if (this.#emptyLineSeen || at(bytes, position) !== CR) return false;
+    return bytes[position + 1] === undefined || bytes[position + 1] === LF;
+  }
+
+  /** Reads one head and begins its exchange. Returns the position after it, or -1 when more of it must come. */
+  #useHead(bytes: Buffer, start: number, end: number): number {
+    const head = this.#shared.requestHead;
+    const { scanner } = head;
+    const stashed = bytes === this.#stash.bytes;
+    const status = stashed
+      ? scanner.scanRequest(bytes, start, end, start + this.#stash.lineStart, this.#stash.lineCount)
+      : scanner.scanRequest(bytes, start, end);
+    if (status === INCOMPLETE) {
+      this.#stash.noteScan(scanner.lineStart - start, scanner.lineCount, end - start);
+      return -1;
+    }
+    this.#stash.forgetScan();
+    if (status === BAD) {
+      this.#reject(fail(scanner.tooLarge ? "REQUEST_TOO_LARGE" : "REQUEST_MALFORMED", scanner.problem));
+      return end;
+    }
+    const failure = head.read(bytes, start);
+    this.#toHead = head.method === "HEAD";
+    this.#oldClient = scanner.minor === 0;
+    this.#takesTrailers = head.takesTrailers;
+    this.#keepAlive = head.keepAlive;
+    const next = scanner.headEnd;
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+    if (failure !== undefined) {
+      this.#state = BODY;
+      this.#exchange.reject(failure, head);
+      return end;
+    }
+    this.#state = head.body === NO_BODY ? RESPONSE : BODY;
+    if (head.body !== NO_BODY) this.#decoder.begin(head.body, head.contentLength);
+    this.#exchange.begin(head);
+    head.release();
+    return next;
+  }
+
+  /** Answers bytes that are no request; nothing that follows them can be trusted to be one. */
+  #reject(failure: Failure): void {
+    this.#toHead = false;
+    this.#oldClient = false;
+    this.#state = BODY;
+    this.#exchange.reject(failure, undefined);
+  }
+
+  /** The framing of the body is broken: the upstream must not take what it has for the whole, nor the client its answer. */
+  #breakBody(problem: string): void {
+    this.#exchange.breakOff(fail("REQUEST_MALFORMED", problem));
+  }
+
+  /** The client ended inside its request. */
+  #cutShort(): void {
+    this.abort(fail("DOWNSTREAM_CLOSED", "ended inside a request body"));
+  }
+
+  /** Ends our side, and gives the client time to read what was written. */
+  #linger(): void {
+    this.#state = LINGERING;
+    this.#stash.clear();
+    this.#lingeredSince = this.#shared.deadlines.now;
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.lingerMs);
+    this.#out.flush();
+    this.#channel.end();
+    if (this.#holds !== 0) {
+      this.#holds = 0;
+      this.#channel.resume();
+    }
+  }
+
+  #discard(length: number): void {
+    this.#lingeredBytes += length;
+    if (this.#lingeredBytes > this.#shared.limits.lingerBytes) this.#reset(undefined);
+  }
+
+  /** The client had its moment; one that still reads what we have written gets longer. */
+  #letGo(): void {
+    const { limits, deadlines } = this.#shared;
+    if (this.#channel.queued === 0) this.#reset(undefined);
+    else if (deadlines.now - this.#lingeredSince > limits.progressMs)
+      this.#reset(fail("REQUEST_TIMEOUT", "response not read"));
+  }
+
+  #reset(failure: Failure | undefined): void {
+    this.#state = CLOSED;
+    this.#channel.reset(failure);
+  }
+
+  #forget(): void {
+    this.#stash.clear();
+    this.dueAt = NEVER;
+    this.#shared.deadlines.remove(this);
+    this.#services.closed();
+  }
+
+  #hold(reason: number): void {
+    if (this.#holds === 0) this.#channel.pause();
+    this.#holds |= reason;
+  }
+
+  #unhold(reason: number): void {
+    if ((this.#holds & reason) === 0) return;
+    this.#holds &= ~reason;
+    // Room at the client: held requests can be answered now.
+    if (reason === CLIENT_FULL && (this.#holds & HELD) !== 0 && this.#state === WAITING && !this.#running) {
+      this.#runStash();
+      return;
+    }
+    if (this.#holds === 0 && this.#state !== CLOSED) this.#channel.resume();
+  }
+}

@@ -1,0 +1,27 @@
+// Machine. What all HTTP/1.1 connections of a process share: bounds, time, the scratch that heads are read into, and the
+// kept-alive upstream connections.
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { Deadlines } from "../deadlines.ts";
+import type { Http1Limits } from "./limits.ts";
+import { RequestHeadReader } from "./parse/request-head.ts";
+import { ResponseHeadReader } from "./parse/response-head.ts";
+import { HeadScanner } from "./parse/scan.ts";
+
+/** Made once for each process. */
+export class Http1Shared {
+  readonly limits: Http1Limits;
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  readonly requestHead: RequestHeadReader;
+  readonly responseHead: ResponseHeadReader;
+
+  constructor(limits: Http1Limits, clock: Clock) {
+    this.limits = limits;
+    this.clock = clock;
+    this.deadlines = new Deadlines(clock);
+    const { headBytes, fieldLines, nameBytes, valueBytes } = limits;
+    const bounds = { headBytes, fieldLines, nameBytes, valueBytes };
+    this.requestHead = new RequestHeadReader(new HeadScanner(bounds));
+    this.responseHead = new ResponseHeadReader(new HeadScanner(bounds));
+  }
+}
