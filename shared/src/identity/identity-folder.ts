@@ -1,12 +1,12 @@
 // Machine. Reads the files of an identity: finds the layout, bounds what is read, looks at the key's mode, and makes one
 // identity of what it finds or says what is wrong with it. Holds nothing.
-import { constants } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import { bundleFromPem } from "./bundle.ts";
 import { makeIdentity } from "./identity.ts";
+import { readKeyFile, readPublicFile, unreadable } from "./read-file.ts";
 import type { Bundle, Identity } from "./source.ts";
 import { parseTrustDomain, trustDomainOf } from "./spiffe-id.ts";
 import type { TrustDomain } from "./spiffe-id.ts";
@@ -51,12 +51,7 @@ const LAYOUTS: readonly Layout[] = [
 const BUNDLES = "bundles";
 const PEM = ".pem";
 
-/** Far above any bundle, so that a wrong path ends in a failure and not in memory. */
-const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_BUNDLES = 64;
-/** Read, write, execute of group and of others. */
-const MODE_OF_OTHERS = 0o077;
-
 /** Paths of one identity. */
 interface Paths {
   readonly certificate: string;
@@ -73,17 +68,17 @@ export async function readIdentityTexts(location: IdentityLocation): Promise<Ide
   const paths = typeof location === "string" ? await findLayout(location) : namedFiles(location);
   if (isFailure(paths)) return paths;
   // The key last: a writer that follows the usual order has then written all.
-  const certificate = await readText(paths.certificate, false);
+  const certificate = await readPublicFile(paths.certificate);
   if (isFailure(certificate)) return certificate;
-  const ownBundle = paths.ownBundle === undefined ? undefined : await readText(paths.ownBundle, false);
+  const ownBundle = paths.ownBundle === undefined ? undefined : await readPublicFile(paths.ownBundle);
   if (isFailure(ownBundle)) return ownBundle;
   const bundles = new Map<TrustDomain, string>();
   for (const [domain, path] of paths.bundles) {
-    const text = await readText(path, false);
+    const text = await readPublicFile(path);
     if (isFailure(text)) return text;
     bundles.set(domain, text);
   }
-  const key = await readText(paths.key, true);
+  const key = await readKeyFile(paths.key);
   if (isFailure(key)) return key;
   const files = [paths.certificate, paths.key, paths.ownBundle ?? paths.certificate, ...paths.bundles.values()];
   return { certificate, key, ownBundle, bundles, folders: new Set(files.map((file) => dirname(file))) };
@@ -167,30 +162,4 @@ async function namesIn(folder: string): Promise<string[] | Failure> {
   } catch (error) {
     return unreadable(folder, error);
   }
-}
-
-/** Reads one file whole. The mode is that of the file that was opened, not of the one that the name means a moment later. */
-async function readText(path: string, isKey: boolean): Promise<string | Failure> {
-  try {
-    // Without O_NONBLOCK, opening a FIFO would wait for its writer.
-    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const stat = await file.stat();
-    if (!stat.isFile()) return fail("IDENTITY_UNAVAILABLE", `${path}: not a plain file`);
-    if (stat.size > MAX_FILE_BYTES) return fail("IDENTITY_UNAVAILABLE", `${path}: larger than ${MAX_FILE_BYTES} bytes`);
-    if (isKey && (stat.mode & MODE_OF_OTHERS) !== 0) {
-      const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
-      return fail(
-        "IDENTITY_UNAVAILABLE",
-        `${path}: the key has mode ${mode}, so others may read it; expected 0600 or 0400`,
-      );
-    }
-    return await file.readFile("utf8");
-  } catch (error) {
-    return unreadable(path, error);
-  }
-}
-
-function unreadable(path: string, error: unknown): Failure {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-  return fail("IDENTITY_UNAVAILABLE", `${path}: cannot be read (${code})`);
 }
