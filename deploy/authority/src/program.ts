@@ -1,0 +1,13 @@
+// Root. The authority's command line.
+import type { Program } from "@culvert/shared/config/cli.ts";
+import { versionLine } from "@culvert/shared/config/version.ts";
+import { initCommand } from "./init-command.ts";
+import { issueCommand } from "./issue-command.ts";
+
+/** The program `authority`. */
+export const authorityProgram: Program = {
+  name: "authority",
+  summary: "makes and signs the identities of a mesh",
+  commands: [initCommand, issueCommand],
+  version: () => versionLine("authority"),
+};
