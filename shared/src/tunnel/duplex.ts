@@ -2,6 +2,7 @@
 // one puts memory of the process on the wire, and TLS inside a tunnel needs resets to be errors.
 import type { Http2Stream } from "node:http2";
 import { Duplex } from "node:stream";
+import { resetStream } from "./reset-stream.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
 const CANCEL = 0x8;
@@ -56,9 +57,7 @@ class TunnelDuplex extends Duplex {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    const stream = this.#stream;
-    if (stream.closed) stream.destroy();
-    else if (!this.#ended || !this.writableFinished) stream.close(error === null ? CANCEL : CONNECT_ERROR);
+    if (!this.#ended || !this.writableFinished) resetStream(this.#stream, error === null ? CANCEL : CONNECT_ERROR);
     callback(error);
   }
 

@@ -4,6 +4,7 @@ import { fail } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
+import { resetStream } from "./reset-stream.ts";
 
 const END_STREAM = 0x1;
 const PROTOCOL_ERROR = 0x1;
@@ -60,7 +61,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
     }
     const deadline = clock.after(answerTimeoutMs, () => {
       resolve(fail("PEER_TIMEOUT", `${remote}: no answer in ${answerTimeoutMs} ms`));
-      stream.close(CANCEL);
+      resetStream(stream, CANCEL);
     });
     stream.on("error", ignore);
     stream.on("response", (headers, flags) => {
@@ -71,7 +72,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
         return;
       }
       const failure = statusFailure(remote, headers);
-      if ((flags & END_STREAM) === 0 || failure.code === "PEER_PROTOCOL_ERROR") stream.close(failure.traits.resetCode);
+      if ((flags & END_STREAM) === 0 || failure.code === "PEER_PROTOCOL_ERROR") resetStream(stream, failure.traits.resetCode);
       else stream.end().resume();
       resolve(failure);
     });
@@ -104,7 +105,7 @@ function closeFailure(remote: string, session: ClientHttp2Session, stream: Clien
 
 /** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
 function closeForProtocol(this: ClientHttp2Stream): void {
-  this.close(PROTOCOL_ERROR);
+  resetStream(this, PROTOCOL_ERROR);
 }
 
 function ignore(): void {}

@@ -16,6 +16,7 @@ import { processMemory } from "../net/memory.ts";
 import { releaseSlab } from "../net/slabs.ts";
 import { Gatherer } from "./flush.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "./limits.ts";
+import { resetStream } from "./reset-stream.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
 const CANCEL = 0x8;
@@ -117,7 +118,7 @@ class RunningPump implements Pump, ByteSink {
   abort(failure: Failure): void {
     if (this.#socketClosed && this.#streamClosed) return;
     this.#failure ??= failure;
-    this.#resetStream(failure);
+    resetStream(this.#stream, failure.traits.resetCode);
     this.#bulk.reset();
   }
 
@@ -169,7 +170,7 @@ class RunningPump implements Pump, ByteSink {
       const whole = failure === undefined && this.#socketEnded && this.#streamEnded;
       if (!whole) {
         this.#failure ??= this.#socketFailure(failure);
-        this.#resetStream(this.#failure);
+        resetStream(this.#stream, this.#failure.traits.resetCode);
       }
     }
     this.#settle();
@@ -253,11 +254,5 @@ class RunningPump implements Pump, ByteSink {
     const detail = lost ? "the session ended" : `the stream was reset with code ${code}`;
     if (this.#options.streamLeads === "downstream") return fail("DOWNSTREAM_CLOSED", detail);
     return fail(lost ? "PEER_LOST" : "PEER_RESET", detail);
-  }
-
-  #resetStream(failure: Failure): void {
-    // A stream that the peer has closed waits for its bytes to be read; nobody will.
-    if (this.#stream.closed) this.#stream.destroy();
-    else this.#stream.close(failure.traits.resetCode);
   }
 }

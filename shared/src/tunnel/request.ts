@@ -11,6 +11,7 @@ import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Endpoint } from "../net/endpoint.ts";
 import { parseAuthority } from "./authority.ts";
 import type { Authority } from "./authority.ts";
+import { resetStream } from "./reset-stream.ts";
 
 /** A CONNECT whose peer is verified and whose form is right; nothing else about it has been decided. */
 export interface TunnelRequest {
@@ -63,7 +64,7 @@ export class AcceptedRequest implements TunnelRequest {
   }
 
   refuse(failure: Failure): void {
-    if (this.stream.headersSent) this.stream.close(failure.traits.resetCode);
+    if (this.stream.headersSent) resetStream(this.stream, failure.traits.resetCode);
     else refuseStream(this.stream, failure);
   }
 }

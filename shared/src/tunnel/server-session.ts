@@ -11,6 +11,7 @@ import { Keepalive } from "./keepalive.ts";
 import type { TunnelLimits } from "./limits.ts";
 import { AcceptedRequest, checkRequest, refuseStream } from "./request.ts";
 import type { TunnelRequest } from "./request.ts";
+import { resetStream } from "./reset-stream.ts";
 
 const PROTOCOL_ERROR = 0x1;
 /** How long the peer has to take our GOAWAY before its socket is destroyed. */
@@ -140,7 +141,7 @@ export class ServerSession {
 
 /** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
 function closeForProtocol(this: ServerHttp2Stream): void {
-  this.close(PROTOCOL_ERROR);
+  resetStream(this, PROTOCOL_ERROR);
 }
 
 function ignore(): void {}

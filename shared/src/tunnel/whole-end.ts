@@ -14,8 +14,10 @@ export function isWholeEnd(stream: Http2Stream): boolean {
 
 /**
  * To be asked in an 'aborted' listener, which comes when the peer closes a stream that we have not ended: had it sent
- * END_STREAM before? Then its bytes are whole, and it only wants no more of ours.
+ * END_STREAM just before? Then its bytes are whole, and it only wants no more of ours. Where the runtime no longer shows
+ * this, the answer is no, and the stream counts as cut short.
  */
 export function wasEndedByPeer(stream: Http2Stream): boolean {
-  return stream.state.remoteClose === 1;
+  const { _readableState: state } = stream as unknown as { _readableState?: { ended?: boolean } };
+  return state?.ended === true;
 }
