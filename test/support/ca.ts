@@ -9,10 +9,10 @@ import { parseTrustDomain, trustDomainId } from "@culvert/shared/identity/spiffe
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 
 /** Kinds of key that a certificate can be made with. */
-export type KeyKind = "P-256" | "P-384" | "Ed25519" | "RSA-2048" | "RSA-1024";
+type KeyKind = "P-256" | "P-384" | "Ed25519" | "RSA-2048" | "RSA-1024";
 
 /** Key usages by their names in RFC 5280. */
-export type KeyUsageName = Exclude<keyof typeof x509.KeyUsageFlags, number>;
+type KeyUsageName = Exclude<keyof typeof x509.KeyUsageFlags, number>;
 
 /** Who signs: a certificate with its private key. */
 export interface Issuer {
@@ -32,7 +32,7 @@ export interface Minted extends Issuer {
 }
 
 /** An extension by its bytes. */
-export interface RawExtension {
+interface RawExtension {
   readonly oid: string;
   readonly critical: boolean;
   readonly value: Uint8Array<ArrayBuffer>;
@@ -141,7 +141,7 @@ export async function mint(issuer: Issuer | undefined, spec: CertificateSpec): P
 }
 
 /** Certificates as PEM, in order. */
-export function pemOf(certificates: readonly x509.X509Certificate[]): string {
+function pemOf(certificates: readonly x509.X509Certificate[]): string {
   return certificates.map((certificate) => `${certificate.toString("pem")}\n`).join("");
 }
 

@@ -112,7 +112,7 @@ describe("refused", () => {
   test("a FIFO in the place of the certificate, without waiting for a writer", async () => {
     const folder = await folderWith();
     await rm(join(folder, "svid.pem"));
-    const [code] = (await once(execFile("mkfifo", [join(folder, "svid.pem")]), "exit")) as [number];
+    const [code] = (await once(execFile("/usr/bin/mkfifo", [join(folder, "svid.pem")]), "exit")) as [number];
     assert.equal(code, 0);
     await refused(folder, "IDENTITY_UNAVAILABLE", /not a plain file/);
   });

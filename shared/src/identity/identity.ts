@@ -1,4 +1,4 @@
-// Pure. Puts an identity together from its parts.
+// Pure. Puts an identity together from its parts; the count of versions is its only state.
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Bundle, Identity, Svid } from "./source.ts";
