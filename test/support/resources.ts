@@ -1,0 +1,143 @@
+// Pure. Mesh resources as tests write them: plain objects in the shapes of Kubernetes, Gateway API and Istio.
+
+/** A resource before it becomes YAML. */
+export interface Resource {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly spec?: unknown;
+}
+
+/** What all resources may carry. */
+export interface Marks {
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+function metadata(name: string, { namespace = "default", labels, annotations }: Marks): Resource["metadata"] {
+  return {
+    name,
+    namespace,
+    ...(labels === undefined ? {} : { labels }),
+    ...(annotations === undefined ? {} : { annotations }),
+  };
+}
+
+/** A port of a Service. */
+export interface Port {
+  readonly name: string;
+  readonly port: number;
+  readonly targetPort?: number | string;
+  readonly appProtocol?: string;
+}
+
+/** A Service that selects the workloads labelled `app: <name>`. */
+export function service(
+  name: string,
+  ports: readonly Port[],
+  options: Marks & { readonly app?: string; readonly clusterIP?: string } = {},
+): Resource {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: metadata(name, options),
+    spec: {
+      selector: { app: options.app ?? name },
+      ports,
+      ...(options.clusterIP === undefined ? {} : { clusterIP: options.clusterIP }),
+    },
+  };
+}
+
+/** A workload at an address, labelled `app: <app>`. */
+export function workloadEntry(
+  name: string,
+  address: string,
+  options: Marks & { readonly serviceAccount: string; readonly app?: string },
+): Resource {
+  return {
+    apiVersion: "networking.istio.io/v1",
+    kind: "WorkloadEntry",
+    metadata: metadata(name, { ...options, labels: { app: options.app ?? name, ...options.labels } }),
+    spec: { address, serviceAccount: options.serviceAccount },
+  };
+}
+
+/** A waypoint: the Gateway, and an instance of it at an address. */
+export function waypoint(
+  name: string,
+  address: string,
+  options: Marks & { readonly serviceAccount: string; readonly serves?: string },
+): Resource[] {
+  return [
+    {
+      apiVersion: "gateway.networking.k8s.io/v1",
+      kind: "Gateway",
+      metadata: metadata(name, {
+        ...options,
+        labels: { "istio.io/waypoint-for": options.serves ?? "service", ...options.labels },
+      }),
+      spec: {
+        gatewayClassName: "culvert-waypoint",
+        listeners: [{ name: "mesh", port: 15008, protocol: "HBONE" }],
+      },
+    },
+    {
+      apiVersion: "networking.istio.io/v1",
+      kind: "WorkloadEntry",
+      metadata: metadata(`${name}-1`, {
+        ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
+        labels: { "gateway.networking.k8s.io/gateway-name": name },
+      }),
+      spec: { address, serviceAccount: options.serviceAccount },
+    },
+  ];
+}
+
+/** An HTTPRoute on a Service. */
+export function httpRoute(name: string, parent: string, rules: readonly unknown[], options: Marks = {}): Resource {
+  return {
+    apiVersion: "gateway.networking.k8s.io/v1",
+    kind: "HTTPRoute",
+    metadata: metadata(name, options),
+    spec: { parentRefs: [{ group: "", kind: "Service", name: parent }], rules },
+  };
+}
+
+/** What an AuthorizationPolicy applies to: workloads by label, Services or Gateways by name, or the whole namespace. */
+export type Applies =
+  | { readonly app: string }
+  | { readonly service: string }
+  | { readonly gateway: string }
+  | { readonly everything: true };
+
+/** An AuthorizationPolicy. */
+export function authorizationPolicy(
+  name: string,
+  action: "ALLOW" | "DENY",
+  applies: Applies,
+  rules: readonly unknown[],
+  options: Marks = {},
+): Resource {
+  return {
+    apiVersion: "security.istio.io/v1",
+    kind: "AuthorizationPolicy",
+    metadata: metadata(name, options),
+    spec: { ...target(applies), action, rules },
+  };
+}
+
+function target(applies: Applies): object {
+  if ("app" in applies) return { selector: { matchLabels: { app: applies.app } } };
+  if ("service" in applies) return { targetRefs: [{ group: "", kind: "Service", name: applies.service }] };
+  if ("gateway" in applies) {
+    return { targetRefs: [{ group: "gateway.networking.k8s.io", kind: "Gateway", name: applies.gateway }] };
+  }
+  return {};
+}
