@@ -1,0 +1,75 @@
+// Machine. What the benches talk to: nginx with 100-byte answers, iperf3 servers, and nginx as a reverse proxy.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { command } from "../support/env.ts";
+import type { Address } from "../support/envoy.ts";
+import { startProgram, type Program } from "../support/process.ts";
+import { accepts } from "../support/tcp.ts";
+
+const ANSWER = "culvert bench ".repeat(8).slice(0, 100);
+
+function nginxConfig(folder: string, server: string): string {
+  return `
+daemon off;
+worker_processes 1;
+pid ${folder}/nginx.pid;
+error_log stderr warn;
+events { worker_connections 16384; }
+http {
+  access_log off;
+  keepalive_requests 1000000000;
+  keepalive_timeout 3600s;
+  client_body_temp_path ${folder}/body;
+  proxy_temp_path ${folder}/proxy;
+  fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi;
+  scgi_temp_path ${folder}/scgi;
+  ${server}
+}
+`;
+}
+
+function spawnNginx(name: string, folder: string, server: string): Program {
+  const own = join(folder, name);
+  mkdirSync(own, { recursive: true });
+  const file = join(own, "nginx.conf");
+  writeFileSync(file, nginxConfig(own, server));
+  return startProgram({ name, command: command("nginx"), args: ["-p", own, "-c", file, "-e", "stderr"] });
+}
+
+/** An nginx that answers every request at any of the addresses with 100 bytes. */
+export async function startAnswering(folder: string, addresses: readonly Address[]): Promise<Program> {
+  const listens = addresses.map(({ host, port }) => `listen ${host}:${port};`).join(" ");
+  const program = spawnNginx(
+    "answering",
+    folder,
+    `server { ${listens} location / { default_type text/plain; return 200 "${ANSWER}"; } }`,
+  );
+  for (const { host, port } of addresses) await program.watch("a listener", () => accepts(host, port));
+  return program;
+}
+
+/** An nginx as plain reverse proxy with kept-alive upstream connections. Not waited for. */
+export function spawnNginxProxy(folder: string, listen: Address, app: Address): Program {
+  return spawnNginx(
+    "nginx-proxy",
+    folder,
+    `upstream app { server ${app.host}:${app.port}; keepalive 256; keepalive_requests 1000000000; }
+  server {
+    listen ${listen.host}:${listen.port};
+    location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
+  }`,
+  );
+}
+
+/** An iperf3 server. */
+export async function startIperf({ host, port }: Address): Promise<Program> {
+  const program = startProgram({
+    name: "iperf3",
+    command: command("iperf3"),
+    args: ["-s", "-B", host, "-p", String(port)],
+    keep: 100,
+  });
+  await program.watch("the listener", () => accepts(host, port));
+  return program;
+}

@@ -1,0 +1,124 @@
+// Root. `pnpm bench pair|waypoint [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures Culvert beside
+// others in one run and prints tables and the ratios that have targets.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { mintIdentities } from "../support/identities.ts";
+import { reserveSubnet } from "../support/loopback.ts";
+import { startAnswering, startIperf } from "./apps.ts";
+import { FULL, SHORT, type Effort } from "./effort.ts";
+import { PAIR_SUBJECTS, PAIR_TABLES, PAIR_TARGETS, pairMeasurements } from "./pair.ts";
+import { judge, table, verdictLines, type Column, type Target } from "./report.ts";
+import { interleave, type Measurement, type Results } from "./rounds.ts";
+import type { Place, Subject } from "./subject.ts";
+import { WAYPOINT_SUBJECTS, WAYPOINT_TABLES, WAYPOINT_TARGETS, waypointMeasurements } from "./waypoint.ts";
+
+const APP_PORT = 8080;
+const BULK_PORT = 5201;
+const ADDRESSES_PER_SUBJECT = 8;
+const ACCOUNTS = ["app", "client", "waypoint"] as const;
+
+interface Bench {
+  readonly subjects: readonly Subject[];
+  readonly measurements: (effort: Effort) => Measurement[];
+  readonly tables: readonly { readonly title: string; readonly columns: readonly Column[] }[];
+  readonly targets: readonly Target[];
+}
+
+const BENCHES: ReadonlyMap<string, Bench> = new Map([
+  ["pair", { subjects: PAIR_SUBJECTS, measurements: pairMeasurements, tables: PAIR_TABLES, targets: PAIR_TARGETS }],
+  [
+    "waypoint",
+    {
+      subjects: WAYPOINT_SUBJECTS,
+      measurements: waypointMeasurements,
+      tables: WAYPOINT_TABLES,
+      targets: WAYPOINT_TARGETS,
+    },
+  ],
+]);
+
+function usage(problem: string): never {
+  process.stderr.write(
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys()].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+  );
+  process.exit(2);
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+async function measure(bench: Bench, subjects: readonly Subject[], effort: Effort, folder: string): Promise<Results> {
+  const subnet = await reserveSubnet();
+  const identities = join(folder, "identities");
+  await mintIdentities(identities, ACCOUNTS);
+  const base = (subject: Subject): number => 1 + subjects.indexOf(subject) * ADDRESSES_PER_SUBJECT;
+  const appHost = (subject: Subject): string => subnet.address(base(subject));
+  const apps = [
+    await startAnswering(
+      folder,
+      subjects.map((subject) => ({ host: appHost(subject), port: APP_PORT })),
+    ),
+    ...(await Promise.all(subjects.map((subject) => startIperf({ host: appHost(subject), port: BULK_PORT })))),
+  ];
+  const place = (subject: Subject, round: number): Place => {
+    const own = join(folder, `${subject.name.replaceAll(/\W+/g, "-")}-${round}`);
+    mkdirSync(own, { recursive: true });
+    return {
+      folder: own,
+      identities,
+      address: (index) => subnet.address(base(subject) + 1 + index),
+      app: { host: appHost(subject), port: APP_PORT },
+      bulk: { host: appHost(subject), port: BULK_PORT },
+    };
+  };
+  try {
+    return await interleave({
+      subjects,
+      measurements: bench.measurements(effort),
+      rounds: effort.rounds,
+      place,
+      say,
+    });
+  } finally {
+    await Promise.all(apps.map((app) => app.stop()));
+    await subnet.release();
+  }
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    short: { type: "boolean", default: false },
+    strict: { type: "boolean", default: false },
+    only: { type: "string" },
+    rounds: { type: "string" },
+    json: { type: "string" },
+  },
+});
+const bench = BENCHES.get(positionals[0] ?? "") ?? usage("which bench?");
+const wanted = values.only?.split(",");
+const subjects = bench.subjects.filter(({ name }) => wanted === undefined || wanted.includes(name));
+if (subjects.length === 0) usage(`no such subject; there are: ${bench.subjects.map(({ name }) => name).join(", ")}`);
+const basic = values.short ? SHORT : FULL;
+const effort = { ...basic, rounds: values.rounds === undefined ? basic.rounds : Number(values.rounds) };
+
+const folder = mkdtempSync(join(tmpdir(), "culvert-bench-"));
+try {
+  const results = await measure(bench, subjects, effort, folder);
+  const verdicts = judge(results, bench.targets);
+  const legend = subjects.map(({ name, about }) => `${name}: ${about}`).join("\n");
+  const tables = bench.tables.map(({ title, columns }) => table(title, results, columns));
+  const header = `Node ${process.version}, medians of ${effort.rounds} interleaved round${effort.rounds === 1 ? "" : "s"}`;
+  process.stdout.write(`\n${[header, legend, ...tables, verdictLines(verdicts)].filter(Boolean).join("\n\n")}\n`);
+  if (values.json !== undefined) {
+    const plain = Object.fromEntries([...results].map(([subject, figures]) => [subject, Object.fromEntries(figures)]));
+    writeFileSync(values.json, `${JSON.stringify({ effort, results: plain }, undefined, 2)}\n`);
+  }
+  if (values.strict && verdicts.some(({ met }) => !met)) process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,117 @@
+// Root. `pnpm bench waypoint`: HTTP through one plain hop, and through whole chains with tunnels on both sides of a
+// waypoint. The processor time of the hop or waypoint itself is told apart from that of its neighbours.
+import { memory } from "../support/proc.ts";
+import { observe } from "../support/until.ts";
+import type { Effort } from "./effort.ts";
+import { atRate, saturate, spending, type Spent } from "./load.ts";
+import { direct } from "./pair-subjects.ts";
+import type { Column, Target } from "./report.ts";
+import type { Measurement } from "./rounds.ts";
+import type { Running, Subject } from "./subject.ts";
+import { culvertChain, envoyChain, envoyHop, mixedChain, nginxHop, nodeHop, plainHop } from "./waypoint-subjects.ts";
+
+const US_PER_MS = 1000;
+const CONNECTIONS = 32;
+const RATE = 1000;
+
+/** Who takes part. */
+export const WAYPOINT_SUBJECTS: readonly Subject[] = [
+  direct,
+  nginxHop,
+  envoyHop,
+  nodeHop,
+  plainHop,
+  culvertChain,
+  mixedChain,
+  envoyChain,
+];
+
+/** The process that does HTTP. */
+function httpPart(running: Running): string {
+  return running.parts.has("waypoint") ? "waypoint" : "hop";
+}
+
+function cost(running: Running, spent: Spent, requests: number, suffix: string): Record<string, number> {
+  if (running.parts.size === 0) return {};
+  return {
+    [`hop us/req${suffix}`]: ((spent.byPart.get(httpPart(running)) ?? 0) * US_PER_MS) / requests,
+    [`all us/req${suffix}`]: (spent.totalMs * US_PER_MS) / requests,
+  };
+}
+
+/** What is measured, in this order. */
+export function waypointMeasurements(effort: Effort): Measurement[] {
+  return [
+    {
+      name: `${CONNECTIONS} requests in flight`,
+      async measure(running) {
+        await saturate(running.http, { connections: CONNECTIONS, seconds: 1 });
+        const { result, spent } = await spending(running, () =>
+          saturate(running.http, { connections: CONNECTIONS, seconds: effort.saturateS }),
+        );
+        return {
+          "req/s": result.perSecond,
+          p50: result.p50Ms,
+          p99: result.p99Ms,
+          ...cost(running, spent, result.requests, ""),
+        };
+      },
+    },
+    {
+      name: `${RATE} requests/s`,
+      async measure(running) {
+        const { result, spent } = await spending(running, () => atRate(running.http, RATE, effort.rateS));
+        return {
+          "p50 at rate": result.p50Ms,
+          "p99 at rate": result.p99Ms,
+          ...cost(running, spent, result.requests, " at rate"),
+        };
+      },
+    },
+    {
+      name: "memory after load",
+      async measure(running) {
+        const program = running.parts.get(httpPart(running));
+        if (program === undefined) return {};
+        await observe(effort.settleMs);
+        const { anon, pss } = memory(program.pid);
+        return { anon, pss };
+      },
+    },
+  ];
+}
+
+/** The tables. */
+export const WAYPOINT_TABLES: readonly { readonly title: string; readonly columns: readonly Column[] }[] = [
+  {
+    title: `HTTP (wrk, ${CONNECTIONS} in flight; fortio, ${RATE}/s over 16 connections; latencies in ms; "hop" = the process that does HTTP; memory of it in MiB)`,
+    columns: [
+      { figure: "req/s", heading: "req/s", decimals: 0 },
+      { figure: "hop us/req", heading: "hop us/req", decimals: 1 },
+      { figure: "all us/req", heading: "all us/req", decimals: 1 },
+      { figure: "p50", heading: "p50", decimals: 2 },
+      { figure: "p99", heading: "p99", decimals: 2 },
+      { figure: "hop us/req at rate", heading: "at rate: hop us/req", decimals: 0 },
+      { figure: "all us/req at rate", heading: "all us/req", decimals: 0 },
+      { figure: "p50 at rate", heading: "p50", decimals: 3 },
+      { figure: "p99 at rate", heading: "p99", decimals: 3 },
+      { figure: "anon", heading: "anon", decimals: 1 },
+      { figure: "pss", heading: "PSS", decimals: 1 },
+      { figure: "readyMs", heading: "ready ms", decimals: 0 },
+    ],
+  },
+];
+
+function ratio(what: string, ours: Subject, against: Subject, figure: string, limit: number): Target {
+  return { what, ours: ours.name, against: against.name, figure, limit, direction: "at most" };
+}
+
+/** What has to come out. */
+export const WAYPOINT_TARGETS: readonly Target[] = [
+  ratio("plain hop, CPU per request, to Envoy's router", plainHop, envoyHop, "hop us/req", 0.65),
+  ratio("plain hop at 1,000/s, to Envoy's router", plainHop, envoyHop, "hop us/req at rate", 0.65),
+  ratio("waypoint process, CPU per request, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req", 0.9),
+  ratio("waypoint process at 1,000/s, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req at rate", 0.9),
+  ratio("the same between uproxies, CPU per request", culvertChain, mixedChain, "hop us/req", 0.9),
+  ratio("the same between uproxies at 1,000/s", culvertChain, mixedChain, "hop us/req at rate", 0.9),
+];
