@@ -101,7 +101,6 @@ class Runner {
     });
     if (!("get" in folder)) return new StartFailure(EXIT.usage, folder.map(formatProblem));
     this.#resources = folder;
-    this.#onResources({ kind: "swapped", snapshot: folder.get() });
     this.#readiness.set("resources", true);
 
     const service = await startService(this.#foundation(own, folder));
