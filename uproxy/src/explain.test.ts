@@ -41,9 +41,11 @@ test("an outbound explanation ends in what happens", () => {
   assert.match(last(explainOutbound(state, "api", "refuse")), /expected HOST:PORT, found "api"/);
 });
 
+function ask(from: string | undefined): ReturnType<typeof explainInbound> {
+  return explainInbound(state, { from, to: "10.0.0.5:8080", sourceIp: undefined });
+}
+
 test("an inbound explanation names policy, rule and the field that refuted it", () => {
-  const ask = (from: string | undefined): ReturnType<typeof explainInbound> =>
-    explainInbound(state, { from, to: "10.0.0.5:8080", sourceIp: undefined });
   assert.equal(last(ask(id("default", "web"))), "=> allowed by default/api-for-web rules[0]");
   const denied = ask(id("default", "other"));
   assert.match(last(denied), /^=> denied, DENIED_BY_POLICY: /);
