@@ -1,0 +1,158 @@
+// Pure. Resources that were read one by one, joined into one snapshot: what each says of the others is looked up here.
+import type { Ip } from "../net/ip.ts";
+import { CLUSTER_DOMAIN, Directory } from "../workload/directory.ts";
+import { waypointOf, type Labels } from "../workload/waypoint-of.ts";
+import type { Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../workload/workload.ts";
+import type { HttpRoute, HttpRouteBackend } from "./http-route.ts";
+import { duplicates, danglingReferences, missingBackend } from "./cross-check.ts";
+import { DATAPLANE_MODE_LABEL, REQUIRE_WAYPOINT_ANNOTATION } from "./resources/metadata.ts";
+import type {
+  Metadata,
+  ParsedResources,
+  Resource,
+  ServiceResource,
+  WorkloadEntryResource,
+} from "./resources/resource.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+/** Label that names the node that a workload runs on. */
+const NODE_LABEL = "kubernetes.io/hostname";
+
+/**
+ * Joins resources into a snapshot. Its problems are those of the resources and those between them; a snapshot with a
+ * problem of severity `error` must not be used.
+ *
+ * @param addressesOf the addresses that a DNS name of a WorkloadEntry stands for now
+ */
+export function buildSnapshot(
+  version: number,
+  parsed: ParsedResources,
+  addressesOf: (host: string) => readonly Ip[],
+): Snapshot {
+  const { resources } = parsed;
+  const namespaces = new Map<string, Metadata>();
+  const waypoints: Waypoint[] = [];
+  for (const resource of resources) {
+    if (resource.kind === "Namespace") namespaces.set(resource.metadata.name, resource.metadata);
+    if (resource.kind === "Gateway" && resource.waypoint !== undefined) waypoints.push(resource.waypoint);
+  }
+  const mesh = new Surroundings(namespaces, waypoints);
+  const services = ofKind(resources, "Service").map((resource) => serviceOf(resource, mesh, resource.isUnderstood));
+  const workloads = ofKind(resources, "WorkloadEntry").map((resource) => workloadOf(resource, mesh, addressesOf));
+  const directory = new Directory({ workloads: markRequiring(workloads, resources, mesh), services, waypoints });
+  return {
+    version,
+    directory,
+    policies: ofKind(resources, "AuthorizationPolicy").map(({ policy }) => policy),
+    peerAuthentications: ofKind(resources, "PeerAuthentication").map(({ peerAuthentication }) => peerAuthentication),
+    routes: ofKind(resources, "HTTPRoute").map(({ route }) => checkBackends(route, directory)),
+    problems: [...parsed.problems, ...duplicates(resources), ...danglingReferences(resources, directory)],
+  };
+}
+
+/** What a Service or workload takes from its Namespace and from the Gateways. */
+class Surroundings {
+  readonly #namespaces: ReadonlyMap<string, Metadata>;
+  readonly #serves: ReadonlyMap<string, WaypointFor>;
+
+  constructor(namespaces: ReadonlyMap<string, Metadata>, waypoints: readonly Waypoint[]) {
+    this.#namespaces = namespaces;
+    this.#serves = new Map(waypoints.map(({ namespace, name, serves }) => [`${namespace}/${name}`, serves]));
+  }
+
+  waypointOf(kind: "service" | "workload", namespace: string, labels: Labels): WaypointRef | undefined {
+    const namespaceLabels = this.#namespaces.get(namespace)?.labels;
+    return waypointOf({ kind, namespace, labels, namespaceLabels }, (ref) =>
+      this.#serves.get(`${ref.namespace}/${ref.name}`),
+    );
+  }
+
+  /** The annotation of the resource itself, else of its Namespace. */
+  requiresWaypoint({ namespace, annotations }: Metadata): boolean {
+    const own = annotations.get(REQUIRE_WAYPOINT_ANNOTATION);
+    return (own ?? this.#namespaces.get(namespace)?.annotations.get(REQUIRE_WAYPOINT_ANNOTATION)) === "true";
+  }
+
+  /** In the mesh unless the workload, else its Namespace, says otherwise. */
+  isMeshed(namespace: string, labels: Labels): boolean {
+    const own = labels.get(DATAPLANE_MODE_LABEL);
+    return (own ?? this.#namespaces.get(namespace)?.labels.get(DATAPLANE_MODE_LABEL)) !== "none";
+  }
+}
+
+function serviceOf(
+  { metadata, vips, ports, selector }: ServiceResource,
+  mesh: Surroundings,
+  hasEndpoints: boolean,
+): Service {
+  const { namespace, name } = metadata;
+  return {
+    uid: `${namespace}/${name}`,
+    namespace,
+    name,
+    hostname: `${name}.${namespace}.svc.${CLUSTER_DOMAIN}`,
+    vips,
+    ports,
+    selector: hasEndpoints ? selector : undefined,
+    waypoint: mesh.waypointOf("service", namespace, metadata.labels),
+    requireWaypoint: mesh.requiresWaypoint(metadata),
+  };
+}
+
+function workloadOf(
+  resource: WorkloadEntryResource,
+  mesh: Surroundings,
+  addressesOf: (host: string) => readonly Ip[],
+): Workload {
+  const { metadata, labels, address } = resource;
+  const { namespace, name } = metadata;
+  return {
+    uid: `${namespace}/${name}`,
+    namespace,
+    name,
+    serviceAccount: resource.serviceAccount,
+    addresses: address.kind === "ip" ? [address.ip] : addressesOf(address.host),
+    hostname: address.kind === "ip" ? undefined : address.host,
+    labels,
+    protocol: mesh.isMeshed(namespace, labels) ? "hbone" : "none",
+    hbonePort: resource.hbonePort,
+    ports: resource.ports,
+    weight: resource.weight,
+    healthy: resource.healthy,
+    waypoint: mesh.waypointOf("workload", namespace, labels),
+    requireWaypoint: mesh.requiresWaypoint(metadata),
+    node: labels.get(NODE_LABEL),
+  };
+}
+
+/** A workload also requires its waypoint when a Service that selects it says so and its own annotation does not object. */
+function markRequiring(
+  workloads: readonly Workload[],
+  resources: readonly Resource[],
+  mesh: Surroundings,
+): readonly Workload[] {
+  const saying = <K extends Resource["kind"]>(kind: K, value: string) =>
+    ofKind(resources, kind).filter(({ metadata }) => metadata.annotations.get(REQUIRE_WAYPOINT_ANNOTATION) === value);
+  const requiring = saying("Service", "true").map((resource) => serviceOf(resource, mesh, true));
+  if (requiring.length === 0) return workloads;
+  const objecting = new Set(
+    saying("WorkloadEntry", "false").map(({ metadata }) => `${metadata.namespace}/${metadata.name}`),
+  );
+  const draft = new Directory({ workloads, services: requiring, waypoints: [] });
+  return workloads.map((workload) => {
+    if (objecting.has(workload.uid) || draft.servicesOf(workload).length === 0) return workload;
+    return { ...workload, requireWaypoint: true };
+  });
+}
+
+/** Backends that name no Service, or no port of it, can never be served. */
+function checkBackends(route: HttpRoute, directory: Directory): HttpRoute {
+  const check = (backend: HttpRouteBackend): HttpRouteBackend =>
+    backend.invalid === undefined ? { ...backend, invalid: missingBackend(backend, directory) } : backend;
+  return { ...route, rules: route.rules.map((rule) => ({ ...rule, backends: rule.backends.map(check) })) };
+}
+
+/** The resources of one kind. */
+function ofKind<K extends Resource["kind"]>(resources: readonly Resource[], kind: K): Extract<Resource, { kind: K }>[] {
+  return resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
+}

@@ -1,0 +1,160 @@
+// Pure. A snapshot as JSON, as it is understood: what `config_dump` shows. Resources hold no secret, so nothing is left out.
+import type { AuthorizationPolicy, PeerAuthentication, PolicyTarget, StringMatch } from "../policy/authorization.ts";
+import type { Service, Waypoint, WaypointRef, Workload } from "../workload/workload.ts";
+import type { HttpRoute } from "./http-route.ts";
+import type { Problem, Snapshot } from "./snapshot.ts";
+
+/** A value that JSON can carry. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** One snapshot with its problems, keyed by `namespace/name` and sorted, so that two dumps can be compared by text. */
+export function dumpSnapshot(snapshot: Snapshot): Json {
+  const { directory } = snapshot;
+  return {
+    version: snapshot.version,
+    problems: snapshot.problems.map(dumpProblem),
+    services: byUid(directory.services(), (service) => ({
+      ...dumpService(service),
+      endpoints: directory.endpoints(service).map(({ uid }) => uid),
+    })),
+    workloads: byUid(directory.workloads(), dumpWorkload),
+    waypoints: byUid(named(directory.waypoints()), (waypoint) => ({
+      ...dumpWaypoint(waypoint),
+      instances: directory.waypointInstances(waypoint).map(({ uid }) => uid),
+    })),
+    routes: byUid(snapshot.routes, dumpRoute),
+    policies: byUid(snapshot.policies, dumpPolicy),
+    peerAuthentications: byUid(snapshot.peerAuthentications, dumpPeerAuthentication),
+  };
+}
+
+function* named(waypoints: Iterable<Waypoint>): Generator<Waypoint & { readonly uid: string }> {
+  for (const waypoint of waypoints) yield { ...waypoint, uid: `${waypoint.namespace}/${waypoint.name}` };
+}
+
+function byUid<T extends { readonly uid: string }>(items: Iterable<T>, dump: (item: T) => Json): Json {
+  const sorted = [...items].toSorted((a, b) => (a.uid < b.uid ? -1 : 1));
+  return Object.fromEntries(sorted.map((item) => [item.uid, dump(item)]));
+}
+
+function dumpProblem({ file, line, resource, path, text, severity }: Problem): Json {
+  return { file, line, resource, path, text, severity };
+}
+
+function dumpService(service: Service): { readonly [key: string]: Json } {
+  return {
+    hostname: service.hostname,
+    vips: service.vips,
+    ports: service.ports.map(({ name, port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
+    selector: dumpMap(service.selector),
+    waypoint: dumpRef(service.waypoint),
+    requireWaypoint: service.requireWaypoint,
+  };
+}
+
+function dumpWorkload(workload: Workload): Json {
+  return {
+    serviceAccount: workload.serviceAccount,
+    addresses: workload.addresses,
+    hostname: workload.hostname ?? null,
+    labels: dumpMap(workload.labels),
+    protocol: workload.protocol,
+    hbonePort: workload.hbonePort,
+    ports: dumpMap(workload.ports),
+    weight: workload.weight,
+    healthy: workload.healthy,
+    waypoint: dumpRef(workload.waypoint),
+    requireWaypoint: workload.requireWaypoint,
+    node: workload.node ?? null,
+  };
+}
+
+function dumpWaypoint({ serves, placement, port, addresses }: Waypoint): { readonly [key: string]: Json } {
+  return { serves, placement, port, addresses };
+}
+
+function dumpRoute(route: HttpRoute): Json {
+  return {
+    parents: route.parents.map(({ namespace, name, port }) => ({
+      service: `${namespace}/${name}`,
+      port: port ?? null,
+    })),
+    hostnames: route.hostnames,
+    rules: route.rules.map((rule) => ({
+      name: rule.name ?? null,
+      matches: rule.matches.map(({ path, method, headers }) => ({
+        path: { kind: path.kind, value: path.value },
+        method: method ?? null,
+        headers: headers.map(({ name, value }) => ({ name, value })),
+      })),
+      backends: rule.backends.map(({ namespace, name, port, weight, invalid }) => ({
+        service: `${namespace}/${name}`,
+        port,
+        weight,
+        invalid: invalid ?? null,
+      })),
+      notUnderstood: rule.notUnderstood ?? null,
+    })),
+    notUnderstood: route.notUnderstood ?? null,
+  };
+}
+
+function dumpPolicy({ action, dryRun, target, rules, notUnderstood }: AuthorizationPolicy): Json {
+  return {
+    action,
+    dryRun,
+    target: dumpTarget(target),
+    rules: rules.map(({ from, to }) => ({ from: from.map(dumpFields), to: to.map(dumpFields) })),
+    notUnderstood: notUnderstood ?? null,
+  };
+}
+
+function dumpTarget(target: PolicyTarget): Json {
+  if (target.kind === "selector") return { kind: target.kind, labels: dumpMap(target.labels) };
+  if (target.kind === "refs")
+    return { kind: target.kind, refs: target.refs.map(({ kind, name }) => `${kind} ${name}`) };
+  return { kind: target.kind };
+}
+
+/** The fields of a source or an operation, each value as it was written. */
+function dumpFields(fields: object): Json {
+  const entries: [string, unknown][] = Object.entries(fields);
+  return Object.fromEntries(
+    entries.map(([name, values]) => [name, Array.isArray(values) ? values.map(dumpValue) : null]),
+  );
+}
+
+function dumpValue(value: unknown): Json {
+  if (typeof value === "number") return value;
+  if (typeof value !== "object" || value === null) return String(value);
+  if ("text" in value) return String(value.text);
+  return isStringMatch(value) ? writeMatch(value) : null;
+}
+
+function isStringMatch(value: object): value is StringMatch {
+  return "kind" in value && "value" in value;
+}
+
+function writeMatch({ kind, value }: StringMatch): string {
+  if (kind === "presence") return "*";
+  if (kind === "prefix") return `${value}*`;
+  return kind === "suffix" ? `*${value}` : value;
+}
+
+function dumpPeerAuthentication({ selector, mode, portModes, notUnderstood }: PeerAuthentication): Json {
+  const ports = [...portModes].map(([port, portMode]): [string, Json] => [String(port), portMode]);
+  return {
+    selector: dumpMap(selector),
+    mode,
+    portModes: Object.fromEntries(ports),
+    notUnderstood: notUnderstood ?? null,
+  };
+}
+
+function dumpRef(ref: WaypointRef | undefined): Json {
+  return ref === undefined ? null : `${ref.namespace}/${ref.name}`;
+}
+
+function dumpMap(map: ReadonlyMap<string, string | number> | undefined): Json {
+  return map === undefined ? null : Object.fromEntries(map);
+}

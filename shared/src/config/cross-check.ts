@@ -1,0 +1,99 @@
+// Pure. What is wrong between resources: two of one name or one address, and references that lead nowhere.
+import type { Directory } from "../workload/directory.ts";
+import { namedWaypoint, USE_WAYPOINT_LABEL } from "../workload/waypoint-of.ts";
+import type { HttpRouteBackend } from "./http-route.ts";
+import type { Metadata, Resource } from "./resources/resource.ts";
+import type { Problem } from "./snapshot.ts";
+
+/** Two resources of one kind, namespace and name, and two Services with one cluster IP: each is an error at the second. */
+export function* duplicates(resources: readonly Resource[]): Generator<Problem> {
+  const names = new Map<string, Metadata>();
+  const addresses = new Map<string, Metadata>();
+  for (const resource of resources) {
+    const first = names.get(titleOf(resource));
+    if (first === undefined) names.set(titleOf(resource), resource.metadata);
+    else yield problem(resource, "error", "metadata.name", `is there twice, first at ${placeOf(first)}`);
+    if (resource.kind !== "Service" || first !== undefined) continue;
+    for (const vip of resource.vips) {
+      const owner = addresses.get(vip);
+      if (owner === undefined) addresses.set(vip, resource.metadata);
+      else
+        yield problem(
+          resource,
+          "error",
+          "spec.clusterIP",
+          `${vip} is already taken by the Service at ${placeOf(owner)}`,
+        );
+    }
+  }
+}
+
+/** References to what is not there. None of them opens a way: a missing waypoint, parent or backend serves nobody. */
+export function* danglingReferences(resources: readonly Resource[], directory: Directory): Generator<Problem> {
+  const gateways = new Set<string>();
+  for (const { kind, metadata } of resources) {
+    if (kind === "Gateway") gateways.add(`${metadata.namespace}/${metadata.name}`);
+  }
+  for (const resource of resources) {
+    const report = (path: string, text: string): Problem => problem(resource, "not-understood", path, text);
+    const { kind, metadata } = resource;
+    if (kind === "Service" || kind === "WorkloadEntry" || kind === "Namespace") {
+      const labels = kind === "WorkloadEntry" ? resource.labels : metadata.labels;
+      const ref = namedWaypoint(labels, kind === "Namespace" ? metadata.name : metadata.namespace);
+      if (ref !== undefined && ref !== "none" && directory.waypoint(ref) === undefined) {
+        yield report(`metadata.labels["${USE_WAYPOINT_LABEL}"]`, `there is no waypoint ${ref.namespace}/${ref.name}`);
+      }
+    } else if (kind === "HTTPRoute") {
+      yield* danglingInRoute(resource.route, directory, report);
+    } else if (kind === "AuthorizationPolicy" && resource.policy.target.kind === "refs") {
+      for (const [index, ref] of resource.policy.target.refs.entries()) {
+        const uid = `${metadata.namespace}/${ref.name}`;
+        const exists = ref.kind === "Gateway" ? gateways.has(uid) : directory.service(uid) !== undefined;
+        if (!exists) yield report(`spec.targetRefs[${index}]`, `there is no ${ref.kind} ${uid}`);
+      }
+    }
+  }
+}
+
+/** Why a backend cannot be served, as far as that depends on the Services. */
+export function missingBackend(backend: HttpRouteBackend, directory: Directory): string | undefined {
+  const uid = `${backend.namespace}/${backend.name}`;
+  const service = directory.service(uid);
+  if (service === undefined) return `there is no Service ${uid}`;
+  return service.ports.some(({ port }) => port === backend.port)
+    ? undefined
+    : `Service ${uid} has no port ${backend.port}`;
+}
+
+function* danglingInRoute(
+  route: Extract<Resource, { kind: "HTTPRoute" }>["route"],
+  directory: Directory,
+  report: (path: string, text: string) => Problem,
+): Generator<Problem> {
+  for (const { namespace, name, port } of route.parents) {
+    const service = directory.service(`${namespace}/${name}`);
+    if (service === undefined) yield report("spec.parentRefs", `there is no Service ${namespace}/${name}`);
+    else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
+      yield report("spec.parentRefs", `Service ${namespace}/${name} has no port ${port}`);
+    }
+  }
+  for (const [ruleIndex, rule] of route.rules.entries()) {
+    for (const [index, backend] of rule.backends.entries()) {
+      const reason = backend.invalid === undefined ? missingBackend(backend, directory) : undefined;
+      if (reason !== undefined) yield report(`spec.rules[${ruleIndex}].backendRefs[${index}]`, reason);
+    }
+  }
+}
+
+function problem({ kind, metadata }: Resource, severity: Problem["severity"], path: string, text: string): Problem {
+  const resource = titleOf({ kind, metadata });
+  return { file: metadata.source, line: metadata.line, resource, path, text, severity };
+}
+
+function titleOf({ kind, metadata }: Pick<Resource, "kind" | "metadata">): string {
+  return kind === "Namespace" ? `${kind} ${metadata.name}` : `${kind} ${metadata.namespace}/${metadata.name}`;
+}
+
+function placeOf({ source, line }: Metadata): string {
+  return `${source}:${line}`;
+}

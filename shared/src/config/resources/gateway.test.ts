@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { GatewayResource } from "./resource.ts";
+import { brief, parseText } from "./testing.ts";
+
+function parse(spec: string, metadata = ""): { gateway: GatewayResource | undefined; problems: string[] } {
+  const head = `apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: w, namespace: shop${metadata}}\n`;
+  const { resources, problems } = parseText(`${head}${spec}\n`);
+  const [gateway] = resources;
+  return { gateway: gateway?.kind === "Gateway" ? gateway : undefined, problems: brief(problems) };
+}
+
+const LISTENER = "{name: mesh, port: 15008, protocol: HBONE}";
+
+test("a waypoint as people write it", () => {
+  const { gateway, problems } = parse(
+    `spec:
+  gatewayClassName: culvert-waypoint
+  listeners: [{name: mesh, port: 25008, protocol: HBONE, allowedRoutes: {namespaces: {from: Same}}}]
+  addresses: [{value: 10.0.0.9}, {type: Hostname, value: w.example.com}]
+status: {addresses: [{type: IPAddress, value: 10.0.0.9}, {value: "2001:DB8::9"}]}`,
+    ", labels: {istio.io/waypoint-for: all}, annotations: {culvert.dev/placement: node}",
+  );
+  assert.deepEqual(problems, []);
+  assert.deepEqual(gateway?.waypoint, {
+    namespace: "shop",
+    name: "w",
+    serves: "all",
+    placement: "node",
+    port: 25008,
+    addresses: ["10.0.0.9", "w.example.com", "2001:db8::9"],
+  });
+});
+
+test("Istio's class, and the defaults", () => {
+  const { gateway } = parse(`spec: {gatewayClassName: istio-waypoint, listeners: [${LISTENER}]}`);
+  assert.deepEqual(gateway?.waypoint, {
+    namespace: "shop",
+    name: "w",
+    serves: "service",
+    placement: "remote",
+    port: 15008,
+    addresses: [],
+  });
+});
+
+test("a Gateway of another class is let be", () => {
+  const { gateway, problems } = parse("spec: {gatewayClassName: nginx, listeners: [{protocol: HTTPS, tls: {}}]}");
+  assert.deepEqual(problems, []);
+  assert.ok(gateway !== undefined);
+  assert.equal(gateway.waypoint, undefined);
+});
+
+function withListeners(listeners: string): string {
+  return `spec: {gatewayClassName: culvert-waypoint, listeners: [${listeners}]}`;
+}
+
+describe("what is not understood serves nobody", () => {
+  const rows: [string, string, string[]][] = [
+    [
+      "another protocol",
+      withListeners("{name: a, port: 80, protocol: HTTP}"),
+      ["- 4: spec.listeners[0].protocol: a waypoint's listeners are HBONE"],
+    ],
+    [
+      "two listeners",
+      withListeners(`${LISTENER}, ${LISTENER}`),
+      ["- 4: spec.listeners[1]: a waypoint has one HBONE listener"],
+    ],
+    ["none", withListeners(""), ["- 4: spec.listeners: expected a listener of protocol HBONE, found none"]],
+    [
+      "an unknown field",
+      `spec: {gatewayClassName: culvert-waypoint, listeners: [${LISTENER}], tls: {}}`,
+      ["- 4: spec.tls: this field is not supported"],
+    ],
+  ];
+  for (const [name, spec, expected] of rows) {
+    test(name, () => {
+      const { gateway, problems } = parse(spec);
+      assert.deepEqual(problems, expected);
+      assert.ok(gateway !== undefined);
+      assert.equal(gateway.waypoint, undefined);
+    });
+  }
+});
+
+describe("what is malformed is an error", () => {
+  const rows: [string, string, string[]][] = [
+    ["no class", "spec: {}", ["error 4: spec.gatewayClassName: expected a class name, found nothing"]],
+    ["no spec", "", ["error 1: spec: expected a mapping, found nothing"]],
+    [
+      "no port",
+      "spec: {gatewayClassName: culvert-waypoint, listeners: [{protocol: HBONE}]}",
+      ["error 4: spec.listeners[0].port: expected a port, found nothing"],
+    ],
+    [
+      "an address",
+      `spec: {gatewayClassName: culvert-waypoint, listeners: [${LISTENER}], addresses: [{value: "a b"}]}`,
+      ['error 4: spec.addresses[0].value: expected an IP address or a host name, found "a b"'],
+    ],
+  ];
+  for (const [name, spec, expected] of rows) test(name, () => assert.deepEqual(parse(spec).problems, expected));
+
+  test("a kind of destination that does not exist", () => {
+    const { problems } = parse(
+      `spec: {gatewayClassName: culvert-waypoint, listeners: [${LISTENER}]}`,
+      ", labels: {istio.io/waypoint-for: services}",
+    );
+    assert.deepEqual(problems, [
+      'error 3: metadata.labels["istio.io/waypoint-for"]: expected service | workload | all | none, found "services"',
+    ]);
+  });
+});

@@ -1,0 +1,66 @@
+// Pure. What is wrong with one resource, or not understood, while it is read.
+import type { Problem } from "../snapshot.ts";
+import { found, type Node } from "../tree.ts";
+
+/** How bad a malformed value is: see `Problem.severity`. Policies and routes fail closed by themselves. */
+export type Severity = Problem["severity"];
+
+/** A node that stands for a whole resource, for problems of what is absent. */
+export function placeOf(metadata: { readonly source: string; readonly line: number }): Node {
+  return { kind: "scalar", value: null, source: metadata.source, line: metadata.line };
+}
+
+/** Collects the problems of one resource, or of one part of it that fails closed by itself. */
+export class Report {
+  /** All problems of the resource, those of its parts included. */
+  readonly problems: Problem[];
+  readonly #resource: string;
+  readonly #malformed: Severity;
+  #reason: string | undefined;
+
+  /**
+   * @param resource `Kind namespace/name`, for the problems
+   * @param malformed what a value of the wrong form means for this kind of resource
+   */
+  constructor(resource: string, malformed: Severity, problems: Problem[] = []) {
+    this.problems = problems;
+    this.#resource = resource;
+    this.#malformed = malformed;
+  }
+
+  /** Why this part cannot be understood, with its place; `undefined` while nothing speaks against it. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  /** A report for a part that may fail on its own, such as one rule of a route. */
+  part(): Report {
+    return new Report(this.#resource, this.#malformed, this.problems);
+  }
+
+  /** A value has the wrong form. */
+  malformed(node: Node, path: string, text: string): undefined {
+    return this.#add(node, path, text, this.#malformed);
+  }
+
+  /** A value has the wrong form; says what was found. */
+  expected(node: Node, path: string, expectation: string): undefined {
+    return this.malformed(node, path, `expected ${expectation}, found ${found(node)}`);
+  }
+
+  /** A value is well formed as far as we can tell, and Culvert cannot act on it. */
+  notUnderstood(node: Node, path: string, text: string): undefined {
+    return this.#add(node, path, text, "not-understood");
+  }
+
+  /** The resource cannot be used in any form, so neither can the folder. */
+  error(node: Node, path: string, text: string): undefined {
+    return this.#add(node, path, text, "error");
+  }
+
+  #add({ source, line }: Node, path: string, text: string, severity: Severity): undefined {
+    this.problems.push({ file: source, line, resource: this.#resource, path, text, severity });
+    this.#reason ??= `${source}:${line}: ${path}: ${text}`;
+    return undefined;
+  }
+}

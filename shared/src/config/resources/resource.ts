@@ -1,0 +1,95 @@
+// Types. One resource after it has been read by itself, before it is joined with the others into a snapshot.
+import type { Ip } from "../../net/ip.ts";
+import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
+import type { ServicePort, Waypoint } from "../../workload/workload.ts";
+import type { HttpRoute } from "../http-route.ts";
+import type { Problem } from "../snapshot.ts";
+
+/** `metadata`, with the place of the resource. */
+export interface Metadata {
+  /** Empty for a resource without namespace. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly annotations: ReadonlyMap<string, string>;
+  /** Milliseconds since the epoch; 0 when not given. */
+  readonly createdAt: number;
+  readonly source: string;
+  readonly line: number;
+}
+
+/** core/v1 Namespace. */
+export interface NamespaceResource {
+  readonly kind: "Namespace";
+  readonly metadata: Metadata;
+}
+
+/** core/v1 Service. One that is not understood gets no endpoints: its names and addresses stay, and lead nowhere. */
+export interface ServiceResource {
+  readonly kind: "Service";
+  readonly metadata: Metadata;
+  readonly vips: readonly Ip[];
+  readonly ports: readonly ServicePort[];
+  /** As written; what the Service says of the workloads that it selects holds even when it is not understood. */
+  readonly selector: ReadonlyMap<string, string> | undefined;
+  readonly isUnderstood: boolean;
+}
+
+/** networking.istio.io WorkloadEntry. One that is not understood is not healthy: nobody is sent to it. */
+export interface WorkloadEntryResource {
+  readonly kind: "WorkloadEntry";
+  readonly metadata: Metadata;
+  /** Labels of `metadata` and of `spec`, of which the latter count. */
+  readonly labels: ReadonlyMap<string, string>;
+  /** An address, or a DNS name that stands for several. */
+  readonly address: { readonly kind: "ip"; readonly ip: Ip } | { readonly kind: "name"; readonly host: string };
+  readonly serviceAccount: string;
+  readonly ports: ReadonlyMap<string, number>;
+  readonly weight: number;
+  readonly hbonePort: number;
+  readonly healthy: boolean;
+}
+
+/** gateway.networking.k8s.io Gateway. */
+export interface GatewayResource {
+  readonly kind: "Gateway";
+  readonly metadata: Metadata;
+  /** `undefined`: not a waypoint's class, or not understood; nobody is sent through it then. */
+  readonly waypoint: Waypoint | undefined;
+}
+
+/** gateway.networking.k8s.io HTTPRoute. */
+export interface HttpRouteResource {
+  readonly kind: "HTTPRoute";
+  readonly metadata: Metadata;
+  readonly route: HttpRoute;
+}
+
+/** security.istio.io AuthorizationPolicy. */
+export interface AuthorizationPolicyResource {
+  readonly kind: "AuthorizationPolicy";
+  readonly metadata: Metadata;
+  readonly policy: AuthorizationPolicy;
+}
+
+/** security.istio.io PeerAuthentication. */
+export interface PeerAuthenticationResource {
+  readonly kind: "PeerAuthentication";
+  readonly metadata: Metadata;
+  readonly peerAuthentication: PeerAuthentication;
+}
+
+export type Resource =
+  | NamespaceResource
+  | ServiceResource
+  | WorkloadEntryResource
+  | GatewayResource
+  | HttpRouteResource
+  | AuthorizationPolicyResource
+  | PeerAuthenticationResource;
+
+/** What one file, or several, hold. */
+export interface ParsedResources {
+  readonly resources: readonly Resource[];
+  readonly problems: readonly Problem[];
+}
