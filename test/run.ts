@@ -1,0 +1,77 @@
+// Root. `pnpm test [GROUP…] [TEXT…]`: runs the tests of the whole repository with Node's own runner. Groups are `unit` (the tests
+// beside the sources) and the folders of `test/` (house, e2e, hostile …); any other word keeps the files whose path has it.
+// Tests that were skipped are listed with their reasons above the runner's closing lines.
+import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { run } from "node:test";
+import { spec, type TestEvent } from "node:test/reporters";
+import { REPOSITORY } from "./support/env.ts";
+
+/** No file takes this long; one that hangs fails by name instead of stopping everything. */
+const FILE_DEADLINE_MS = 300_000;
+
+/** The group of a test file: `unit`, or its folder under `test/`. */
+function groupOf(path: string): string {
+  return /^test\/([^/]+)\//.exec(path)?.[1] ?? "unit";
+}
+
+/** Unit tests first: they are quick and say most precisely what is wrong. */
+function rank(path: string): string {
+  return `${groupOf(path) === "unit" ? 0 : 1} ${path}`;
+}
+
+/** All test files. */
+function testFiles(): string[] {
+  const everything = globSync("{shared,uproxy,waypoint,deploy,test}/**/*.test.ts", {
+    cwd: REPOSITORY,
+    exclude: (path) => path.includes("node_modules"),
+  });
+  return everything.toSorted((a, b) => rank(a).localeCompare(rank(b)));
+}
+
+/** Keeps the files of the named groups, or all, and of those the ones that hold any of the other words. */
+function chosen(files: readonly string[], words: readonly string[]): string[] {
+  const groups = new Set(files.map(groupOf));
+  const wanted = words.filter((word) => groups.has(word));
+  const texts = words.filter((word) => !groups.has(word));
+  return files
+    .filter((file) => wanted.length === 0 || wanted.includes(groupOf(file)))
+    .filter((file) => texts.length === 0 || texts.some((text) => file.includes(text)));
+}
+
+/** Passes the runner's events on and, before its totals, says what was skipped and why. */
+async function* withSkips(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEvent> {
+  const skipped: string[] = [];
+  let told = false;
+  for await (const event of events) {
+    if (event.type === "test:fail") process.exitCode = 1;
+    if (event.type === "test:pass" && event.data.skip !== undefined && event.data.skip !== false) {
+      skipped.push(`skipped: ${event.data.name}: ${event.data.skip === true ? "no reason given" : event.data.skip}`);
+    }
+    if (!told && event.type === "test:diagnostic" && /^tests \d+$/.test(event.data.message)) {
+      told = true;
+      for (const message of skipped) yield { type: "test:diagnostic", data: { ...event.data, message } };
+    }
+    yield event;
+  }
+}
+
+const words = process.argv.slice(2);
+const files = chosen(testFiles(), words);
+if (files.length === 0) {
+  const groups = [...new Set(testFiles().map(groupOf))].join(", ");
+  process.stderr.write(`no test file matches ${words.join(" ")}; groups are ${groups}\n`);
+  process.exit(2);
+}
+
+const reporter = new spec();
+reporter.on("data", (text: string | Buffer) => void process.stdout.write(text));
+const events = run({
+  cwd: REPOSITORY,
+  files: files.map((file) => `${REPOSITORY}/${file}`),
+  concurrency: availableParallelism(),
+  timeout: FILE_DEADLINE_MS,
+});
+for await (const event of withSkips(events)) reporter.write(event);
+reporter.end();
