@@ -147,14 +147,15 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   response.on("error", () => undefined);
   const reply = hasBody(request) ? plainReply(413, "requests to this port have no body") : await call(request, options);
   if (response.destroyed) return;
-  const headers: Record<string, string> = {
+  const headers: Record<string, string | number> = {
     "content-type": reply.type,
+    "content-length": Buffer.byteLength(reply.body),
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     ...reply.headers,
   };
   if (hasBody(request)) headers["connection"] = "close";
-  // With the whole body given at once, Node sets content-length; for HEAD it leaves the body out.
+  // For HEAD, Node leaves the body out.
   response.writeHead(reply.status, headers).end(reply.body);
 }
 

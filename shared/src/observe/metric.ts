@@ -97,11 +97,8 @@ export class Metric<S extends Series> implements Collectable, SeriesHome {
       this.#overflow().absorb(series);
       return;
     }
-    if (current !== undefined) {
-      series.absorb(current);
-      current.live = false;
-    }
-    series.live = true;
+    if (current === undefined) series.live = true;
+    else series.replace(current);
     this.#series.set(series.labels, series);
   }
 

@@ -10,7 +10,8 @@ export abstract class Series {
   live = true;
   touched = true;
   idleSince = 0;
-  #holds = 0;
+  /** Shared with a series of the same labels that this one has become one with. */
+  #holds = { count: 0 };
 
   constructor(labels: string, values: readonly string[], home: SeriesHome) {
     this.labels = labels;
@@ -20,21 +21,30 @@ export abstract class Series {
 
   /** Whether somebody counts on this series to stay even while it is idle. */
   get held(): boolean {
-    return this.#holds > 0;
+    return this.#holds.count > 0;
   }
 
   /** Keeps the series from ending until as many `release` have followed: for counts that are compared to others. */
   hold(): void {
-    this.#holds += 1;
+    this.#holds.count += 1;
   }
 
   release(): void {
-    this.#holds -= 1;
+    this.#holds.count -= 1;
   }
 
   protected touch(): void {
     this.touched = true;
     if (!this.live) this.#home.revive(this);
+  }
+
+  /** Takes the place of another series of the same labels: its numbers, and what it is held for. */
+  replace(other: this): void {
+    this.absorb(other);
+    this.#holds.count += other.#holds.count;
+    other.#holds = this.#holds;
+    other.live = false;
+    this.live = true;
   }
 
   /** Takes over the numbers of another series of the same kind and leaves it at zero. */

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { testAuthority } from "@culvert/test/support/ca.ts";
+import { testIdentity } from "@culvert/test/support/identity.ts";
+import { certificatesHandler } from "./admin-handlers.ts";
+
+it("shows the certificate chain and the roots of each trust domain, never the key", async () => {
+  const authority = await testAuthority("cluster.local");
+  const identity = await testIdentity(authority, "default", "reviews");
+  const { status, body } = await certificatesHandler(() => identity).handle(new URLSearchParams());
+  assert.equal(status, 200);
+  const text = JSON.stringify(body);
+  const shown = JSON.parse(text) as {
+    identity: string;
+    expirationTime: string;
+    certChain: { serialNumber: string; subjectAltName: string; pem: string }[];
+    trustDomains: { trustDomain: string; rootCerts: unknown[] }[];
+  };
+  assert.equal(shown.identity, "spiffe://cluster.local/ns/default/sa/reviews");
+  assert.equal(Date.parse(shown.expirationTime), identity.svid.notAfter);
+  assert.equal(shown.certChain[0]?.subjectAltName, "URI:spiffe://cluster.local/ns/default/sa/reviews");
+  assert.match(shown.certChain[0]?.pem ?? "", /^-----BEGIN CERTIFICATE-----/);
+  assert.deepEqual(
+    shown.trustDomains.map((one) => [one.trustDomain, one.rootCerts.length]),
+    [["cluster.local", 1]],
+  );
+  assert.doesNotMatch(text, /PRIVATE/);
+  assert(!text.includes(identity.svid.keyPem.split("\n")[1] ?? "no key"));
+});
+
+it("says so while there is no identity", async () => {
+  assert.equal((await certificatesHandler(() => undefined).handle(new URLSearchParams())).status, 503);
+});
