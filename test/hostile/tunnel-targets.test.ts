@@ -138,10 +138,10 @@ test("headers that lie change neither the decision nor who is logged", async () 
     "x-forwarded-for": "10.9.9.9",
     "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/default/sa/admin",
   };
-  const before = uproxy.output.length;
+  const seen = uproxy.output.length;
   assert.equal(await ask(`${own}:${APP_PORT}`, lies), "open");
   const line = await until("the log line", () =>
-    uproxy.output.slice(before).find((text) => text.includes('"direction":"inbound"')),
+    uproxy.output.slice(seen).find((text) => text.includes('"direction":"inbound"')),
   );
   const entry = JSON.parse(line) as Record<string, unknown>;
   assert.equal(entry["src.identity"], id("default", "caller"));

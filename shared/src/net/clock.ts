@@ -31,3 +31,8 @@ export const systemClock: Clock = {
     return { cancel: () => clearInterval(timer) };
   },
 };
+
+/** Lets `ms` milliseconds pass and keeps the process alive meanwhile: for commands that wait, never for a service. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resume) => setTimeout(resume, ms));
+}

@@ -18,7 +18,7 @@ import type { CommonConfig } from "../config/process-config.ts";
 import type { Problem, Snapshot } from "../config/snapshot.ts";
 import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
-import { systemClock, type Clock } from "../net/clock.ts";
+import { pause, systemClock, type Clock } from "../net/clock.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
 import { StartFailure } from "./start-failure.ts";
@@ -85,6 +85,8 @@ export function isComplaint(value: unknown): value is Complaint {
 }
 
 const ADMIN_TIMEOUT_MS = 10_000;
+/** How often `wait` asks: often enough for start-up order, too rarely to be felt. */
+const POLL_MS = 100;
 
 function runCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
   return {
@@ -173,7 +175,7 @@ async function waitReady(
     if (clock.monotonic() >= deadline) {
       return `not ready after ${timeoutMs} ms: ${isFailure(answer) ? answer.detail : answer.body.trim()}`;
     }
-    await new Promise<void>((resume) => clock.after(100, resume));
+    await pause(POLL_MS);
   }
 }
 
