@@ -108,13 +108,12 @@ export class Metrics {
     return [...this.#metrics.values()].map((metric) => metric.description);
   }
 
-  /** Everything as it is now. */
-  collect(): readonly CollectedMetric[] {
+  /** Everything as it is now, or what of it `wanted` wants. */
+  collect(wanted: (description: MetricDescription) => boolean = () => true): readonly CollectedMetric[] {
     for (const hook of this.#hooks) hook();
-    return [...this.#metrics.values()].map((metric) => ({
-      description: metric.description,
-      series: [...metric.collect()],
-    }));
+    return [...this.#metrics.values()]
+      .filter((metric) => wanted(metric.description))
+      .map((metric) => ({ description: metric.description, series: [...metric.collect()] }));
   }
 
   /** How often a label set found no room, by metric; metrics without overflow are left out. */
