@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { parseIp, type Ip } from "../net/ip.ts";
 import { buildSnapshot } from "./build.ts";
 import { dumpSnapshot } from "./config-dump.ts";
-import { brief, parseText } from "./resources/testing.ts";
+import { brief, parseText } from "./resources/text-fixtures.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 function ips(...texts: string[]): Ip[] {

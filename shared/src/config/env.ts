@@ -1,4 +1,4 @@
-// The one place that reads the environment. Everything else takes what it needs as a value.
+// Root. The one place that reads the environment. Everything else takes what it needs as a value.
 
 /** The environment of the process, as it is now. */
 export function environment(): ReadonlyMap<string, string> {

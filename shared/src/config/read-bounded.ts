@@ -1,4 +1,4 @@
-// Reads a regular file whole, but never more of it than a bound, and never waits for a pipe.
+// Machine. Reads a regular file whole, but never more of it than a bound, and never waits for a pipe.
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 

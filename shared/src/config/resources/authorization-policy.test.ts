@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { AuthorizationPolicy } from "../../policy/authorization.ts";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 function parse(spec: string, metadata = ""): { policy: AuthorizationPolicy; problems: string[] } {
   const head = `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop${metadata}}\n`;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { GatewayResource } from "./resource.ts";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 function parse(spec: string, metadata = ""): { gateway: GatewayResource | undefined; problems: string[] } {
   const head = `apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: w, namespace: shop${metadata}}\n`;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { HttpRoute } from "../http-route.ts";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 const HEAD = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n";
 const PARENT = "parentRefs: [{group: '', kind: Service, name: reviews}]";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 const NAMESPACE = "apiVersion: v1\nkind: Namespace\n";
 

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import type { AppProtocol } from "../../workload/workload.ts";
 import type { ServiceResource } from "./resource.ts";
 import { appProtocolOf } from "./service.ts";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 const HEAD = "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\n";
 

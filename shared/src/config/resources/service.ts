@@ -63,8 +63,8 @@ export function appProtocolOf(appProtocol: string | undefined, portName: string)
   return known ?? PROTOCOLS.get(name.split("-", 1)[0] ?? "") ?? "unspecified";
 }
 
-function clusterIps(spec: Fields, report: Report): Ip[] {
-  const vips = new Set<Ip>();
+function clusterIps(spec: Fields, report: Report): readonly Ip[] {
+  const vips: Set<Ip> = new Set();
   const add = (text: string | undefined, path: string): void => {
     if (text === undefined || text === "None" || text === "") return;
     const ip = parseIp(text);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { WorkloadEntryResource } from "./resource.ts";
-import { brief, parseText } from "./testing.ts";
+import { brief, parseText } from "./text-fixtures.ts";
 
 function parse(spec: string, metadata = ""): { entry: WorkloadEntryResource | undefined; problems: string[] } {
   const head = `apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: reviews-1${metadata}}\n`;
