@@ -1,4 +1,4 @@
-// Reads `uproxy.yaml` or `waypoint.yaml` from disk, with its overrides from the environment, whole or not at all.
+// Machine. Reads `uproxy.yaml` or `waypoint.yaml` from disk, with its overrides from the environment, whole or not at all.
 import { readBounded } from "./read-bounded.ts";
 import { LOAD_LIMITS, loadOne } from "./load.ts";
 import { withOverrides } from "./overrides.ts";

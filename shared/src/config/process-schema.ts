@@ -57,11 +57,14 @@ const listenAddress: Schema<ListenAddress> = scalar("host:port, :port or port", 
   typeof value === "boolean" ? undefined : parseListenAddress(value),
 );
 
-const loopbackAddress: Schema<ListenAddress> = refine(listenAddress, (address, refuse) =>
-  isLoopbackHost(address.host)
-    ? address
-    : refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`),
-);
+const loopbackAddress: Schema<ListenAddress> = {
+  ...refine(listenAddress, (address, refuse) =>
+    isLoopbackHost(address.host)
+      ? address
+      : refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`),
+  ),
+  expects: "loopback host:port",
+};
 
 const adminAddress: Schema<ListenAddress | UnixAddress> = refine(
   scalar<ListenAddress | UnixAddress>("loopback host:port, or unix:///path", (value) => {

@@ -30,6 +30,10 @@ export interface Schema<T> {
   readonly expects: string;
   /** The keys, where the value is a mapping of known keys. */
   readonly keys?: ReadonlyMap<string, Key<unknown>>;
+  /** What the items of a list are. */
+  readonly item?: Schema<unknown>;
+  /** Set where this release cannot act on the value: what works instead. */
+  readonly notYet?: string;
   /** A plain text from the environment is taken as it is, not as YAML. */
   readonly plain: boolean;
   read(node: Node, path: string, errors: Errors): T | Invalid;
@@ -105,6 +109,7 @@ export function either<A, B>(text: Schema<A>, mapping: Schema<B>): Schema<A | B>
 export function listOf<T>(item: Schema<T>): Schema<readonly T[]> {
   return {
     expects: `list of ${item.expects}`,
+    item,
     plain: false,
     read(node, path, errors) {
       if (node.kind !== "list") return errors.expected(node, path, "a list");
@@ -227,9 +232,10 @@ export function orOff<T>(schema: Schema<T>): Schema<T | undefined> {
  * @param instead what works now
  */
 export function notYet<T>(schema: Schema<T>, instead: string, inert?: T): Schema<undefined> {
-  return refine(schema, (value, refuse) =>
+  const refusing = refine(schema, (value, refuse) =>
     value === inert ? undefined : refuse(`is not supported in this release; ${instead}`),
   );
+  return { ...refusing, notYet: instead };
 }
 
 /** `a.b`, or `a["b.c"]` where the name would be misread. */

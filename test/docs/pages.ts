@@ -1,0 +1,13 @@
+// Machine. The pages under `docs` that are made from the code, each with its text as it should be now.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { configurationPage } from "./configuration-page.ts";
+
+/** The root of the repository. */
+export const ROOT: string = join(import.meta.dirname, "../..");
+
+/** Path from the root, and text, of every generated page. */
+export async function generatedPages(): Promise<ReadonlyMap<string, string>> {
+  const limits = await readFile(join(ROOT, "shared/src/tunnel/limits.ts"), "utf8");
+  return new Map([["docs/configuration.md", configurationPage(limits)]]);
+}
