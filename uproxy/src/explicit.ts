@@ -22,14 +22,27 @@ import {
 /** A client of the proxy port has to say where it wants to go within this. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
+/** What the explicit listeners report. */
+export interface ExplicitEvents {
+  /** A client of the proxy port never got as far as a destination. */
+  readonly onRefused: (client: BulkSocket, failure: Failure) => void;
+  /** A connection could not be accepted: the process is out of descriptors, and the like. */
+  readonly onAcceptError: (failure: Failure) => void;
+}
+
 /** Listens on an explicit listener: every connection leads to `listener.to`. */
-export function listenExplicit(listener: ExplicitListener, outbound: Outbound): Promise<BulkServer | Failure> {
+export function listenExplicit(
+  listener: ExplicitListener,
+  outbound: Outbound,
+  events: ExplicitEvents,
+): Promise<BulkServer | Failure> {
   const { host, port } = listener.to;
   const ip = parseIp(host);
   const destination: Destination = ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
   return acceptBulk({
     host: listener.listen.host,
     port: listener.listen.port,
+    onAcceptError: events.onAcceptError,
     onSocket: (client) => {
       // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
       const answer: ClientAnswer = { granted: () => undefined, refused: () => client.reset() };
@@ -38,17 +51,18 @@ export function listenExplicit(listener: ExplicitListener, outbound: Outbound): 
   });
 }
 
-/** Listens on the proxy port. `onRefused` hears of clients that never got as far as a destination. */
+/** Listens on the proxy port. */
 export function listenProxy(
   address: ListenAddress,
   outbound: Outbound,
   clock: Clock,
-  onRefused: (client: BulkSocket, failure: Failure) => void,
+  events: ExplicitEvents,
 ): Promise<BulkServer | Failure> {
   return acceptBulk({
     host: address.host,
     port: address.port,
-    onSocket: (client) => void serveProxyClient(client, outbound, clock, onRefused),
+    onAcceptError: events.onAcceptError,
+    onSocket: (client) => void serveProxyClient(client, outbound, clock, events.onRefused),
   });
 }
 

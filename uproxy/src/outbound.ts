@@ -40,8 +40,8 @@ const MAX_TRIES = 3;
 
 /** What was opened toward the destination: a tunnel, or a plain socket where no mesh is. */
 type Opened =
-  | { readonly kind: "tunnel"; readonly endpoint: Endpoint; readonly tunnel: OpenTunnel }
-  | { readonly kind: "plain"; readonly endpoint: Endpoint | undefined; readonly socket: BulkSocket };
+  | { readonly kind: "tunnel"; readonly tunnel: OpenTunnel }
+  | { readonly kind: "plain"; readonly socket: BulkSocket };
 
 /** Carries the connections of the own app into the mesh. */
 export class Outbound {
@@ -74,7 +74,7 @@ export class Outbound {
       hboneAddress: undefined,
       destinationAddress: asked,
     });
-    const opened = isFailure(hop) ? hop : await this.#open(hop, client);
+    const opened = isFailure(hop) ? hop : await this.#open(hop, client, report);
     const failure = isFailure(opened) ? opened : await this.#forward(client, opened, connection, report, answer);
     if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
     connections.release(connection);
@@ -94,11 +94,7 @@ export class Outbound {
       else opened.tunnel.stream.close(fail("DOWNSTREAM_CLOSED", "").traits.resetCode);
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
     }
-    report.reached(
-      opened.endpoint?.workload,
-      opened.kind === "tunnel" ? opened.tunnel.peer.id : undefined,
-      opened.kind === "tunnel" ? opened.tunnel.remote : undefined,
-    );
+    if (opened.kind === "tunnel") report.proved(opened.tunnel.peer.id);
     report.opened();
     answer.granted();
     const { halfClosedIdleMs, streamQueue } = limits;
@@ -111,19 +107,22 @@ export class Outbound {
     return (await running.ended).failure;
   }
 
-  async #open(hop: Hop, client: BulkSocket): Promise<Opened | Failure> {
+  async #open(hop: Hop, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
     const { clock, limits, pool } = this.#options;
     if (hop.kind === "passthrough") {
       const timeoutMs = limits.connectTimeoutMs;
       const socket = await dialPlain({ host: hop.host, port: hop.port, timeoutMs }, clock);
-      return isFailure(socket) ? socket : { kind: "plain", endpoint: undefined, socket };
+      return isFailure(socket) ? socket : { kind: "plain", socket };
     }
     const tried: Endpoint[] = [];
     let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
-    while (tried.length < MAX_TRIES && !client.destroyed) {
+    while (tried.length < MAX_TRIES) {
+      if (client.destroyed) return fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
       const endpoint = pickEndpoint(hop.endpoints, tried, (candidate) => pool.inFlight(candidate));
       if (endpoint === undefined) return failure;
       tried.push(endpoint);
+      const hboneAddress = endpoint.authority === undefined ? undefined : formatHostPort(endpoint.ip, endpoint.port);
+      report.trying(endpoint.workload, hboneAddress);
       const opened = await this.#openEndpoint(endpoint, hop, client);
       if (!isFailure(opened)) return opened;
       failure = opened;
@@ -142,7 +141,7 @@ export class Outbound {
     if (endpoint.authority === undefined) {
       const timeoutMs = limits.connectTimeoutMs;
       const socket = await dialPlain({ host: endpoint.ip, port: endpoint.port, timeoutMs }, clock);
-      return isFailure(socket) ? socket : { kind: "plain", endpoint, socket };
+      return isFailure(socket) ? socket : { kind: "plain", socket };
     }
     const headers = tunnelHeaders({
       clientAddress: client.remote.ip,
@@ -150,6 +149,6 @@ export class Outbound {
       serviceHost: hop.service?.hostname,
     });
     const tunnel = await pool.open(endpoint, { authority: endpoint.authority, headers });
-    return isFailure(tunnel) ? tunnel : { kind: "tunnel", endpoint, tunnel };
+    return isFailure(tunnel) ? tunnel : { kind: "tunnel", tunnel };
   }
 }

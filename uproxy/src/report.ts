@@ -77,11 +77,15 @@ export class ConnectionReport {
     this.#verdict = verdict;
   }
 
-  /** An endpoint has been reached: which workload, which identity it proved, at which tunnel address. */
-  reached(workload: Workload | undefined, peerId: SpiffeId | undefined, hboneAddress: string | undefined): void {
+  /** An endpoint is tried: which workload, at which tunnel address. */
+  trying(workload: Workload, hboneAddress: string | undefined): void {
     this.#destination = workload;
-    this.#peerId = peerId;
     this.#hboneAddress = hboneAddress;
+  }
+
+  /** The peer at that endpoint has proved its identity. */
+  proved(peerId: SpiffeId): void {
+    this.#peerId = peerId;
   }
 
   /** Bytes flow from now on. */

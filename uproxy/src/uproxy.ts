@@ -4,6 +4,7 @@ import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
+import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
@@ -16,7 +17,7 @@ import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { uproxyAdmin } from "./admin.ts";
 import { Connections } from "./connections.ts";
-import { listenExplicit, listenProxy } from "./explicit.ts";
+import { listenExplicit, listenProxy, type ExplicitEvents } from "./explicit.ts";
 import { Inbound } from "./inbound.ts";
 import { Outbound } from "./outbound.ts";
 import { Reporter } from "./report.ts";
@@ -101,16 +102,17 @@ class Uproxy implements Service {
     }
 
     const carrier = new Outbound({ ...common, pool: this.#pool, unknown: outbound.unknown });
+    const events: ExplicitEvents = {
+      onRefused: (client, failure) => this.#tell("proxy client refused", failure, client.remote),
+      onAcceptError: (failure) => this.#tell("connection not accepted", failure),
+    };
     for (const [index, listener] of outbound.listeners.entries()) {
-      const listening = await listenExplicit(listener, carrier);
+      const listening = await listenExplicit(listener, carrier, events);
       if (isFailure(listening)) return notBound(`outbound.listeners[${index}]`, listener.listen, listening);
       this.#explicit.push(listening);
     }
     if (outbound.proxy !== undefined) {
-      const listening = await listenProxy(outbound.proxy, carrier, clock, (client, failure) => {
-        this.#foundation.countFailure(failure);
-        log.failure("proxy client refused", failure, { remote: formatHostPort(client.remote.ip, client.remote.port) });
-      });
+      const listening = await listenProxy(outbound.proxy, carrier, clock, events);
       if (isFailure(listening)) return notBound("outbound.proxy", outbound.proxy, listening);
       this.#explicit.push(listening);
     }
@@ -152,6 +154,12 @@ class Uproxy implements Service {
     await Promise.all(this.#explicit.map((server) => server.close()));
     await this.#tunnels?.close();
     this.#pool.close();
+  }
+
+  #tell(message: string, failure: Failure, remote?: Endpoint): void {
+    this.#foundation.countFailure(failure);
+    const from = remote === undefined ? {} : { remote: formatHostPort(remote.ip, remote.port) };
+    this.#foundation.log.failure(message, failure, from);
   }
 
   #derive(): UproxyState {
