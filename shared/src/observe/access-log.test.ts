@@ -191,6 +191,21 @@ describe("a request", () => {
   });
 });
 
+describe("every text of an entry", () => {
+  const evil = '"}\n{"x":"\\';
+  for (const [name, text] of Object.entries(REQUEST)) {
+    if (typeof text !== "string") continue;
+    it(`${name} is escaped`, () => {
+      const { log, lines } = accessLog("all");
+      log.request({ ...REQUEST, [name]: evil });
+      assert(!lines[0]?.includes("\n"));
+      const line = JSON.parse(lines[0] ?? "") as Record<string, unknown>;
+      assert(Object.values(line).includes(evil));
+      assert(!("x" in line));
+    });
+  }
+});
+
 describe("the mode", () => {
   const failure = fail("DENIED_BY_POLICY", "");
   const count = (mode: AccessMode, random?: () => number): number => {

@@ -25,7 +25,7 @@ export function jsonText(text: string, maxBytes: number = MAX_FIELD_BYTES): stri
 
 /** Whether a text of at most `maxBytes` may stand between quotes as it is. */
 export function isPlain(text: string, maxBytes: number = MAX_FIELD_BYTES): boolean {
-  return text.length <= maxBytes && PLAIN.test(text);
+  return text === "" || (text.length <= maxBytes && PLAIN.test(text));
 }
 
 function cut(text: string, maxBytes: number): string {
