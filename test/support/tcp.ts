@@ -86,10 +86,15 @@ export class Connection {
   }
 }
 
+/** Begins to connect. Whatever becomes of it is told by `ended`; for connections that are to be refused. */
+export function attempt(host: string, port: number): Connection {
+  return new Connection(connect({ host, port, allowHalfOpen: true, noDelay: true }));
+}
+
 /** Connects; fails with Node's error when that is refused. */
 export async function dial(host: string, port: number): Promise<Connection> {
-  const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
-  const connection = new Connection(socket);
+  const connection = attempt(host, port);
+  const { socket } = connection;
   await within(
     `a connection to ${host}:${port}`,
     new Promise<void>((resolve, reject) => {
@@ -102,7 +107,7 @@ export async function dial(host: string, port: number): Promise<Connection> {
 
 /** Connects, sends `data` with FIN, and collects all that comes until the other side ends. */
 export async function converse(host: string, port: number, data: string | Uint8Array): Promise<Conversation> {
-  const connection = await dial(host, port);
+  const connection = attempt(host, port);
   connection.finish(data);
   const ended = await connection.ended();
   connection.close();

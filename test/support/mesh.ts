@@ -1,0 +1,205 @@
+// Machine. A mesh under test: real uproxies and waypoints with identities, resources and configuration written for them, each
+// workload on a loopback address of its own. `stop` ends all of it and holds every program to a clean end.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { App } from "./apps.ts";
+import { ask } from "./http.ts";
+import { MeshAuthority, type IdentityFiles, type IssueOptions } from "./identities.ts";
+import { reserveSubnet, type Subnet } from "./loopback.ts";
+import type { Program } from "./process.ts";
+import { spawnWithConfig, writeResources } from "./programs.ts";
+import type { Resource } from "./resources.ts";
+
+/** The usual ports; every workload has them on its own address. */
+export const PORTS = { hbone: 15008, proxy: 15080, admin: 15000, readiness: 15021, metrics: 15020 } as const;
+
+/** One line of a program's log. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+/** How a proxy of the mesh is started. */
+export interface ProxyOptions {
+  /** Name of the workload, of the account unless `account` says another, and of the files. */
+  readonly name: string;
+  readonly address: string;
+  readonly account?: string;
+  readonly namespace?: string;
+  /** `outbound.listeners`. */
+  readonly listeners?: readonly { readonly listen: string; readonly to: string }[];
+  /** Keys over the defaults, whole top-level keys at a time. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Command in front of the program, such as `ip netns exec NAME`. */
+  readonly prefix?: readonly string[];
+}
+
+/** A uproxy or waypoint that runs. */
+export class Proxy {
+  readonly name: string;
+  readonly address: string;
+  readonly program: Program;
+  /** Set when the test ends it in a way that is not clean. */
+  killed = false;
+
+  constructor(name: string, address: string, program: Program) {
+    this.name = name;
+    this.address = address;
+    this.program = program;
+  }
+
+  /** The log so far. */
+  get log(): LogLine[] {
+    return this.program.output.map((line) => JSON.parse(line) as LogLine);
+  }
+
+  /** Waits for a log line that has all of `fields`. */
+  async logged(fields: LogLine): Promise<LogLine> {
+    return this.program.watch(`a log line with ${JSON.stringify(fields)}`, () =>
+      this.log.find((line) => Object.entries(fields).every(([key, value]) => line[key] === value)),
+    );
+  }
+
+  /** Waits for the access-log line of a connection or request that has all of `fields`. */
+  access(fields: LogLine): Promise<LogLine> {
+    return this.logged({ target: "access", ...fields });
+  }
+
+  async ready(): Promise<void> {
+    await this.program.watch("readiness", async () => {
+      const { status } = await ask(`http://${this.address}:${PORTS.readiness}/healthz/ready`);
+      return status === 200;
+    });
+  }
+
+  async kill(): Promise<void> {
+    this.killed = true;
+    await this.program.kill();
+  }
+}
+
+/** A mesh. Make it with `startMesh`. */
+export class Mesh {
+  /** Everything that the mesh has on disk. */
+  readonly folder: string;
+  readonly #authority: MeshAuthority;
+  readonly #subnet: Subnet;
+  readonly #proxies: Proxy[] = [];
+  readonly #endings: (() => Promise<unknown>)[] = [];
+  #addresses = 0;
+
+  constructor(folder: string, authority: MeshAuthority, subnet: Subnet) {
+    this.folder = folder;
+    this.#authority = authority;
+    this.#subnet = subnet;
+  }
+
+  /** The folder of resources that all proxies watch. */
+  get resources(): string {
+    return join(this.folder, "mesh");
+  }
+
+  /** A loopback address that nothing else uses. */
+  address(): string {
+    this.#addresses += 1;
+    return this.#subnet.address(this.#addresses);
+  }
+
+  /** Issues the identity of an account, or the next one in its place. */
+  issue(account: string, options?: IssueOptions): Promise<IdentityFiles> {
+    return this.#authority.issue(join(this.folder, "identities"), account, options);
+  }
+
+  /** Writes a file of resources; running proxies take it into use. */
+  write(name: string, resources: readonly Resource[]): void {
+    writeResources(this.resources, name, resources);
+  }
+
+  /** Removes a file of resources. */
+  remove(name: string): void {
+    rmSync(join(this.resources, `${name}.yaml`));
+  }
+
+  /** Hands over something to be stopped with the mesh: an app, an Envoy. */
+  async with<T extends App | Program>(starting: Promise<T>): Promise<T> {
+    const started = await starting;
+    this.#endings.push(() => started.stop());
+    return started;
+  }
+
+  /** Runs at the end, after everything that was handed over later. */
+  atEnd(ending: () => Promise<unknown>): void {
+    this.#endings.push(ending);
+  }
+
+  /** Starts a uproxy and waits until it is ready. */
+  async uproxy(options: ProxyOptions): Promise<Proxy> {
+    const { name, address, namespace = "default", listeners = [] } = options;
+    return this.#start("uproxy", options, {
+      workload: { namespace, name },
+      inbound: { hbone: `${address}:${PORTS.hbone}` },
+      outbound: { listeners, proxy: `${address}:${PORTS.proxy}` },
+    });
+  }
+
+  /** Starts an instance of a waypoint and waits until it is ready. */
+  async waypoint(options: ProxyOptions & { readonly gateway: string }): Promise<Proxy> {
+    const { address, namespace = "default", gateway } = options;
+    return this.#start("waypoint", options, {
+      gateway: { namespace, name: gateway },
+      hbone: `${address}:${PORTS.hbone}`,
+    });
+  }
+
+  async #start(kind: "uproxy" | "waypoint", options: ProxyOptions, own: object): Promise<Proxy> {
+    const { name, address, account = name, namespace = "default", config = {}, prefix = [] } = options;
+    const identity = await this.issue(account, { namespace });
+    const program = spawnWithConfig(kind, {
+      name,
+      folder: this.folder,
+      prefix,
+      config: {
+        identity: { files: identity.folder },
+        resources: { files: this.resources },
+        ...own,
+        admin: `${address}:${PORTS.admin}`,
+        readiness: `${address}:${PORTS.readiness}`,
+        metrics: `${address}:${PORTS.metrics}`,
+        drain: { timeout: "1s" },
+        log: { level: "debug" },
+        ...config,
+      },
+    });
+    const proxy = new Proxy(name, address, program);
+    this.#proxies.push(proxy);
+    await proxy.ready();
+    return proxy;
+  }
+
+  /** Ends everything. Each proxy must end with exit code 0, must have logged JSON only, and nothing on standard error. */
+  async stop(): Promise<void> {
+    try {
+      await Promise.all(this.#proxies.map((proxy) => proxy.program.stop()));
+      for (const ending of this.#endings.toReversed()) await ending();
+      for (const proxy of this.#proxies.filter(({ killed }) => !killed)) {
+        const { program } = proxy;
+        assert.equal(program.exit?.code, 0, program.describe("did not end cleanly"));
+        assert.deepEqual(program.errors, [], `${proxy.name} wrote to standard error`);
+        assert.ok(proxy.log.length > 0, `${proxy.name} logged nothing`);
+        assert.deepEqual(
+          proxy.log.filter(({ code }) => code === "INTERNAL"),
+          [],
+          `${proxy.name} logged a defect`,
+        );
+      }
+    } finally {
+      await this.#subnet.release();
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** An empty mesh with an authority. */
+export async function startMesh(): Promise<Mesh> {
+  const folder = mkdtempSync(join(tmpdir(), "culvert-mesh-"));
+  return new Mesh(folder, await MeshAuthority.create(), await reserveSubnet());
+}
