@@ -14,6 +14,7 @@ const mesh = snapshot({
       addresses: ["10.0.0.5", "fd00::5"],
       labels: { app: "reviews" },
       serviceAccount: "reviews",
+      requireWaypoint: true,
     }),
     workload("ratings-1", { addresses: ["10.0.0.6"], labels: { app: "ratings" } }),
     workload("waypoint-1", {
@@ -23,7 +24,7 @@ const mesh = snapshot({
     }),
   ],
   services: [
-    service("reviews", { waypoint: waypointRef, requireWaypoint: true }),
+    service("reviews", { waypoint: waypointRef }),
     service("ratings"),
     service("loop", {
       selector: { app: "reviews" },

@@ -67,9 +67,7 @@ function requiredCallers(
   trustDomain: Self["trustDomain"],
 ): ReadonlySet<SpiffeId> | undefined {
   const { directory } = snapshot;
-  const required =
-    workload.requireWaypoint || directory.servicesOf(workload).some((service) => service.requireWaypoint);
-  if (!required) return undefined;
+  if (!workload.requireWaypoint) return undefined;
   const callers = new Set<SpiffeId>();
   for (const ref of directory.waypointsBefore(workload)) {
     for (const instance of directory.waypointInstances(ref)) {
