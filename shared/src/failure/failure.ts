@@ -102,7 +102,6 @@ export const FAILURES = {
   BACKEND_INVALID: traits("us", false, 500, 500, 14, CANCEL, "NC", "the chosen backend does not exist or cannot be used"),
   EGRESS_REFUSED: traits("downstream", false, 403, 403, 7, CANCEL, "NR", "the destination is in no resource and unknown destinations are refused"),
   // Our own limits and states.
-  TOO_MANY_STREAMS: traits("downstream", true, 503, 503, 8, REFUSED_STREAM, "UO", "the peer holds as many streams as it may"),
   TOO_MANY_CONNECTIONS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "the proxy holds as many connections as it may"),
   TOO_MANY_WAITERS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "too many connections wait for a tunnel to this peer"),
   MISBEHAVING_PEER: traits("downstream", false, 429, 429, 8, ENHANCE_YOUR_CALM, "OM", "the peer spent its budget of misbehaviour"),
