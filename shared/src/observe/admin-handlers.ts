@@ -1,4 +1,4 @@
-// Pure. The admin handlers that are the same in every program.
+// Machine. The admin handlers that are the same in every program.
 import type { X509Certificate } from "node:crypto";
 import type { Identity } from "../identity/source.ts";
 import type { AdminHandler } from "./admin.ts";

@@ -12,7 +12,7 @@ import { serveAdmin } from "./admin.ts";
 import type { AdminHandler } from "./admin.ts";
 import type { HttpEndpoint, HttpListen } from "./http-endpoint.ts";
 import { Log } from "./log.ts";
-import { ask } from "./raw-http.ts";
+import { ask } from "./http-fixtures.ts";
 
 const log = new Log({ level: "info", clock: new FakeClock(), write: () => undefined });
 const did: string[] = [];

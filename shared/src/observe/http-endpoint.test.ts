@@ -11,7 +11,7 @@ import { systemClock } from "../net/clock.ts";
 import { FakeClock } from "../net/fake-clock.ts";
 import { listenHttp, plainReply } from "./http-endpoint.ts";
 import type { HttpEndpoint, HttpHandler, HttpListen } from "./http-endpoint.ts";
-import { ask, exchange } from "./raw-http.ts";
+import { ask, exchange } from "./http-fixtures.ts";
 
 const ANY: HttpListen = { host: "127.0.0.1", port: 0 };
 const open: HttpEndpoint[] = [];

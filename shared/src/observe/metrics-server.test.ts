@@ -5,7 +5,7 @@ import { systemClock } from "../net/clock.ts";
 import { plainReply } from "./http-endpoint.ts";
 import { serveMetrics } from "./metrics-server.ts";
 import { Metrics } from "./metrics.ts";
-import { ask } from "./raw-http.ts";
+import { ask } from "./http-fixtures.ts";
 
 const metrics = new Metrics({ clock: systemClock });
 metrics.counter("things_total", "Things.").with().add(2);

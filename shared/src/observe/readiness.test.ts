@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, it } from "node:test";
 import { isFailure } from "../failure/failure.ts";
 import { systemClock } from "../net/clock.ts";
-import { ask } from "./raw-http.ts";
+import { ask } from "./http-fixtures.ts";
 import { Readiness, serveReadiness } from "./readiness.ts";
 
 const readiness = new Readiness(["identity", "resources"]);
