@@ -43,6 +43,7 @@ test("the documented keys of a connection are those of its line", () => {
         failure,
         policy: "n/p",
         policyRule: "rules[0]",
+        dryRun: ["n/p would deny: rules[0]"],
       });
     for (let index = 0; index < FLOOD; index += 1) once();
     clock.advance(1000);
@@ -81,6 +82,7 @@ test("the documented keys of a request are those of its line", () => {
         rule: "",
         policy: "",
         policyRule: "",
+        dryRun: ["n/p would deny: rules[0]"],
         sourceIdentity: "",
       });
     for (let index = 0; index < FLOOD; index += 1) once();

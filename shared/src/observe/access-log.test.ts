@@ -191,6 +191,17 @@ describe("a request", () => {
   });
 });
 
+it("tells what dry-run policies would have done", () => {
+  const { log, last } = accessLog("all");
+  const dryRun = ["default/a would deny: rules[0]", "default/b would deny: no rule matches"];
+  log.connection({ ...CONNECTION, dryRun });
+  assert.equal(last()["dry_run"], "default/a would deny: rules[0]; default/b would deny: no rule matches");
+  log.request({ ...REQUEST, dryRun });
+  assert.equal(last()["dry_run"], "default/a would deny: rules[0]; default/b would deny: no rule matches");
+  log.request({ ...REQUEST, dryRun: [] });
+  assert(!("dry_run" in last()));
+});
+
 describe("every text of an entry", () => {
   const evil = '"}\n{"x":"\\';
   for (const [name, text] of Object.entries(REQUEST)) {

@@ -39,6 +39,8 @@ export interface ConnectionEntry {
   readonly policy: string | undefined;
   /** Its rule, `rules[n]`. */
   readonly policyRule: string | undefined;
+  /** What dry-run policies would have done. */
+  readonly dryRun?: readonly string[] | undefined;
 }
 
 /**
@@ -81,6 +83,8 @@ export interface RequestEntry {
   readonly policy: string;
   /** Its rule, `rules[n]`. */
   readonly policyRule: string;
+  /** What dry-run policies would have done. */
+  readonly dryRun?: readonly string[] | undefined;
   /** SPIFFE ID of the caller. */
   readonly sourceIdentity: string;
 }
@@ -139,6 +143,7 @@ export class AccessLog {
         `,"duration_ms":${Math.round(entry.durationMs)}` +
         optional("policy", entry.policy) +
         optional("policy_rule", entry.policyRule) +
+        dryRunText(entry.dryRun) +
         outcome(failure, held),
     );
   }
@@ -151,7 +156,7 @@ export class AccessLog {
     const time = this.#startTime.of(entry.startTime);
     // One template for both: nearly every line of a healthy mesh needs no escape, and then none is looked for twice.
     const text = failure === undefined && isPlainEntry(entry) ? orDash : escaped;
-    this.#write(requestLine(entry, time, text) + outcome(failure, held));
+    this.#write(requestLine(entry, time, text) + dryRunText(entry.dryRun) + outcome(failure, held));
   }
 
   #admit(failure: Failure | undefined): number {
@@ -172,6 +177,11 @@ function end(prefix: "src" | "dst", one: ConnectionEnd): string {
     optional(`${prefix}.namespace`, one.namespace) +
     optional(`${prefix}.identity`, one.identity)
   );
+}
+
+function dryRunText(dryRun: readonly string[] | undefined): string {
+  if (dryRun === undefined || dryRun.length === 0) return "";
+  return `,"dry_run":${jsonText(dryRun.join("; "), MAX_TEXT_BYTES)}`;
 }
 
 function optional(key: string, text: string | undefined): string {
