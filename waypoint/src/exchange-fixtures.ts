@@ -44,7 +44,7 @@ export interface Recorded {
 
 /** Services that permit everything and know the endpoints a, b and c, and that write down what they are asked. */
 export class FakeServices implements ExchangeServices {
-  peer = PEER;
+  readonly peer: ExchangePeer;
   readonly slots = new HeaderSlots(["user-agent", "x-flavour"]);
   readonly records: Recorded[] = [];
   /** Endpoint keys, `+a` when picked and `-a` when settled. */
@@ -65,6 +65,10 @@ export class FakeServices implements ExchangeServices {
     destinationIp: undefined,
     destinationPort: 80,
   });
+
+  constructor(peer: ExchangePeer = PEER) {
+    this.peer = peer;
+  }
 
   begin(): HeaderSlots {
     return this.slots;
@@ -126,13 +130,14 @@ export class FakeServices implements ExchangeServices {
 /** One connection with everything around it. */
 export class Bench {
   readonly clock = new FakeClock();
-  readonly services = new FakeServices();
+  readonly services: FakeServices;
   readonly client = new FakeChannel();
   readonly shared: Http1Shared;
   readonly pool: UpstreamPool;
   readonly connection: Http1Downstream;
 
-  constructor(limits: Partial<Http1Limits> = {}) {
+  constructor(limits: Partial<Http1Limits> = {}, peer: ExchangePeer = PEER) {
+    this.services = new FakeServices(peer);
     this.shared = new Http1Shared({ ...DEFAULT_HTTP1_LIMITS, ...limits }, this.clock);
     this.pool = new UpstreamPool(this.shared);
     this.connection = new Http1Downstream(this.client, this.services, this.shared, this.pool);
@@ -167,7 +172,7 @@ export class Bench {
   }
 }
 
-/** Lets everything that is due happen. */
+/** Lets everything that is due happen, and what that puts off to the end of the turn. */
 export function turn(): Promise<void> {
-  return new Promise((resolve) => void setImmediate(resolve));
+  return new Promise((resolve) => void setImmediate(() => setImmediate(resolve)));
 }

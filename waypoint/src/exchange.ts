@@ -267,7 +267,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     this.endpoint = endpoint;
     const connection = this.#pool.take(endpoint.key);
     if (connection === undefined) return this.#open(endpoint, before);
-    return this.#ask(connection);
+    return this.#ask(connection, before === undefined);
   }
 
   #open(endpoint: Endpoint, before: Failure | undefined): void {
@@ -295,7 +295,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     const connection = this.#pool.adopt(endpoint.key, channel);
     if (!connection.idle) {
       if (wanted) this.#notTaken(fail("APP_UNREACHABLE", `${endpoint.address} ended the connection at once`));
-    } else if (wanted) this.#ask(connection);
+    } else if (wanted) this.#ask(connection, false);
     else this.#pool.release(connection);
   }
 
@@ -307,10 +307,10 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     return this.#attempt(failure);
   }
 
-  #ask(connection: Http1Upstream): void {
+  #ask(connection: Http1Upstream, sameTurn: boolean): void {
     this.#phase = ASKED;
     this.#upstream = connection;
-    this.#askedAt = this.#shared.clock.monotonic();
+    this.#askedAt = sameTurn ? this.#startedAt : this.#shared.clock.monotonic();
     connection.start(this, this.#head, this.method === "HEAD", this.#body);
     if (this.#body === NO_BODY) {
       connection.finish("");

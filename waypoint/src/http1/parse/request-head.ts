@@ -17,6 +17,7 @@ const REPLACED = 1;
 /** Ends here and is seen by nobody after us. */
 const STRIPPED = 2;
 
+const NOTHING = Buffer.alloc(0);
 const H2C = Buffer.from("h2c", "latin1");
 const CONTINUE = Buffer.from("100-continue", "latin1");
 const TRAILERS = "trailers";
@@ -37,7 +38,7 @@ export class RequestHeadReader implements RequestHead {
   keepAlive = true;
   /** `TE: trailers`: the client can take trailers in the response. */
   takesTrailers = false;
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NOTHING;
   readonly #options = new ConnectionOptions();
   readonly #fates: Uint8Array;
   #firstOfSlot: Int32Array = new Int32Array(8);
@@ -75,7 +76,7 @@ export class RequestHeadReader implements RequestHead {
 
   /** Forgets the buffer, so that it can be reclaimed or used again. */
   release(): void {
-    this.#bytes = Buffer.alloc(0);
+    this.#bytes = NOTHING;
   }
 
   /** Sorts the fields that `slots` names. */

@@ -6,6 +6,8 @@ import * as field from "./field-names.ts";
 import { CHUNKED, isChunked, LENGTH, NO_BODY, readContentLength, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
 
+const NOTHING = Buffer.alloc(0);
+
 /** Reads one response head after another out of the scanner's table; one object serves all connections in turn. */
 export class ResponseHeadReader {
   readonly scanner: HeadScanner;
@@ -15,7 +17,7 @@ export class ResponseHeadReader {
   contentLength = 0;
   /** The upstream lets this connection serve another request. */
   keepAlive = false;
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = NOTHING;
   #start = 0;
   readonly #options = new ConnectionOptions();
   readonly #dropped: Uint8Array;
@@ -43,7 +45,7 @@ export class ResponseHeadReader {
 
   /** Forgets the buffer, so that it can be reclaimed or used again. */
   release(): void {
-    this.#bytes = Buffer.alloc(0);
+    this.#bytes = NOTHING;
   }
 
   /** Status line of this hop and the field lines that go on as they came, each with its CRLF. */

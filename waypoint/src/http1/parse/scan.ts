@@ -200,10 +200,10 @@ export class HeadScanner {
       this.lineStart = i;
       this.lineCount = count;
       if (i === stop) return INCOMPLETE;
-      const first = at(bytes, i);
+      const first = bytes[i];
       if (first === CR) {
         if (i + 1 === stop) return INCOMPLETE;
-        if (at(bytes, i + 1) !== LF) return this.#bad("carriage return without line feed");
+        if (bytes[i + 1] !== LF) return this.#bad("carriage return without line feed");
         this.count = count;
         this.fieldsEnd = i;
         this.headEnd = i + 2;
@@ -211,24 +211,23 @@ export class HeadScanner {
       }
       if (count === fieldLines) return this.#large("more field lines than allowed");
       const nameStart = i;
-      while (i < stop && TOKEN[at(bytes, i)] === 1) i += 1;
+      while (i < stop && TOKEN[bytes[i] as number] === 1) i += 1;
       const nameEnd = i;
       if (nameEnd - nameStart > nameBytes) return this.#large("field name over its limit");
       if (i === stop) return INCOMPLETE;
-      if (nameEnd === nameStart || at(bytes, i) !== COLON)
-        return this.#bad(nameProblem(at(bytes, i), nameEnd - nameStart));
+      if (nameEnd === nameStart || bytes[i] !== COLON)
+        return this.#bad(nameProblem(bytes[i] as number, nameEnd - nameStart));
       i += 1;
-      while (i < stop && (at(bytes, i) === SP || at(bytes, i) === HTAB)) i += 1;
+      while (i < stop && (bytes[i] === SP || bytes[i] === HTAB)) i += 1;
       const valueStart = i;
-      while (i < stop && VALUE[at(bytes, i)] === 1) i += 1;
+      while (i < stop && VALUE[bytes[i] as number] === 1) i += 1;
       if (i - valueStart > valueBytes) return this.#large("field value over its limit");
       if (i === stop) return INCOMPLETE;
-      if (at(bytes, i) !== CR) return this.#bad(lineProblem(at(bytes, i)));
+      if (bytes[i] !== CR) return this.#bad(lineProblem(bytes[i] as number));
       if (i + 1 === stop) return INCOMPLETE;
-      if (at(bytes, i + 1) !== LF) return this.#bad("carriage return without line feed");
+      if (bytes[i + 1] !== LF) return this.#bad("carriage return without line feed");
       let valueEnd = i;
-      while (valueEnd > valueStart && (at(bytes, valueEnd - 1) === SP || at(bytes, valueEnd - 1) === HTAB))
-        valueEnd -= 1;
+      while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HTAB)) valueEnd -= 1;
       const base = count * STRIDE;
       fields[base] = nameStart;
       fields[base + NAME_END] = nameEnd;
