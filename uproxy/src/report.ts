@@ -3,7 +3,7 @@ import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { AccessLog } from "@culvert/shared/observe/access-log.ts";
-import type { TcpConnection, TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
+import type { TcpConnection, TcpMetrics, TcpSeries } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { Traffic } from "@culvert/shared/observe/traffic-labels.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import type { Service, Workload } from "@culvert/shared/workload/workload.ts";
@@ -31,19 +31,58 @@ export interface ReporterOptions {
   readonly clock: Clock;
 }
 
+/** A uproxy has few pairs of ends at a time; beyond this many the labels are made anew. */
+const MAX_KEPT_SERIES = 1_024;
+
 /** Makes the reports of connections. */
 export class Reporter {
   readonly #options: ReporterOptions;
   readonly #open = new Set<ConnectionReport>();
+  /** Series by their ends: making one costs as much as the rest of a report. */
+  readonly #series = new Map<string, TcpSeries>();
 
   constructor(options: ReporterOptions) {
     this.#options = options;
   }
 
   open(facts: ReportFacts): ConnectionReport {
-    const report = new ConnectionReport(this.#options, facts, () => void this.#open.delete(report));
+    const report = new ConnectionReport(this, facts);
     this.#open.add(report);
     return report;
+  }
+
+  get options(): ReporterOptions {
+    return this.#options;
+  }
+
+  /** The series of connections between these ends. */
+  series(traffic: Traffic): TcpSeries {
+    const { source, destination, service } = traffic;
+    const key = [
+      traffic.reporter,
+      source.principal,
+      source.workload?.uid,
+      destination.principal,
+      destination.workload?.uid,
+      service?.hostname,
+    ].join(" ");
+    let series = this.#series.get(key);
+    if (series === undefined) {
+      if (this.#series.size >= MAX_KEPT_SERIES) this.#series.clear();
+      series = this.#options.metrics.between(traffic);
+      this.#series.set(key, series);
+    }
+    return series;
+  }
+
+  /** Labels may have changed with the resources: series are made anew. */
+  forgetSeries(): void {
+    this.#series.clear();
+  }
+
+  /** For reports that have ended. */
+  forget(report: ConnectionReport): void {
+    this.#open.delete(report);
   }
 
   /** Brings the byte counters of live connections up to date, before a scrape. */
@@ -54,19 +93,17 @@ export class Reporter {
 
 /** The report of one connection. */
 export class ConnectionReport {
-  readonly #options: ReporterOptions;
+  readonly #reporter: Reporter;
   readonly #facts: ReportFacts;
-  readonly #forget: () => void;
   #verdict: Permit | Denial | undefined;
   #destination: Workload | undefined;
   #peerId: SpiffeId | undefined;
   #hboneAddress: string | undefined;
   #counters: TcpConnection | undefined;
 
-  constructor(options: ReporterOptions, facts: ReportFacts, forget: () => void) {
-    this.#options = options;
+  constructor(reporter: Reporter, facts: ReportFacts) {
+    this.#reporter = reporter;
     this.#facts = facts;
-    this.#forget = forget;
     this.#destination = facts.destinationWorkload;
     this.#peerId = facts.peerId;
     this.#hboneAddress = facts.hboneAddress;
@@ -90,7 +127,7 @@ export class ConnectionReport {
 
   /** Bytes flow from now on. */
   opened(): void {
-    this.#counters = this.#options.metrics.between(this.#traffic()).open();
+    this.#counters = this.#reporter.series(this.#traffic()).open();
   }
 
   /** The byte counts so far go to the counters. */
@@ -101,15 +138,15 @@ export class ConnectionReport {
 
   /** The connection is over. */
   end(failure: Failure | undefined): void {
-    const { accessLog, metrics, clock, countFailure } = this.#options;
+    const { accessLog, clock, countFailure } = this.#reporter.options;
     const { connection, ownId, sourceWorkload, service, destinationAddress } = this.#facts;
     const { direction, source, startedAt } = connection.info;
     const inbound = direction === "inbound";
     const { received, sent } = this.#bytes();
-    this.#forget();
+    this.#reporter.forget(this);
     if (failure !== undefined) countFailure(failure);
     if (this.#counters !== undefined) this.#counters.closed(received, sent, failure);
-    else if (failure !== undefined) metrics.between(this.#traffic()).refused(failure);
+    else if (failure !== undefined) this.#reporter.series(this.#traffic()).refused(failure);
     accessLog.connection({
       connection: connection.id,
       direction,
@@ -133,6 +170,7 @@ export class ConnectionReport {
       failure,
       policy: this.#verdict?.policy,
       policyRule: this.#verdict?.rule,
+      dryRun: this.#verdict?.dryRun,
     });
   }
 

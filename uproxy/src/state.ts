@@ -38,7 +38,7 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     id,
     self: { namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default", trustDomain },
     workload,
-    policies: compilePolicies(applying, "l4"),
+    policies: compilePolicies(applying, "l4", trustDomain),
     requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
   };
 }

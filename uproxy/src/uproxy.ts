@@ -171,6 +171,7 @@ class Uproxy implements Service {
   #refresh(): void {
     const before = this.#state.workload;
     this.#state = this.#derive();
+    this.#reporter.forgetSeries();
     const { workload } = this.#state;
     if (isFailure(workload) && !isFailure(before)) this.#foundation.log.failure("own workload not found", workload);
     const ended = this.#connections.recheck((facts) => this.#revoked(facts));
