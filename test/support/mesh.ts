@@ -8,8 +8,8 @@ import type { App } from "./apps.ts";
 import { ask } from "./http.ts";
 import { MeshAuthority, type IdentityFiles, type IssueOptions } from "./identities.ts";
 import { reserveSubnet, type Subnet } from "./loopback.ts";
-import type { Program } from "./process.ts";
-import { spawnWithConfig, writeResources } from "./programs.ts";
+import { succeed, type Program } from "./process.ts";
+import { commandLine, spawnWithConfig, writeResources } from "./programs.ts";
 import type { Resource } from "./resources.ts";
 
 /** The usual ports; every workload has them on its own address. */
@@ -171,7 +171,9 @@ export class Mesh {
     });
     const proxy = new Proxy(name, address, program);
     this.#proxies.push(proxy);
-    await proxy.ready();
+    // A proxy on another host is asked from there, by its own command.
+    if (prefix.length === 0) await proxy.ready();
+    else await waitOn(kind, prefix, `${address}:${PORTS.readiness}`);
     return proxy;
   }
 
@@ -196,6 +198,12 @@ export class Mesh {
       rmSync(this.folder, { recursive: true, force: true });
     }
   }
+}
+
+async function waitOn(kind: "uproxy" | "waypoint", prefix: readonly string[], address: string): Promise<void> {
+  const line = commandLine(kind, ["wait", "--address", address, "--timeout", "30s"]);
+  const [program = line.command, ...args] = [...prefix, line.command, ...line.args];
+  await succeed(program, args);
 }
 
 /** An empty mesh with an authority. */

@@ -21,6 +21,8 @@ export interface ProgramOptions {
   readonly args: readonly string[];
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** What asks it to end; SIGTERM unless said otherwise. */
+  readonly stopSignal?: NodeJS.Signals;
   /** Lines of each output that are kept; benches keep few. */
   readonly keep?: number;
 }
@@ -62,9 +64,11 @@ export class Program {
   readonly exited: Promise<Exit>;
   #exit: Exit | undefined;
   readonly #child: ChildProcess;
+  readonly #stopSignal: NodeJS.Signals;
 
-  constructor({ name, command, args, cwd, env, keep = 100_000 }: ProgramOptions) {
+  constructor({ name, command, args, cwd, env, stopSignal = "SIGTERM", keep = 100_000 }: ProgramOptions) {
     this.name = name;
+    this.#stopSignal = stopSignal;
     // Each child leads a process group, so that its own children can be ended with it.
     const child = spawn(command, args, {
       cwd,
@@ -143,10 +147,10 @@ export class Program {
     this.#child.kill(signal);
   }
 
-  /** Asks it to end (SIGTERM), insists after `graceMs` (SIGKILL), and tells how it ended. */
+  /** Asks it to end, insists after `graceMs` (SIGKILL), and tells how it ended. */
   async stop(graceMs: number = DEADLINE_MS): Promise<Exit> {
     if (this.#exit !== undefined) return this.#exit;
-    this.signal("SIGTERM");
+    this.signal(this.#stopSignal);
     try {
       return await within(`the end of ${this.name}`, this.exited, graceMs);
     } catch {
