@@ -22,7 +22,7 @@ export async function tour(stage: TourStage): Promise<void> {
   await httpThroughTwoUproxies();
   await splitByTheWaypoint();
   await deniedAtL4(stage);
-  await deniedAtL7();
+  await deniedAtL7(stage);
   await forgedIdentity(stage);
   await policyOnALiveTunnel(stage);
   await waypointGone(stage);
@@ -79,7 +79,7 @@ async function deniedAtL4(stage: TourStage): Promise<void> {
   await logLine(stage, `uproxy-${CATALOG.name}`, (line) => line["code"] === "DENIED_BY_POLICY");
 }
 
-async function deniedAtL7(): Promise<void> {
+async function deniedAtL7(stage: TourStage): Promise<void> {
   step("Denied at L7: the storefront may read reviews, not delete them. The waypoint answers with code and rule.");
   const answer = await curl("DELETE", `http://${STOREFRONT.address}:9082/reviews/${BOOK}`);
   expect(
@@ -141,6 +141,10 @@ async function waypointGone(stage: TourStage): Promise<void> {
   note("catalog, which needs no waypoint, is untouched:");
   const catalog = await curl("GET", `http://${STOREFRONT.address}:9081/books`);
   expect(catalog.kind === "answer" && catalog.status === 200, "200 from catalog");
+}
+
+function isAbout(line: Readonly<Record<string, unknown>>, service: string): boolean {
+  return String(line["dst.service"]).startsWith(`${service}.`);
 }
 
 async function curl(method: string, url: string): Promise<Answer> {

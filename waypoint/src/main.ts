@@ -1,3 +1,29 @@
 #!/usr/bin/env -S node --max-semi-space-size=4 --disable-warning=ExperimentalWarning
-export const version: string = process.version;
-console.log(version, process.execArgv);
+// Root. The program: command line in, exit code out.
+import { runCommandLine } from "@culvert/shared/config/cli.ts";
+import { loadWaypointConfig } from "@culvert/shared/config/load-process-config.ts";
+import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import { versionLine } from "@culvert/shared/config/version.ts";
+import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
+import { runService } from "@culvert/shared/service/run-service.ts";
+import { explainCommand } from "./explain-command.ts";
+import { startWaypoint } from "./waypoint.ts";
+
+const kind: ProgramKind<WaypointConfig> = {
+  name: "waypoint",
+  load: loadWaypointConfig,
+  run: (config) => runService("waypoint", config, (foundation) => startWaypoint(foundation, config)),
+};
+
+// Set, not exit(): what was written must be able to leave the process first.
+process.exitCode = await runCommandLine(
+  {
+    name: "waypoint",
+    summary: "ends tunnels, routes and authorizes HTTP, and tunnels on with its own identity",
+    commands: [...commonCommands(kind), explainCommand(kind)],
+    defaultCommand: "run",
+    version: () => versionLine("waypoint"),
+  },
+  process.argv.slice(2),
+  { out: (text) => void process.stdout.write(text), err: (text) => void process.stderr.write(text) },
+);

@@ -18,6 +18,9 @@ export interface Cidr {
   readonly text: string;
 }
 
+/** The address that stands for none: of a caller whose address is not known. */
+export const UNSPECIFIED_IP: Ip = "0.0.0.0" as Ip;
+
 /**
  * Reads an IP address. Refused (`undefined`): octal, hexadecimal, integer and short IPv4 forms, zones, brackets, ports.
  */

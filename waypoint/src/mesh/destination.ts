@@ -66,6 +66,11 @@ export function gatewayUid(ref: WaypointRef): string {
   return `${ref.namespace}/${ref.name}`;
 }
 
+/** `name.ns` of a Gateway, as one token. */
+export function gatewayToken(ref: WaypointRef): string {
+  return `${ref.name}.${ref.namespace}`;
+}
+
 /** The service, or the workload, and the port of a destination, for logs. */
 export function describeDestination(destination: Destination): string {
   return destination.kind === "service"

@@ -76,7 +76,7 @@ export class MeshView {
     if (destination.kind === "service") return this.#groupOf(destination.service, destination.port);
     const { workload, ip, port } = destination;
     const endpoint = workloadEndpoint(this.#context, workload, ip, port);
-    return isFailure(endpoint) ? endpoint : new EndpointGroup(`workload ${workload.uid}`, [endpoint]);
+    return isFailure(endpoint) ? endpoint : new EndpointGroup(`${workload.uid}:${port}`, [endpoint]);
   }
 
   /** The endpoints of a route's backend; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
@@ -96,8 +96,7 @@ export class MeshView {
     const key = `${service.uid}:${port.port}`;
     let group = this.#groups.get(key);
     if (group === undefined) {
-      const name = `service ${service.uid} port ${port.port}`;
-      group = new EndpointGroup(name, serviceEndpoints(this.#context, service, port));
+      group = new EndpointGroup(key, serviceEndpoints(this.#context, service, port));
       this.#groups.set(key, group);
     }
     return group;

@@ -19,7 +19,7 @@ function context(workloads: readonly Workload[], loads: EndpointLoads = new Endp
 
 function group(workloads: readonly Workload[], loads?: EndpointLoads): EndpointGroup {
   const endpoints = serviceEndpoints(context(workloads, loads), service("default/reviews"), servicePort());
-  return new EndpointGroup("service default/reviews port 9080", endpoints);
+  return new EndpointGroup("default/reviews:9080", endpoints);
 }
 
 /** A generator that repeats evenly spread numbers, so that shares come out exact. */

@@ -4,14 +4,14 @@ import type { UpstreamEndpoint } from "./endpoints.ts";
 
 /** The endpoints of one destination. Immutable but for their loads. */
 export class EndpointGroup {
+  /** `namespace/service:port`, or the workload and its port. */
+  readonly name: string;
   readonly endpoints: readonly UpstreamEndpoint[];
-  readonly #name: string;
   /** All weights are the same: an index is drawn instead of a share. */
   readonly #even: boolean;
 
-  /** @param name what is said of an empty group, such as `service default/reviews port 9080` */
   constructor(name: string, endpoints: readonly UpstreamEndpoint[]) {
-    this.#name = name;
+    this.name = name;
     this.endpoints = endpoints;
     this.#even = endpoints.every((endpoint) => endpoint.weight === endpoints[0]?.weight);
   }
@@ -27,7 +27,7 @@ export class EndpointGroup {
     const candidates = tried.length === 0 ? this.endpoints : this.endpoints.filter((each) => !tried.includes(each));
     const first = this.#draw(candidates, undefined, random);
     if (first === undefined) {
-      return fail("NO_HEALTHY_UPSTREAM", tried.length === 0 ? this.#name : `${this.#name}: all endpoints were tried`);
+      return fail("NO_HEALTHY_UPSTREAM", tried.length === 0 ? this.name : `${this.name}: all endpoints were tried`);
     }
     const second = candidates.length === 1 ? undefined : this.#draw(candidates, first, random);
     if (second === undefined) return first;

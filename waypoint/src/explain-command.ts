@@ -1,0 +1,73 @@
+// Pure but for the files that it names. `waypoint explain`: offline from the folder, or of a running process.
+import { EXIT, wrongUsage, type Arguments, type Command, type Complaint } from "@culvert/shared/config/cli.ts";
+import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import { isFailure } from "@culvert/shared/failure/failure.ts";
+import { openFilesSource } from "@culvert/shared/identity/files.ts";
+import { systemClock } from "@culvert/shared/net/clock.ts";
+import {
+  askAdmin,
+  configOption,
+  isComplaint,
+  loadConfig,
+  loadResources,
+  type ProgramKind,
+} from "@culvert/shared/service/commands.ts";
+import { explainRequest } from "./explain.ts";
+import { MeshView } from "./mesh/view.ts";
+import { waypointSelf } from "./waypoint.ts";
+
+/** The command. */
+export function explainCommand(kind: ProgramKind<WaypointConfig>): Command {
+  return {
+    name: "explain",
+    summary: "says which route, rule, backend and policy would act on a request, and why",
+    options: [
+      { name: "request", value: "'METHOD URL'", required: true, help: "such as 'GET http://reviews:9080/x'" },
+      { name: "from", value: "SPIFFE_ID", help: "the caller; default: one of the waypoint's own namespace" },
+      { name: "header", value: "'NAME: VALUE'", short: "H", multiple: true, help: "a header of the request" },
+      configOption,
+      { name: "admin", value: "ADDR", help: "ask the running process at this admin address instead of the files" },
+    ],
+    run: async (args, io) => {
+      const admin = args.text("admin");
+      const steps = admin === undefined ? await explainedOffline(kind, args) : await explainedByAdmin(admin, args);
+      if (isComplaint(steps)) return steps;
+      io.out(`${steps.join("\n")}\n`);
+      return EXIT.done;
+    },
+  };
+}
+
+async function explainedByAdmin(admin: string, args: Arguments): Promise<readonly string[] | Complaint> {
+  const query = new URLSearchParams({ request: args.required("request") });
+  const from = args.text("from");
+  if (from !== undefined) query.set("from", from);
+  for (const header of args.texts("header")) query.append("header", header);
+  const answer = await askAdmin(admin, `/explain?${query.toString()}`);
+  if (isComplaint(answer)) return answer;
+  const { steps, error } = answer as { readonly steps?: readonly string[]; readonly error?: string };
+  return steps ?? wrongUsage(error ?? "the process gave no explanation");
+}
+
+async function explainedOffline(
+  kind: ProgramKind<WaypointConfig>,
+  args: Arguments,
+): Promise<readonly string[] | Complaint> {
+  const config = await loadConfig(kind, args);
+  if (isComplaint(config)) return config;
+  const snapshot = await loadResources(config.resources.folder);
+  if (isComplaint(snapshot)) return snapshot;
+  const identity = await openFilesSource({
+    location: config.identity.location,
+    clock: systemClock,
+    onEvent: () => undefined,
+  });
+  if (isFailure(identity)) return { exit: EXIT.identity, message: identity.toString() };
+  identity.close();
+  const steps = explainRequest(new MeshView(snapshot, waypointSelf(config, identity.get())), {
+    request: args.required("request"),
+    from: args.text("from"),
+    headers: args.texts("header"),
+  });
+  return isFailure(steps) ? wrongUsage(steps.toString()) : steps;
+}

@@ -1,0 +1,190 @@
+// Machine. Serves tunnel requests: whose destination is it, what is spoken there, may the caller, and then HTTP or TCP.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
+import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
+import type { ByteChannel } from "../channel/channel.ts";
+import { streamChannel } from "../channel/stream-channel.ts";
+import { Http1Downstream } from "../http1/downstream.ts";
+import type { Http1Shared } from "../http1/shared-state.ts";
+import type { UpstreamPool } from "../http1/upstream-pool.ts";
+import { describeDestination, protocolOf, type Destination } from "../mesh/destination.ts";
+import type { MeshView } from "../mesh/view.ts";
+import { HeldChannel } from "./held-channel.ts";
+import type { LiveTunnel, LiveTunnels } from "./live-tunnels.ts";
+import { OpaqueTunnel, type Answer, type OpaqueTunnelOptions } from "./opaque-tunnel.ts";
+import { guardOf } from "./request-plan.ts";
+import { RequestServices, type RequestServicesOptions } from "./request-services.ts";
+import { sniff } from "./sniff.ts";
+import { tunnelOf } from "./tunnel.ts";
+
+/**
+ * How long an undeclared port waits for the client to speak first. A client that has something to say has sent it within
+ * a round trip of the answer; a server that speaks first (SMTP, MySQL) is held up this long, once for each connection.
+ */
+const SPEAK_FIRST_MS = 250;
+/** The same where routes or policies ask for HTTP: what passes as TCP there is refused or misses its route. */
+const SPEAK_HTTP_MS = 10_000;
+
+export interface AcceptorOptions {
+  readonly services: RequestServicesOptions;
+  readonly opaque: OpaqueTunnelOptions;
+  readonly live: LiveTunnels;
+  readonly http: Http1Shared;
+  readonly pool: UpstreamPool;
+  readonly clock: Clock;
+  readonly makeId: () => string;
+}
+
+/** What is known of a tunnel once its destination is. */
+interface Arrival {
+  readonly live: LiveTunnel;
+  readonly view: MeshView;
+  readonly destination: Destination;
+  /** Something before the destination can only be answered by an HTTP request. */
+  readonly needsHttp: boolean;
+}
+
+/** Takes over every tunnel request of the process. */
+export class Acceptor {
+  readonly #options: AcceptorOptions;
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options;
+  }
+
+  /** Serves one request to its end; never throws. */
+  readonly serve = (request: TunnelRequest): void => {
+    const { services, live: tunnels, clock, makeId } = this.#options;
+    const view = services.view();
+    const tunnel = tunnelOf(makeId(), request, view.self, clock.monotonic());
+    // Registered before the decision: a policy that changes in between finds the tunnel here.
+    const live = tunnels.register(tunnel);
+    const destination = view.destination(request.authority, tunnel.caller);
+    if (isFailure(destination)) return this.#refuse(live, view, undefined, refusal(request), destination);
+    const guard = view.guard(destination);
+    const needsHttp = guard.needsHttp || view.routes(destination, tunnel.caller.namespace) !== undefined;
+    const arrival: Arrival = { live, view, destination, needsHttp };
+
+    switch (protocolOf(destination)) {
+      case "http":
+        if (request.accept()) return this.#serveHttp(live, streamChannel(request.stream, "downstream"));
+        return this.#refuse(live, view, destination, refusal(request), gone());
+      case "tcp":
+      case "tls":
+        return this.#serveOpaque(arrival, refusal(request));
+      case "http2":
+      case "grpc":
+        return this.#serveHttp2(arrival, refusal(request));
+      case "unspecified":
+        return this.#detect(arrival);
+    }
+  };
+
+  #serveHttp(live: LiveTunnel, channel: ByteChannel): void {
+    const { services: options, live: tunnels, http, pool } = this.#options;
+    live.protocol = "http";
+    const services = new RequestServices(live.tunnel, options, () => tunnels.release(live));
+    const connection = new Http1Downstream(channel, services, http, pool);
+    connection.start();
+    live.serve({
+      recheck: (view) => services.recheck(view),
+      end: (failure) => connection.abort(failure),
+      drain: () => connection.drain(),
+      progress: () => {},
+    });
+  }
+
+  #serveOpaque({ live, view, destination }: Arrival, answer: Answer): void {
+    const { services, opaque, live: tunnels } = this.#options;
+    live.protocol = "tcp";
+    const report = services.reporter.connection(view, live.tunnel, destination);
+    void new OpaqueTunnel(live.tunnel, answer, report, opaque, () => tunnels.release(live)).serve(
+      live,
+      view,
+      destination,
+    );
+  }
+
+  /** HTTP/2 passes as TCP as long as nothing asks what only its requests can answer. */
+  #serveHttp2(arrival: Arrival, answer: Answer): void {
+    const { live, view, destination, needsHttp } = arrival;
+    if (!needsHttp) return this.#serveOpaque(arrival, answer);
+    const failure = fail(
+      "PROTOCOL_NOT_SUPPORTED",
+      `${describeDestination(destination)} speaks HTTP/2, and its routes or policies ask for HTTP/1.1`,
+    );
+    return this.#refuse(live, view, destination, answer, failure);
+  }
+
+  /** No protocol is declared: answers, and lets the first bytes decide. */
+  #detect(arrival: Arrival): void {
+    const { live, view, destination, needsHttp } = arrival;
+    const { request } = live.tunnel;
+    // What no request can change is said while there is a status to say it with.
+    const denial = guardOf(view, live.tunnel, destination).settledDenial;
+    if (denial !== undefined) return this.#refuse(live, view, destination, refusal(request), denial.failure);
+    if (!request.accept()) return this.#refuse(live, view, destination, refusal(request), gone());
+    let timer: Timer | undefined;
+    let decided = false;
+    const decide = (verdict: "http1" | "http2" | "opaque"): void => {
+      decided = true;
+      timer?.cancel();
+      if (verdict === "http1") this.#serveHttp(live, held.handOver());
+      else if (verdict === "http2") this.#serveHttp2(arrival, heldAnswer(held));
+      else this.#serveOpaque(arrival, heldAnswer(held));
+    };
+    const held = new HeldChannel(streamChannel(request.stream, "downstream"), () => {
+      if (decided) return;
+      const verdict = sniff(held.bytes);
+      if (verdict !== "more") decide(verdict);
+      else if (held.closed) end(held.failure ?? gone());
+      else if (held.ended) decide("opaque");
+    });
+    const end = (failure: Failure): void => {
+      decided = true;
+      timer?.cancel();
+      this.#refuse(live, view, destination, heldAnswer(held), failure);
+    };
+    live.serve({
+      recheck: () => undefined,
+      end,
+      drain: () => end(fail("DRAINING", "nothing was said")),
+      progress: () => {},
+    });
+    if (decided) return;
+    timer = this.#options.clock.after(needsHttp ? SPEAK_HTTP_MS : SPEAK_FIRST_MS, () => decide("opaque"));
+    held.start();
+  }
+
+  #refuse(
+    live: LiveTunnel,
+    view: MeshView,
+    destination: Destination | undefined,
+    answer: Answer,
+    failure: Failure,
+  ): void {
+    answer.refuse(failure);
+    this.#options.services.reporter.connection(view, live.tunnel, destination).end(failure);
+    this.#options.live.release(live);
+  }
+}
+
+/** The answer to a tunnel that has none yet. */
+function refusal(request: TunnelRequest): Answer {
+  return {
+    refuse: (failure) => request.refuse(failure),
+    accept: () => (request.accept() ? streamChannel(request.stream, "downstream") : undefined),
+  };
+}
+
+/** The answer to a tunnel that was accepted so that it would speak. */
+function heldAnswer(held: HeldChannel): Answer {
+  return {
+    refuse: (failure) => held.abandon(failure),
+    accept: () => (held.closed ? undefined : held.handOver()),
+  };
+}
+
+function gone(): Failure {
+  return fail("DOWNSTREAM_CLOSED", "the caller left before it was answered");
+}

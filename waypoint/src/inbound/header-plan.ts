@@ -1,0 +1,46 @@
+// Pure. Which fields of a request's head are read, by routes and by the log, and where each is found.
+import type { RequestHead } from "../exchange-services.ts";
+import { HeaderSlots } from "../http1/header-slots.ts";
+import type { RouteGroup } from "../route/route-group.ts";
+
+const USER_AGENT = "user-agent";
+const FORWARDED_FOR = "x-forwarded-for";
+
+/** Compiled once for each group of routes. */
+export interface HeaderPlan {
+  readonly slots: HeaderSlots;
+  readonly userAgent: number;
+  readonly forwardedFor: number;
+  /** Slots of `RouteGroup.headerNames`, in their order. */
+  readonly routed: readonly number[];
+}
+
+const plans = new WeakMap<RouteGroup, HeaderPlan>();
+const WITHOUT_ROUTES = compile([]);
+
+/** The plan for requests that `group` routes. */
+export function headerPlan(group: RouteGroup | undefined): HeaderPlan {
+  if (group === undefined) return WITHOUT_ROUTES;
+  let plan = plans.get(group);
+  if (plan === undefined) {
+    plan = compile(group.headerNames);
+    plans.set(group, plan);
+  }
+  return plan;
+}
+
+function compile(names: readonly string[]): HeaderPlan {
+  const slots = new HeaderSlots([USER_AGENT, FORWARDED_FOR, ...names]);
+  const slotOf = (name: string): number => slots.slotOf(name) ?? -1;
+  return { slots, userAgent: slotOf(USER_AGENT), forwardedFor: slotOf(FORWARDED_FOR), routed: names.map(slotOf) };
+}
+
+/** The value of a field; of repeated ones all, joined as RFC 9110 section 5.3 says. `undefined` when there is none. */
+export function joinedValue(head: RequestHead, slot: number): string | undefined {
+  const first = head.fieldValue(slot, 0);
+  const count = head.fieldCount(slot);
+  if (first === undefined || count < 2) return first;
+  const values = [first];
+  for (let i = 1; i < count; i++) values.push(head.fieldValue(slot, i) ?? "");
+  return values.join(", ");
+}

@@ -1,0 +1,153 @@
+// Machine. One tunnel that is passed through as TCP: decided, connected, and only then answered.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import type { Permit } from "@culvert/shared/policy/decide.ts";
+import type { ByteChannel } from "../channel/channel.ts";
+import type { Destination } from "../mesh/destination.ts";
+import type { MeshView } from "../mesh/view.ts";
+import type { ConnectionReport } from "../report.ts";
+import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import type { LiveTunnel, TunnelUser } from "./live-tunnels.ts";
+import { OpaqueRelay } from "./opaque.ts";
+import { guardOf } from "./request-plan.ts";
+import type { Tunnel } from "./tunnel.ts";
+
+/** How the caller gets its answer: a status while the tunnel is unanswered, a reset after that. */
+export interface Answer {
+  refuse(failure: Failure): void;
+  /** The caller's bytes from now on; `undefined` when it has gone. */
+  accept(): ByteChannel | undefined;
+}
+
+export interface OpaqueTunnelOptions {
+  readonly upstream: Upstream;
+  readonly clock: Clock;
+  readonly halfClosedIdleMs: number;
+  /** At least 0, less than 1. */
+  readonly random: () => number;
+}
+
+/** Endpoints tried before the caller is told; nothing has been sent to any of them. */
+const MOST_TRIES = 3;
+
+/** Serves one tunnel to its end. */
+export class OpaqueTunnel implements TunnelUser {
+  readonly #tunnel: Tunnel;
+  readonly #report: ConnectionReport;
+  readonly #options: OpaqueTunnelOptions;
+  readonly #answer: Answer;
+  readonly #ended: () => void;
+  #relay: OpaqueRelay | undefined;
+  /** Why it was ended while it was being connected. */
+  #cut: Failure | undefined;
+
+  /** @param ended called once, when nothing of the tunnel is left */
+  constructor(
+    tunnel: Tunnel,
+    answer: Answer,
+    report: ConnectionReport,
+    options: OpaqueTunnelOptions,
+    ended: () => void,
+  ) {
+    this.#tunnel = tunnel;
+    this.#answer = answer;
+    this.#report = report;
+    this.#options = options;
+    this.#ended = ended;
+  }
+
+  /** Never throws or rejects. */
+  async serve(live: LiveTunnel, view: MeshView, destination: Destination): Promise<void> {
+    live.serve(this);
+    const decision = guardOf(view, this.#tunnel, destination).decideConnection();
+    this.#report.decided(decision);
+    const opened = decision.allowed ? await this.#connect(view, destination, decision) : decision.failure;
+    if (isFailure(opened)) return this.#refuse(opened);
+    const { endpoint, channel } = opened;
+    if (this.#cut !== undefined) {
+      channel.reset(this.#cut);
+      return this.#refuse(this.#cut);
+    }
+    const client = this.#answer.accept();
+    if (client === undefined) {
+      const gone = fail("DOWNSTREAM_CLOSED", "the caller left while its destination was dialled");
+      channel.reset(gone);
+      return this.#refuse(gone);
+    }
+    return this.#carry(endpoint, channel, client);
+  }
+
+  recheck(view: MeshView): Failure | undefined {
+    const destination = view.destination(this.#tunnel.request.authority, this.#tunnel.caller);
+    if (isFailure(destination)) return destination;
+    const decision = guardOf(view, this.#tunnel, destination).decideConnection();
+    if (decision.allowed) return undefined;
+    this.#report.decided(decision);
+    return fail("POLICY_CHANGED", decision.failure.detail);
+  }
+
+  end(failure: Failure): void {
+    this.#cut ??= failure;
+    this.#relay?.abort(failure);
+  }
+
+  /** A TCP connection has no moment at which it could be ended without harm. */
+  drain(): void {}
+
+  progress(): void {
+    if (this.#relay !== undefined) this.#report.progress(this.#relay.fromClient, this.#relay.toClient);
+  }
+
+  async #connect(
+    view: MeshView,
+    destination: Destination,
+    permit: Permit,
+  ): Promise<{ endpoint: UpstreamEndpoint; channel: ByteChannel } | Failure> {
+    const group = view.group(destination);
+    if (isFailure(group)) return group;
+    const { source } = this.#tunnel.request;
+    const origin = {
+      clientAddress: source.ip,
+      clientPort: source.port,
+      serviceHost: destination.kind === "service" ? destination.service.hostname : undefined,
+    };
+    const tried: UpstreamEndpoint[] = [];
+    let failure: Failure | undefined;
+    while (tried.length < MOST_TRIES && this.#cut === undefined) {
+      const endpoint = group.pick(tried, this.#options.random);
+      if (isFailure(endpoint)) return failure ?? endpoint;
+      tried.push(endpoint);
+      endpoint.load.inFlight += 1;
+      const channel = await this.#options.upstream.open(endpoint, permit, origin);
+      if (!isFailure(channel)) return { endpoint, channel };
+      endpoint.load.inFlight -= 1;
+      failure = channel;
+      if (!failure.traits.retriable) break;
+    }
+    return this.#cut ?? failure ?? fail("NO_HEALTHY_UPSTREAM", group.name);
+  }
+
+  #carry(endpoint: UpstreamEndpoint, upstream: ByteChannel, client: ByteChannel): void {
+    const { clock, halfClosedIdleMs } = this.#options;
+    this.#report.opened(endpoint);
+    this.#relay = new OpaqueRelay({
+      client,
+      upstream,
+      clock,
+      halfClosedIdleMs,
+      onEnd: ({ fromClient, toClient, failure }) => {
+        endpoint.load.inFlight -= 1;
+        this.#report.end(failure, fromClient, toClient);
+        this.#ended();
+      },
+    });
+    this.#relay.start();
+  }
+
+  #refuse(failure: Failure): void {
+    this.#answer.refuse(failure);
+    this.#report.end(failure);
+    this.#ended();
+  }
+}

@@ -1,0 +1,73 @@
+// Machine. Opens connections to endpoints: a tunnel to the endpoint's uproxy under the waypoint's own identity, or plain
+// TCP to what is not in the mesh.
+import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import type { Permit } from "@culvert/shared/policy/decide.ts";
+import { tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
+import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
+import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
+import type { ByteChannel } from "../channel/channel.ts";
+import { socketChannel } from "../channel/socket-channel.ts";
+import { streamChannel } from "../channel/stream-channel.ts";
+import { dialEndpoint } from "../dial.ts";
+import type { UpstreamEndpoint } from "./endpoints.ts";
+
+/** Of whose connection a tunnel is the continuation; `undefined` for those that requests of many callers share. */
+export interface Origin {
+  readonly clientAddress: string;
+  readonly clientPort: number;
+  readonly serviceHost: string | undefined;
+}
+
+export interface UpstreamOptions {
+  readonly pool: TunnelPool;
+  readonly gateway: WaypointRef;
+  readonly limits: TunnelLimits;
+  readonly clock: Clock;
+}
+
+/** The way to all endpoints. */
+export class Upstream {
+  readonly #options: UpstreamOptions;
+  readonly #baggage: ReadonlyMap<string, string>;
+  readonly #sharedHeaders: Readonly<Record<string, string>>;
+
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+    const { namespace, name } = options.gateway;
+    this.#baggage = new Map([
+      ["k8s.namespace.name", namespace],
+      ["service.name", name],
+    ]);
+    const baggage = [...this.#baggage].map(([key, value]) => `${key}=${value}`).join(",");
+    this.#sharedHeaders = { "x-istio-source": "waypoint", baggage };
+  }
+
+  /**
+   * Opens one connection to an application. Deadlines are those of the limits.
+   *
+   * @param permit of the request or connection that it is for
+   */
+  async open(endpoint: UpstreamEndpoint, permit: Permit, origin?: Origin): Promise<ByteChannel | Failure> {
+    const { pool, limits, clock } = this.#options;
+    const { ip, port, reach } = endpoint;
+    if (reach.kind === "plain") {
+      const socket = await dialEndpoint(permit, { ip, port, timeoutMs: limits.connectTimeoutMs }, clock);
+      return isFailure(socket) ? socket : socketChannel(socket);
+    }
+    const headers =
+      origin === undefined
+        ? this.#sharedHeaders
+        : { ...tunnelHeaders({ ...origin, baggage: this.#baggage }), "x-istio-source": "waypoint" };
+    const target = { ip, port: reach.port, expected: [reach.expected] };
+    const tunnel = await pool.open(target, { authority: reach.authority, headers });
+    return isFailure(tunnel) ? tunnel : streamChannel(tunnel.stream, "upstream");
+  }
+}
+
+/** `ip:port` of the proxy before an endpoint; `undefined` when it has none. */
+export function tunnelAddress(endpoint: UpstreamEndpoint): string | undefined {
+  return endpoint.reach.kind === "tunnel" ? formatHostPort(endpoint.ip, endpoint.reach.port) : undefined;
+}
