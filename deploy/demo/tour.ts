@@ -86,6 +86,7 @@ async function deniedAtL7(stage: TourStage): Promise<void> {
     answer.kind === "answer" && answer.status === 403 && answer.code === "DENIED_BY_POLICY",
     "403 DENIED_BY_POLICY",
   );
+  await logLine(stage, "waypoint", (line) => line["code"] === "DENIED_BY_POLICY");
 }
 
 async function forgedIdentity(stage: TourStage): Promise<void> {
