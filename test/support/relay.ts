@@ -4,10 +4,11 @@ import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, connectBulk } from "@culvert/shared/net/bulk-socket.ts";
-import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
+import type { BulkServer, BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Ended, Pump } from "@culvert/shared/tunnel/pump.ts";
+import type { TunnelRequest } from "@culvert/shared/tunnel/request.ts";
 import { must, tunnelPair } from "./tunnel-pair.ts";
 import type { PairOptions, TunnelPair } from "./tunnel-pair.ts";
 
@@ -40,26 +41,28 @@ export async function startRelay(onApp: (socket: Socket) => void, options: PairO
   });
   await new Promise<void>((resolve) => void app.listen(0, "127.0.0.1", resolve));
   const appPort = (app.address() as AddressInfo).port;
+  const serve = async (request: TunnelRequest): Promise<void> => {
+    const socket = await connectBulk({ host: "127.0.0.1", port: appPort, timeoutMs: 5_000, clock });
+    if (isFailure(socket)) return request.refuse(socket);
+    if (!request.accept()) return socket.reset();
+    appSide.push(await pump(socket, request.stream, { clock, streamLeads: "downstream" }).ended);
+  };
   const pair = await tunnelPair({
     ...options,
-    onRequest: async (request) => {
-      const socket = await connectBulk({ host: "127.0.0.1", port: appPort, timeoutMs: 5_000, clock });
-      if (isFailure(socket)) return request.refuse(socket);
-      if (!request.accept()) return socket.reset();
-      appSide.push(await pump(socket, request.stream, { clock, streamLeads: "downstream" }).ended);
-    },
+    onRequest: (request) => void serve(request),
   });
+  const carry = async (client: BulkSocket): Promise<void> => {
+    const tunnel = await pair.pool.open(pair.target, { authority: "10.0.0.1:80", headers: {} });
+    if (isFailure(tunnel)) return client.reset();
+    const running = pump(client, tunnel.stream, { clock, streamLeads: "upstream" });
+    pumps.push(running);
+    clientSide.push(await running.ended);
+  };
   const listener = must(
     await acceptBulk({
       host: "127.0.0.1",
       port: 0,
-      onSocket: async (client) => {
-        const tunnel = await pair.pool.open(pair.target, { authority: "10.0.0.1:80", headers: {} });
-        if (isFailure(tunnel)) return client.reset();
-        const running = pump(client, tunnel.stream, { clock, streamLeads: "upstream" });
-        pumps.push(running);
-        clientSide.push(await running.ended);
-      },
+      onSocket: (client) => void carry(client),
     }),
   );
   return {

@@ -9,6 +9,7 @@ import { createServer, Socket } from "node:net";
 import type { Server } from "node:net";
 import { fail } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
+import { deadlinesOf } from "./deadlines.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { releaseSlab, scratch, SLAB_BYTES, takeSlab } from "./slabs.ts";
@@ -35,7 +36,7 @@ export class BulkSocket {
   /** The socket below, for writing on the hot path (`write`, `cork`, `uncork`) and for its state. Reading is ours. */
   readonly socket: Socket;
   #sink: ByteSink | undefined;
-  #leftover: Buffer[] = [];
+  #leftover: Buffer[] | undefined;
   #bulk = false;
   #ended = false;
   #endTold = false;
@@ -59,7 +60,7 @@ export class BulkSocket {
     });
     this.socket.on("close", () => {
       this.#closed = true;
-      this.#leftover = [];
+      this.#leftover = undefined;
       this.#sink?.onClose(this.#failure);
     });
     if (plain) {
@@ -100,8 +101,9 @@ export class BulkSocket {
   resume(): void {
     const sink = this.#sink;
     if (sink === undefined) return;
-    while (this.#leftover.length > 0) {
+    while (this.#leftover !== undefined) {
       const chunk = this.#leftover.shift();
+      if (this.#leftover.length === 0) this.#leftover = undefined;
       if (chunk !== undefined && !sink.onBytes(chunk, undefined)) return;
     }
     if (this.#closed) sink.onClose(this.#failure);
@@ -116,7 +118,7 @@ export class BulkSocket {
 
   /** Gives back bytes that were read and belong to whoever takes the socket next; before those given back earlier. */
   unread(chunk: Buffer): void {
-    if (chunk.length > 0) this.#leftover.unshift(chunk);
+    if (chunk.length > 0) (this.#leftover ??= []).unshift(chunk);
   }
 
   /**
@@ -160,7 +162,7 @@ export class BulkSocket {
   }
 
   #tellEnd(): void {
-    if (this.#endTold || this.#leftover.length > 0 || this.#sink === undefined) return;
+    if (this.#endTold || this.#leftover !== undefined || this.#sink === undefined) return;
     this.#endTold = true;
     this.#sink.onEnd();
   }
@@ -180,7 +182,7 @@ export class BulkSocket {
 
   #deliver(chunk: Buffer, slab: Buffer | undefined): boolean {
     if (this.#sink !== undefined) return this.#sink.onBytes(chunk, slab);
-    this.#leftover.push(slab === undefined ? chunk : Buffer.from(chunk));
+    (this.#leftover ??= []).push(slab === undefined ? chunk : Buffer.from(chunk));
     if (slab !== undefined) releaseSlab(slab);
     return false;
   }
@@ -281,29 +283,33 @@ export interface BulkConnectOptions {
 export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
   const { host, port, localAddress, timeoutMs, clock } = options;
   return new Promise((resolve) => {
-    const bulk = new BulkSocket((onread) => new Socket({ onread, allowHalfOpen: true }));
+    const bulk = new BulkSocket((onread) => new Socket({ onread, allowHalfOpen: true, noDelay: true }));
     const { socket } = bulk;
-    const deadline = clock.after(timeoutMs, () => {
+    const deadline = deadlinesOf(clock, timeoutMs).after(() => {
       resolve(fail("APP_TIMEOUT", `${host}:${port}: no answer in ${timeoutMs} ms`));
       socket.destroy();
     });
-    socket.once("error", (error: NodeJS.ErrnoException) => {
-      deadline.cancel();
-      resolve(dialFailure(host, port, error));
+    // Of an attempt that fails nothing but the close is heard, with the error before it.
+    bulk.setSink({
+      onBytes: () => false,
+      onEnd: () => {},
+      onClose: (failure) => {
+        deadline.cancel();
+        resolve(dialFailure(host, port, failure?.detail ?? "closed"));
+      },
     });
-    socket.once("connect", () => {
+    socket.on("connect", () => {
       deadline.cancel();
-      socket.setNoDelay(true);
       resolve(bulk);
     });
-    // Without this the socket reads as soon as it is connected, before anybody has set a sink.
+    // Without this the socket reads as soon as it is connected, before its user has set a sink.
     socket.pause();
-    socket.connect({ host, port, autoSelectFamily: false, ...(localAddress === undefined ? {} : { localAddress }) });
+    const where = { host, port, autoSelectFamily: false };
+    socket.connect(localAddress === undefined ? where : { ...where, localAddress });
   });
 }
 
-function dialFailure(host: string, port: number, error: NodeJS.ErrnoException): Failure {
-  const code = error.code ?? error.message;
+function dialFailure(host: string, port: number, code: string): Failure {
   const detail = `${host}:${port}: ${code}`;
   if (code === "ECONNREFUSED" || code === "ECONNRESET") return fail("APP_REFUSED", detail);
   return fail(code === "ETIMEDOUT" ? "APP_TIMEOUT" : "APP_UNREACHABLE", detail);

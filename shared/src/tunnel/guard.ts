@@ -6,9 +6,6 @@ import type { Clock } from "../net/clock.ts";
 import { TokenBucket } from "../net/token-bucket.ts";
 import type { TunnelLimits } from "./limits.ts";
 
-/** RFC 9113 section 6.5.2: what a field line weighs beside its octets. */
-const FIELD_OVERHEAD = 32;
-
 /** The guard of one accepted session. */
 export class SessionGuard {
   readonly #clock: Clock;
@@ -68,13 +65,6 @@ export class SessionGuard {
     }
     return undefined;
   }
-}
-
-/** What a header list weighs; `rawHeaders` is names and values in turn, as the runtime hands them over. */
-export function headerListBytes(rawHeaders: readonly string[]): number {
-  let bytes = (rawHeaders.length / 2) * FIELD_OVERHEAD;
-  for (const text of rawHeaders) bytes += text.length;
-  return bytes;
 }
 
 function spent(what: string): Failure {

@@ -4,12 +4,14 @@ import { fail } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
+import { deadlinesOf } from "../net/deadlines.ts";
 import { resetStream } from "./reset-stream.ts";
 
 const END_STREAM = 0x1;
 const PROTOCOL_ERROR = 0x1;
 const REFUSED_STREAM = 0x7;
 const CANCEL = 0x8;
+const STAY_OPEN = { endStream: false };
 
 /** What a tunnel request says. */
 export interface StreamRequest {
@@ -37,6 +39,8 @@ export interface OpenStreamOptions {
   readonly clock: Clock;
   /** Called once, when the peer has answered, whatever it said. */
   readonly onAnswer: () => void;
+  /** Called when the peer has refused the stream without looking at it. */
+  readonly onRefused: () => void;
   /** Called once, when the stream no longer counts against the session's limit. */
   readonly onClose: () => void;
 }
@@ -47,42 +51,54 @@ export interface OpenStreamOptions {
  * PEER_TIMEOUT, PEER_RESET, and, when no byte can have been acted on, PEER_REFUSED_STREAM or PEER_LOST.
  */
 export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Failure> {
-  const { session, peer, remote, request, answerTimeoutMs, clock, onAnswer, onClose } = options;
+  const { session, peer, remote, request, answerTimeoutMs, clock } = options;
   return new Promise((resolve) => {
     let stream: ClientHttp2Stream;
     try {
-      const headers = { ...request.headers, ":method": "CONNECT", ":authority": request.authority };
-      stream = session.request(headers, { endStream: false });
+      stream = session.request(requestLines(request), STAY_OPEN);
     } catch (error) {
       // A field that HTTP/2 cannot carry: of our own making, or of a resource.
-      onClose();
+      options.onClose();
       resolve(fail("INTERNAL", `${remote}: ${error instanceof Error ? error.message : "request refused"}`));
       return;
     }
-    const deadline = clock.after(answerTimeoutMs, () => {
+    const deadline = deadlinesOf(clock, answerTimeoutMs).after(() => {
       resolve(fail("PEER_TIMEOUT", `${remote}: no answer in ${answerTimeoutMs} ms`));
       resetStream(stream, CANCEL);
     });
     stream.on("error", ignore);
     stream.on("response", (headers, flags) => {
       deadline.cancel();
-      onAnswer();
+      options.onAnswer();
       if (headers[":status"] === 200) {
         resolve({ stream, peer, remote, headers });
         return;
       }
       const failure = statusFailure(remote, headers);
-      if ((flags & END_STREAM) === 0 || failure.code === "PEER_PROTOCOL_ERROR") resetStream(stream, failure.traits.resetCode);
+      if ((flags & END_STREAM) === 0 || failure.code === "PEER_PROTOCOL_ERROR")
+        resetStream(stream, failure.traits.resetCode);
       else stream.end().resume();
       resolve(failure);
     });
     stream.on("trailers", closeForProtocol);
     stream.on("close", () => {
       deadline.cancel();
-      onClose();
+      if (stream.rstCode === REFUSED_STREAM) options.onRefused();
+      options.onClose();
       resolve(closeFailure(remote, session, stream));
     });
   });
+}
+
+/** Names and values in turn: the form that the runtime prepares fastest. */
+function requestLines(request: StreamRequest): string[] {
+  const lines = [":method", "CONNECT", ":authority", request.authority];
+  for (const name in request.headers) {
+    const value = request.headers[name];
+    if (typeof value === "string") lines.push(name, value);
+    else for (const one of value ?? []) lines.push(name, one);
+  }
+  return lines;
 }
 
 function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHttpStatusHeader): Failure {

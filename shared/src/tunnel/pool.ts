@@ -112,10 +112,15 @@ export class TunnelPool {
     const known = this.#lines.get(key);
     if (known !== undefined) return known;
     const { identity, limits, clock } = this.#options;
+    let current = { version: -1, key: "" };
     const line = new PoolLine({
       limits,
       clock,
-      currentKey: () => versionKey(identity.get().version, key),
+      currentKey: () => {
+        const { version } = identity.get();
+        if (version !== current.version) current = { version, key: versionKey(version, key) };
+        return current.key;
+      },
       dial: (dialled) => this.#dial(target, key, dialled),
     });
     this.#lines.set(key, line);
@@ -160,7 +165,8 @@ export class TunnelPool {
 
 /** No part can contain a space: addresses, ports and SPIFFE IDs have none. */
 function targetKey(target: TunnelTarget): string {
-  return `${target.ip} ${target.port} ${target.expected.join(" ")}`;
+  const { ip, port, expected } = target;
+  return `${ip} ${port} ${expected.length === 1 ? expected[0] : expected.join(" ")}`;
 }
 
 function versionKey(version: number, key: string): string {

@@ -53,7 +53,10 @@ test("the client ends first, a thousand times", async () => {
     equal(received.toString(), `${text.slice(5)}bye`);
     equal(ended, "end");
   });
-  await until("the pumps to end", () => relay.clientSide.length === ends + 1_000 && relay.appSide.length >= ends + 1_000);
+  await until(
+    "the pumps to end",
+    () => relay.clientSide.length === ends + 1_000 && relay.appSide.length >= ends + 1_000,
+  );
   for (const ended of [...relay.clientSide, ...relay.appSide]) equal(ended.failure, undefined);
   equal(relay.pair.pool.stats().sessions, 1);
 });
@@ -166,10 +169,10 @@ test("a reader that stalls is waited for, holds little, and harms no sibling", a
   const pump = await until("its pump", () => relay.pumps[pumps]);
   let last = -1;
   await until("the stall", async () => {
-    const before = last;
+    const previous = last;
     last = pump.toSocket;
     await converse(HOST, relay.port, "send 1000000");
-    return last > 0 && last === before;
+    return last > 0 && last === previous;
   });
   const sibling = await converse(HOST, relay.port, `send ${32 * MIB}`);
   equal(sibling.received.length, 32 * MIB);

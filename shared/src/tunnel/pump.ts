@@ -11,7 +11,9 @@ import type { Socket } from "node:net";
 import { fail, RESET_NO_ERROR } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { BulkSocket, ByteSink } from "../net/bulk-socket.ts";
-import type { Clock, Timer } from "../net/clock.ts";
+import type { Clock } from "../net/clock.ts";
+import { deadlinesOf } from "../net/deadlines.ts";
+import type { Deadline } from "../net/deadlines.ts";
 import { processMemory } from "../net/memory.ts";
 import { releaseSlab } from "../net/slabs.ts";
 import { Gatherer } from "./flush.ts";
@@ -20,6 +22,7 @@ import { resetStream } from "./reset-stream.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
 const CANCEL = 0x8;
+const CONNECT_ERROR = 0xa;
 /** What a queued chunk costs beside its bytes: bounds the number of one-byte chunks. */
 const CHUNK_OVERHEAD = 256;
 /** Entries of the queue that are over before they are cut off its front. */
@@ -85,7 +88,7 @@ class RunningPump implements Pump, ByteSink {
   #streamEnded = false;
   #socketClosed = false;
   #streamClosed = false;
-  #halfClosed: Timer | undefined;
+  #halfClosed: Deadline | undefined;
 
   constructor(bulk: BulkSocket, stream: Http2Stream, options: PumpOptions) {
     this.#bulk = bulk;
@@ -99,7 +102,7 @@ class RunningPump implements Pump, ByteSink {
     this.ended = promise;
     this.#finish = resolve;
 
-    stream.on("error", () => {});
+    if (stream.listenerCount("error") === 0) stream.on("error", () => {});
     if (stream.destroyed) {
       // Whoever closed it before we came: nothing of it can be read any more.
       this.#onStreamClose();
@@ -170,7 +173,7 @@ class RunningPump implements Pump, ByteSink {
       const whole = failure === undefined && this.#socketEnded && this.#streamEnded;
       if (!whole) {
         this.#failure ??= this.#socketFailure(failure);
-        resetStream(this.#stream, this.#failure.traits.resetCode);
+        resetStream(this.#stream, CONNECT_ERROR);
       }
     }
     this.#settle();
@@ -213,7 +216,7 @@ class RunningPump implements Pump, ByteSink {
     if (this.#failure === undefined && this.#streamEnded && peerStopped) {
       // Whole from the peer. If it reads no more while the socket still has something to say, the socket is told by the
       // kernel as with any peer that has closed.
-      this.#socket.end();
+      if (!this.#socket.writableEnded) this.#socket.end();
       if (!this.#socketEnded || !stream.writableFinished) this.#socket.destroySoon();
       return;
     }
@@ -238,7 +241,7 @@ class RunningPump implements Pump, ByteSink {
     }
     const idleMs = this.#options.halfClosedIdleMs ?? DEFAULT_TUNNEL_LIMITS.halfClosedIdleMs;
     const moved = this.fromSocket + this.toSocket;
-    this.#halfClosed = this.#options.clock.after(idleMs, () => {
+    this.#halfClosed = deadlinesOf(this.#options.clock, idleMs).after(() => {
       if (this.fromSocket + this.toSocket !== moved) this.#watchHalfClosed();
       else this.abort(fail("DOWNSTREAM_CLOSED", `half-closed and silent for ${idleMs} ms`));
     });

@@ -5,7 +5,7 @@ import type {
   ServerHttp2Stream,
   ServerStreamResponseOptions,
 } from "node:http2";
-import { fail } from "../failure/failure.ts";
+import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Endpoint } from "../net/endpoint.ts";
@@ -33,6 +33,14 @@ export interface TunnelRequest {
 /** Shared by all answers. `sendDate`, which the type does not know, spares a field that nobody reads. */
 const OPEN: ServerStreamResponseOptions = { sendDate: false } as ServerStreamResponseOptions;
 const SHUT: ServerStreamResponseOptions = { ...OPEN, endStream: true };
+/** The plain answer in the form that the runtime prepares fastest. */
+const OK: readonly (string | number)[] = [":status", 200];
+
+/** What a field line weighs beside its octets. */
+const FIELD_OVERHEAD = 32;
+/** Fields that frame a message, which a tunnel is not; the library has refused those that HTTP/2 forbids everywhere. */
+const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
+const KNOWN_AUTHORITIES = 64;
 
 /** A request as `listenTunnels` hands it over. */
 export class AcceptedRequest implements TunnelRequest {
@@ -60,7 +68,7 @@ export class AcceptedRequest implements TunnelRequest {
   }
 
   accept(headers?: Readonly<Record<string, string>>): boolean {
-    return respond(this.stream, { ":status": 200, ...headers }, OPEN);
+    return respond(this.stream, headers === undefined ? OK : { ":status": 200, ...headers }, OPEN);
   }
 
   refuse(failure: Failure): void {
@@ -76,29 +84,63 @@ export function refuseStream(stream: ServerHttp2Stream, failure: Failure): void 
   if (respond(stream, answer, SHUT)) stream.resume();
 }
 
-/** Checks what a CONNECT must and must not have (RFC 9113 section 8.5) and reads where it wants to go. */
-export function checkRequest(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): Authority | Failure {
-  if (headers[":method"] !== "CONNECT") return fail("METHOD_NOT_CONNECT", JSON.stringify(headers[":method"] ?? ""));
-  for (const forbidden of [":scheme", ":path", ":protocol", "content-length", "transfer-encoding"]) {
-    if (headers[forbidden] !== undefined) return fail("TUNNEL_REQUEST_MALFORMED", `it has ${forbidden}`);
+/** The authorities that a session asked for last: a peer asks for few, and again and again. */
+export class AuthorityCache {
+  readonly #known = new Map<string, Authority>();
+
+  /** `parseAuthority`, remembered where it succeeds. */
+  parse(text: string): Authority | Failure {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const parsed = parseAuthority(text);
+    if (isFailure(parsed)) return parsed;
+    if (this.#known.size >= KNOWN_AUTHORITIES) this.#known.clear();
+    this.#known.set(text, parsed);
+    return parsed;
   }
-  const named = headers[":authority"];
-  if (typeof named !== "string") return fail("AUTHORITY_MALFORMED", "none");
-  const authority = parseAuthority(named);
-  if (headers.host === undefined) return authority;
-  // The runtime shows the first `host` only.
-  const hosts = rawHeaders.filter((name, index) => index % 2 === 0 && name === "host").length;
-  if (hosts > 1) return fail("TUNNEL_REQUEST_MALFORMED", `it has ${hosts} host fields`);
-  if (headers.host.toLowerCase() === named.toLowerCase()) return authority;
-  return fail("TUNNEL_REQUEST_MALFORMED", "its host is not its authority");
+}
+
+/** What a request head weighs and says. */
+export interface RequestHead {
+  /** RFC 9113 section 6.5.2: names, values, and 32 for each line. */
+  readonly bytes: number;
+  readonly authority: Authority | Failure;
+}
+
+/**
+ * Reads a request head: what a CONNECT must and must not have (RFC 9113 section 8.5), and where it wants to go. `lines` are
+ * names and values in turn, repeated fields included, as the runtime hands them over; the names are in lower case.
+ */
+export function readRequestHead(lines: readonly string[], authorities: AuthorityCache): RequestHead {
+  let bytes = lines.length * (FIELD_OVERHEAD / 2);
+  let isConnect = false;
+  let authority: string | undefined;
+  let host: string | undefined;
+  let forbidden: string | undefined;
+  for (let index = 0; index < lines.length; index += 2) {
+    const name = lines[index] ?? "";
+    const value = lines[index + 1] ?? "";
+    bytes += name.length + value.length;
+    if (name === ":method") isConnect = value === "CONNECT";
+    else if (name === ":authority") authority = value;
+    else if (name === "host" && host === undefined) host = value;
+    else if (name === "host" || name.startsWith(":") || FRAMING.has(name)) forbidden ??= name;
+  }
+  if (!isConnect) return { bytes, authority: fail("METHOD_NOT_CONNECT", "") };
+  if (forbidden !== undefined) return { bytes, authority: fail("TUNNEL_REQUEST_MALFORMED", `it has ${forbidden}`) };
+  if (authority === undefined) return { bytes, authority: fail("AUTHORITY_MALFORMED", "none") };
+  if (host !== undefined && host.toLowerCase() !== authority.toLowerCase()) {
+    return { bytes, authority: fail("TUNNEL_REQUEST_MALFORMED", "its host is not its authority") };
+  }
+  return { bytes, authority: authorities.parse(authority) };
 }
 
 function respond(
   stream: ServerHttp2Stream,
-  headers: OutgoingHttpHeaders,
+  headers: OutgoingHttpHeaders | readonly (string | number)[],
   options: ServerStreamResponseOptions,
 ): boolean {
   if (stream.destroyed || stream.closed || stream.headersSent) return false;
-  stream.respond(headers, options);
+  stream.respond(headers as OutgoingHttpHeaders, options);
   return true;
 }

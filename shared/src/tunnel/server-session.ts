@@ -6,10 +6,10 @@ import type { Failure } from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Endpoint } from "../net/endpoint.ts";
-import { headerListBytes, SessionGuard } from "./guard.ts";
+import { SessionGuard } from "./guard.ts";
 import { Keepalive } from "./keepalive.ts";
 import type { TunnelLimits } from "./limits.ts";
-import { AcceptedRequest, checkRequest, refuseStream } from "./request.ts";
+import { AcceptedRequest, AuthorityCache, readRequestHead, refuseStream } from "./request.ts";
 import type { TunnelRequest } from "./request.ts";
 import { resetStream } from "./reset-stream.ts";
 
@@ -42,6 +42,7 @@ export class ServerSession {
   readonly #session: ServerHttp2Session;
   readonly #guard: SessionGuard;
   readonly #keepalive: Keepalive;
+  readonly #authorities = new AuthorityCache();
   #streams = 0;
   #failure: Failure | undefined;
   #over = false;
@@ -113,7 +114,8 @@ export class ServerSession {
     stream.on("error", ignore);
     // The runtime announces a stream a moment late: by then it may be reset, or the whole session given up.
     if (this.#over) return;
-    const { oversized, end } = this.#guard.head(headerListBytes(rawHeaders));
+    const head = readRequestHead(rawHeaders, this.#authorities);
+    const { oversized, end } = this.#guard.head(head.bytes);
     if (end !== undefined) return this.end(end);
     if (stream.closed || stream.destroyed) return this.#spend(this.#guard.earlyReset());
     this.#streams += 1;
@@ -122,9 +124,7 @@ export class ServerSession {
       if (!stream.headersSent && !this.#over) this.#spend(this.#guard.earlyReset());
     });
     stream.on("trailers", closeForProtocol);
-    const authority = oversized
-      ? fail("REQUEST_TOO_LARGE", `${headerListBytes(rawHeaders)} bytes of headers`)
-      : checkRequest(headers, rawHeaders);
+    const authority = oversized ? fail("REQUEST_TOO_LARGE", `${head.bytes} bytes of headers`) : head.authority;
     if (!isFailure(authority)) {
       this.#options.onRequest(new AcceptedRequest(this, stream, headers, authority));
       return;

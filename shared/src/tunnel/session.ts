@@ -140,31 +140,28 @@ export class TunnelSession {
   }
 
   /** Opens a tunnel in the reserved place; settles with the peer's answer. */
-  async open(request: StreamRequest): Promise<OpenTunnel | Failure> {
+  open(request: StreamRequest): Promise<OpenTunnel | Failure> {
     const state = this.#state;
-    const { limits, clock } = this.#options;
     if (state.kind !== "ready") {
       this.unreserve();
-      return fail("PEER_REFUSED_STREAM", "the session ended before the request");
+      return Promise.resolve(fail("PEER_REFUSED_STREAM", "the session ended before the request"));
     }
     this.#opened += 1;
-    const { session, peer } = state;
-    const { remote } = this;
-    const opened = await openStream({
-      session,
-      peer,
-      remote,
+    const opened = openStream({
+      session: state.session,
+      peer: state.peer,
+      remote: this.remote,
       request,
-      clock,
-      answerTimeoutMs: limits.answerTimeoutMs,
+      clock: this.#options.clock,
+      answerTimeoutMs: this.#options.limits.answerTimeoutMs,
       onAnswer: () => {
         this.#answered = true;
       },
+      // A peer that refuses what it has room for by our count knows something that we do not: the session is left.
+      onRefused: () => this.drain(),
       onClose: () => this.unreserve(),
     });
-    // A peer that refuses what it has room for by our count knows something that we do not: the session is left.
-    const refused = isFailure(opened) && opened.code === "PEER_REFUSED_STREAM";
-    if (refused || this.#opened >= STREAMS_BEFORE_RECYCLING) this.drain();
+    if (this.#opened >= STREAMS_BEFORE_RECYCLING) this.drain();
     return opened;
   }
 

@@ -1,0 +1,98 @@
+// When memory is given back: by bytes, after load, and under a trickle; with tools that only count.
+import { deepEqual, equal } from "node:assert/strict";
+import { test } from "node:test";
+import { FakeClock } from "./fake-clock.ts";
+import { MemoryWatch, processMemoryTools } from "./memory.ts";
+import type { MemoryTools } from "./memory.ts";
+
+const MIB = 1024 * 1024;
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+function watched(pauseMs = 1): { watch: MemoryWatch; clock: FakeClock; load: (share: number) => void; did: string[] } {
+  const clock = new FakeClock();
+  const did: string[] = [];
+  let share = 0;
+  const tools: MemoryTools = {
+    utilization: () => share,
+    minor: () => void did.push("minor"),
+    major: () => {
+      did.push("major");
+      clock.advance(pauseMs);
+    },
+    majorInPieces: async () => void did.push("pieces"),
+    trim: () => void did.push("trim"),
+  };
+  return { watch: new MemoryWatch(clock, tools), clock, did, load: (value) => void (share = value) };
+}
+
+test("a minor collection for every eight MiB, between turns", async () => {
+  const { watch, did } = watched();
+  for (let i = 0; i < 1_023; i++) watch.received(16 * 1024);
+  await turn();
+  deepEqual(did, ["minor"]);
+  watch.received(16 * 1024);
+  equal(did.length, 1);
+  await turn();
+  deepEqual(did, ["minor", "minor"]);
+});
+
+test("load that stops is followed by one full collection and a trim, and then there is no timer", () => {
+  const { watch, clock, did, load } = watched();
+  load(0.8);
+  watch.received(MIB);
+  clock.advance(3_000);
+  deepEqual(did, []);
+  load(0.01);
+  clock.advance(500);
+  deepEqual(did, ["major", "trim"]);
+  equal(clock.pending, 0);
+});
+
+test("a trickle is collected once a minute, if it was worth it and the process has time", () => {
+  const { watch, clock, did, load } = watched();
+  load(0.1);
+  for (let second = 0; second < 240; second++) {
+    watch.received(MIB);
+    clock.advance(1_000);
+  }
+  equal(did.filter((what) => what === "trim").length, 3);
+  load(0.9);
+  for (let second = 0; second < 240; second++) {
+    watch.received(MIB);
+    clock.advance(1_000);
+  }
+  equal(did.filter((what) => what === "trim").length, 3);
+});
+
+test("connections count as a trickle too, and a quiet process with little to collect is left alone", () => {
+  const busy = watched();
+  busy.load(0.1);
+  for (let i = 0; i < 1_000; i++) busy.watch.connectionEnded();
+  busy.clock.advance(61_000);
+  deepEqual(busy.did, ["major", "trim"]);
+  const idle = watched();
+  idle.watch.connectionEnded();
+  idle.clock.advance(3_600_000);
+  deepEqual(idle.did, []);
+  equal(idle.clock.pending, 0);
+});
+
+test("a collection that took long is not done in one piece again", async () => {
+  const { watch, clock, did, load } = watched(50);
+  for (let round = 0; round < 2; round++) {
+    watch.worked();
+    load(0);
+    clock.advance(500);
+  }
+  await turn();
+  deepEqual(did, ["major", "trim", "pieces", "trim"]);
+});
+
+test("the tools of the process work, or do nothing", async () => {
+  const tools = processMemoryTools();
+  tools.minor();
+  tools.major();
+  await tools.majorInPieces();
+  tools.trim();
+  equal(tools.utilization() <= 1, true);
+});
