@@ -13,6 +13,8 @@ export class FakeChannel implements ByteChannel {
   /** Answer of the next writes. */
   room = true;
   #sink: ByteSink | undefined;
+  #endReceived = false;
+  #closedBy: readonly [Failure | undefined] | undefined;
 
   get sink(): ByteSink {
     if (this.#sink === undefined) throw new Error("nobody reads this channel");
@@ -27,10 +29,12 @@ export class FakeChannel implements ByteChannel {
   }
 
   receiveEnd(): void {
+    this.#endReceived = true;
     this.sink.onEnd();
   }
 
   close(failure?: Failure): void {
+    this.#closedBy = [failure];
     this.sink.onClose(failure);
   }
 
@@ -41,6 +45,8 @@ export class FakeChannel implements ByteChannel {
 
   attach(sink: ByteSink): void {
     this.#sink = sink;
+    if (this.#closedBy !== undefined) sink.onClose(this.#closedBy[0]);
+    else if (this.#endReceived) sink.onEnd();
   }
 
   writeLatin1(text: string): boolean {

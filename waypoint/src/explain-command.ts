@@ -12,9 +12,9 @@ import {
   loadResources,
   type ProgramKind,
 } from "@culvert/shared/service/commands.ts";
-import { explainRequest } from "./explain.ts";
+import { explainRequest, type RequestQuestion } from "./explain.ts";
 import { MeshView } from "./mesh/view.ts";
-import { waypointSelf } from "./waypoint.ts";
+import { selfOf } from "./waypoint.ts";
 
 /** The command. */
 export function explainCommand(kind: ProgramKind<WaypointConfig>): Command {
@@ -22,15 +22,17 @@ export function explainCommand(kind: ProgramKind<WaypointConfig>): Command {
     name: "explain",
     summary: "says which route, rule, backend and policy would act on a request, and why",
     options: [
-      { name: "request", value: "'METHOD URL'", required: true, help: "such as 'GET http://reviews:9080/x'" },
-      { name: "from", value: "SPIFFE_ID", help: "the caller; default: one of the waypoint's own namespace" },
+      { name: "request", value: "REQUEST", required: true, help: "such as 'GET http://reviews:9080/x'" },
+      { name: "from", value: "SPIFFE_ID", help: "caller; without it, one of whom nothing is known" },
+      { name: "source-ip", value: "IP", help: "address of that caller" },
       { name: "header", value: "'NAME: VALUE'", short: "H", multiple: true, help: "a header of the request" },
       configOption,
       { name: "admin", value: "ADDR", help: "ask the running process at this admin address instead of the files" },
     ],
     run: async (args, io) => {
       const admin = args.text("admin");
-      const steps = admin === undefined ? await explainedOffline(kind, args) : await explainedByAdmin(admin, args);
+      const question = questionOf(args);
+      const steps = await (admin === undefined ? explainedOffline(kind, args, question) : explainedBy(admin, question));
       if (isComplaint(steps)) return steps;
       io.out(`${steps.join("\n")}\n`);
       return EXIT.done;
@@ -38,11 +40,20 @@ export function explainCommand(kind: ProgramKind<WaypointConfig>): Command {
   };
 }
 
-async function explainedByAdmin(admin: string, args: Arguments): Promise<readonly string[] | Complaint> {
-  const query = new URLSearchParams({ request: args.required("request") });
-  const from = args.text("from");
-  if (from !== undefined) query.set("from", from);
-  for (const header of args.texts("header")) query.append("header", header);
+function questionOf(args: Arguments): RequestQuestion {
+  return {
+    request: args.required("request"),
+    from: args.text("from"),
+    sourceIp: args.text("source-ip"),
+    headers: args.texts("header"),
+  };
+}
+
+async function explainedBy(admin: string, question: RequestQuestion): Promise<readonly string[] | Complaint> {
+  const query = new URLSearchParams({ request: question.request });
+  if (question.from !== undefined) query.set("from", question.from);
+  if (question.sourceIp !== undefined) query.set("source-ip", question.sourceIp);
+  for (const header of question.headers) query.append("header", header);
   const answer = await askAdmin(admin, `/explain?${query.toString()}`);
   if (isComplaint(answer)) return answer;
   const { steps, error } = answer as { readonly steps?: readonly string[]; readonly error?: string };
@@ -52,6 +63,7 @@ async function explainedByAdmin(admin: string, args: Arguments): Promise<readonl
 async function explainedOffline(
   kind: ProgramKind<WaypointConfig>,
   args: Arguments,
+  question: RequestQuestion,
 ): Promise<readonly string[] | Complaint> {
   const config = await loadConfig(kind, args);
   if (isComplaint(config)) return config;
@@ -64,10 +76,6 @@ async function explainedOffline(
   });
   if (isFailure(identity)) return { exit: EXIT.identity, message: identity.toString() };
   identity.close();
-  const steps = explainRequest(new MeshView(snapshot, waypointSelf(config, identity.get())), {
-    request: args.required("request"),
-    from: args.text("from"),
-    headers: args.texts("header"),
-  });
+  const steps = explainRequest(new MeshView(snapshot, selfOf(config, identity.get())), question);
   return isFailure(steps) ? wrongUsage(steps.toString()) : steps;
 }

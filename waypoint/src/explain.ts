@@ -1,165 +1,196 @@
-// Pure. Why a request is served as it is: the same code that decides, asked for its reasons. Serves the command and the
-// admin port alike.
+// Pure. Why a request goes where it goes, or why it is refused: the same code that decides, asked for its reasons. Serves
+// the command and the admin port alike.
+import type { HttpRouteMatch } from "@culvert/shared/config/http-route.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import {
-  parseSpiffeId,
-  trustDomainOf,
-  workloadId,
-  workloadOf,
-  type SpiffeId,
-} from "@culvert/shared/identity/spiffe-id.ts";
-import { UNSPECIFIED_IP } from "@culvert/shared/net/ip.ts";
-import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
+import { parseSpiffeId, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
+import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
-import { formatAuthority, parseAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
-import { canonicalHost, type CanonicalHost } from "./canonical/host.ts";
+import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
+import { parseAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
+import { canonicalHost } from "./canonical/host.ts";
 import { canonicalTarget } from "./canonical/target.ts";
 import type { CanonicalTarget } from "./exchange-services.ts";
+import { describeDestination, gatewayUid, protocolOf, type Caller, type Destination } from "./mesh/destination.ts";
 import { ConnectionGuard } from "./mesh/guard.ts";
-import { describeDestination, type Destination } from "./mesh/destination.ts";
 import type { MeshView } from "./mesh/view.ts";
+import type { RouteGroup } from "./route/route-group.ts";
+import type { EndpointGroup } from "./upstream/balance.ts";
 
-/** A question, as text. */
+/** The question, as text. */
 export interface RequestQuestion {
-  /** `METHOD http://host[:port]/path`. */
+  /** `GET http://reviews:9080/x`: method, what the caller dials, path. */
   readonly request: string;
-  /** SPIFFE ID of the caller; an identity of the waypoint's own namespace when not given. */
+  /** SPIFFE ID of the caller; `undefined` for one of whom nothing is known. */
   readonly from: string | undefined;
-  /** `name: value`, each. */
+  /** Address of the caller; any when not given. */
+  readonly sourceIp: string | undefined;
+  /** `name: value`, one for each field line. */
   readonly headers: readonly string[];
 }
 
+/** The question, read. */
 interface Asked {
+  readonly method: string;
   readonly authority: Authority;
-  readonly host: CanonicalHost;
-  readonly target: CanonicalTarget;
-  readonly caller: SpiffeId;
+  readonly target: string;
+  readonly caller: Caller;
+  readonly facts: ConnectionFacts;
   readonly headers: ReadonlyMap<string, string>;
 }
 
-const HTTP_PORT = 80;
+type Note = (step: string) => void;
 
-/** Explains which route, rule, backend and policy would act on a request, one line a step, the last the outcome. */
+const REQUEST = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) http:\/\/([^/?#]+)(.*)$/;
+const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/;
+
+/** Explains one request: a line a step, the last of them the outcome. A failure is a question that cannot be read. */
 export function explainRequest(view: MeshView, question: RequestQuestion): readonly string[] | Failure {
   const asked = readQuestion(view, question);
   if (isFailure(asked)) return asked;
-  const { authority, target, caller } = asked;
-  const callerNamespace = trustDomainOf(caller) === view.self.trustDomain ? workloadOf(caller)?.namespace : undefined;
-  const steps = [
-    `${caller} asks ${target.method} ${target.path} of ${formatAuthority(authority.host, authority.port)}, Host ${target.host}`,
-  ];
-  const destination = view.destination(authority, { id: caller, namespace: callerNamespace });
-  if (isFailure(destination)) return [...steps, refused(destination)];
-  steps.push(`the destination is ${describeDestination(destination)}`);
-  const denial = explainAuthorization(view, destination, asked, steps);
-  if (denial !== undefined) return [...steps, refused(denial)];
-  return [...steps, explainRoute(view, destination, callerNamespace, asked, steps)];
+  const steps: string[] = [];
+  const note: Note = (step) => void steps.push(step);
+  const outcome = follow(view, asked, note);
+  note(`=> ${isFailure(outcome) ? `${outcome.traits.httpStatus}, ${outcome.code}: ${outcome.toString()}` : outcome}`);
+  return steps;
 }
 
-function explainAuthorization(
+function follow(view: MeshView, asked: Asked, note: Note): string | Failure {
+  const { caller } = asked;
+  const namespace = caller.namespace ?? "none of this trust domain";
+  note(`asked by ${caller.id ?? "a caller of whom nothing is known"}; short names are read in namespace ${namespace}`);
+  const destination = view.destination(asked.authority, caller);
+  if (isFailure(destination)) return destination;
+  const protocol = protocolOf(destination);
+  note(`${describeDestination(destination)}, declared ${protocol}, behind waypoint ${gatewayUid(view.self.gateway)}`);
+  const host = canonicalHost(asked.headers.get("host") ?? `${asked.authority.host}:${asked.authority.port}`);
+  if (isFailure(host)) return host;
+  const target = canonicalTarget(asked.method, asked.target, host);
+  if (isFailure(target)) return target;
+  note(`decided and forwarded as ${target.method} ${target.path}${target.query}, host ${target.host}`);
+  const opaque = protocol === "tcp" || protocol === "tls";
+  const denied = authorize(view, destination, asked.facts, opaque ? undefined : target, note);
+  if (denied !== undefined) return denied;
+  if (opaque) {
+    const group = view.group(destination);
+    return isFailure(group) ? group : endpointsOf(group, "passed through as TCP", note);
+  }
+  const group = view.routes(destination, caller.namespace);
+  if (group === undefined) {
+    note("no route is attached for this caller: requests go to the destination's own endpoints");
+    const own = view.group(destination);
+    return isFailure(own) ? own : endpointsOf(own, "forwarded", note);
+  }
+  return byRoute(view, group, asked, target, host.hostname, note);
+}
+
+/** The refusal, if there is one. */
+function authorize(
   view: MeshView,
   destination: Destination,
-  asked: Asked,
-  steps: string[],
+  facts: ConnectionFacts,
+  target: CanonicalTarget | undefined,
+  note: Note,
 ): Failure | undefined {
   const guard = view.guard(destination);
-  const facts: ConnectionFacts & { readonly principal: SpiffeId } = {
-    principal: asked.caller,
-    // Addresses of the caller are not asked for: what depends on them does not match.
-    sourceIp: UNSPECIFIED_IP,
-    destinationIp: asked.authority.kind === "ip" ? asked.authority.host : undefined,
-    destinationPort: asked.authority.port,
-  };
+  let asked = 0;
   for (const policies of guard.policies) {
-    for (const policy of explainPolicies(policies, facts, asked.target).policies) {
-      steps.push(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
-      for (const rule of policy.rules) if (!rule.matched) steps.push(`  ${rule.rule}: ${rule.why}`);
+    for (const policy of explainPolicies(policies, facts, target).policies) {
+      asked += 1;
+      note(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
+      for (const rule of policy.rules) if (!rule.matched) note(`  ${rule.rule}: ${rule.why}`);
     }
   }
-  const decision = new ConnectionGuard(guard, facts).decideRequest(asked.target);
+  if (asked === 0) note("no policy names this destination or this Gateway: everything is allowed");
+  const connection = new ConnectionGuard(guard, facts);
+  const decision = target === undefined ? connection.decideConnection() : connection.decideRequest(target);
   if (!decision.allowed) return decision.failure;
-  steps.push(decision.policy === "" ? "no policy stands before it" : `allowed by ${decision.policy} ${decision.rule}`);
+  if (decision.policy !== "") note(`allowed by ${decision.policy} ${decision.rule}`);
   return undefined;
 }
 
-function explainRoute(
+function byRoute(
   view: MeshView,
-  destination: Destination,
-  callerNamespace: string | undefined,
+  group: RouteGroup,
   asked: Asked,
-  steps: string[],
-): string {
-  const group = view.routes(destination, callerNamespace);
-  if (group === undefined) {
-    steps.push("no route is attached: requests go to its own endpoints");
-    return outcome([["", view.group(destination)]]);
-  }
-  const routed = group.find({
-    method: asked.target.method,
-    hostname: asked.host.hostname,
-    path: asked.target.path,
-    headers: group.headerNames.map((name) => asked.headers.get(name)),
-  });
-  if (isFailure(routed)) return refused(routed);
-  steps.push(`route ${routed.route.uid} ${routed.name} matches`);
+  target: CanonicalTarget,
+  hostname: string,
+  note: Note,
+): string | Failure {
+  const headers = group.headerNames.map((name) => asked.headers.get(name));
+  const routed = group.find({ method: target.method, hostname, path: target.path, headers });
+  if (isFailure(routed)) return routed;
+  note(`route ${routed.route.uid}, ${routed.name}, matched by ${describeMatch(routed.match)}`);
   const { backends } = routed.rule;
   const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
-  return outcome(
-    backends.map((backend) => [
-      `${total === 0 ? 0 : Math.round((backend.weight / total) * 1000) / 10} % `,
-      backend.invalid === undefined
-        ? view.backend(backend)
-        : fail("BACKEND_INVALID", `${backend.namespace}/${backend.name}: ${backend.invalid}`),
-    ]),
-  );
+  const outcomes: string[] = [];
+  for (const backend of backends) {
+    if (backend.weight === 0) continue;
+    const share = `${Math.round((backend.weight / total) * 1_000) / 10} %`;
+    const found = backend.invalid === undefined ? view.backend(backend) : fail("BACKEND_INVALID", backend.invalid);
+    const outcome = isFailure(found) ? found : endpointsOf(found, "forwarded", note);
+    outcomes.push(
+      `${share} ${isFailure(outcome) ? `${outcome.traits.httpStatus}, ${outcome.code}: ${outcome.detail}` : outcome}`,
+    );
+  }
+  return outcomes.length === 0 ? fail("BACKEND_INVALID", "no backend has a weight") : outcomes.join("; ");
 }
 
-function outcome(shares: readonly (readonly [share: string, group: ReturnType<MeshView["group"]>])[]): string {
-  if (shares.length === 0) return refused(fail("BACKEND_INVALID", "the rule names no backend"));
-  return shares
-    .map(([share, group]) => {
-      if (isFailure(group)) return refused(group).replace("=> ", `=> ${share}`);
-      const endpoints = group.endpoints.map((endpoint) => endpoint.address);
-      if (endpoints.length === 0) return refused(fail("NO_HEALTHY_UPSTREAM", group.name)).replace("=> ", `=> ${share}`);
-      return `=> ${share}${group.name} (${endpoints.join(", ")})`;
-    })
-    .join("\n");
+function endpointsOf(group: EndpointGroup, verb: string, note: Note): string | Failure {
+  for (const { workload, address, reach } of group.endpoints) {
+    const how = reach.kind === "plain" ? "plain TCP (not in the mesh)" : `tunnel, expecting ${reach.expected}`;
+    note(`endpoint ${workload.uid} at ${address}, ${how}`);
+  }
+  if (group.endpoints.length === 0) return fail("NO_HEALTHY_UPSTREAM", group.name);
+  const among = group.endpoints.length === 1 ? "its one endpoint" : "the less busy of two of its endpoints";
+  return `${verb} to ${group.name}, ${among}`;
 }
 
-function refused(failure: Failure): string {
-  return `=> ${failure.traits.httpStatus}, ${failure.code}: ${failure.toString()}`;
+function describeMatch({ path, method, headers }: HttpRouteMatch): string {
+  const parts = [`${path.kind} path ${path.value}`];
+  if (method !== undefined) parts.push(`method ${method}`);
+  for (const { name, value } of headers) parts.push(`header ${name}: ${value}`);
+  return parts.join(", ");
 }
 
 function readQuestion(view: MeshView, question: RequestQuestion): Asked | Failure {
-  const parts = /^([A-Z]+) http:\/\/([^/?#\s]+)([/?]\S*)?$/.exec(question.request);
-  const [, method, place, path] = parts ?? [];
-  if (method === undefined || place === undefined) {
-    return fail(
-      "REQUEST_MALFORMED",
-      `expected METHOD http://host[:port]/path, found ${JSON.stringify(question.request)}`,
-    );
+  const parts = REQUEST.exec(question.request);
+  const [, method, host, rest] = parts ?? [];
+  if (method === undefined || host === undefined || rest === undefined) {
+    return fail("REQUEST_MALFORMED", `expected 'GET http://host:port/path', found ${JSON.stringify(question.request)}`);
   }
-  const authority = parseAuthority(/:\d+$/.test(place) ? place : `${place}:${HTTP_PORT}`);
+  const authority = parseAuthority(/:\d+$/.test(host) ? host : `${host}:80`);
   if (isFailure(authority)) return authority;
+  const id = question.from === undefined ? undefined : parseSpiffeId(question.from);
+  if (isFailure(id)) return id;
+  const sourceIp = parseIp(question.sourceIp ?? "0.0.0.0");
+  if (sourceIp === undefined) return fail("REQUEST_MALFORMED", `not an IP address: ${question.sourceIp ?? ""}`);
   const headers = readHeaders(question.headers);
   if (isFailure(headers)) return headers;
-  const host = canonicalHost(headers.get("host") ?? place);
-  if (isFailure(host)) return host;
-  const target = canonicalTarget(method, path === undefined ? "/" : path.replace(/^\?/, "/?"), host);
-  if (isFailure(target)) return target;
-  const caller =
-    question.from === undefined
-      ? workloadId(view.self.trustDomain, view.self.gateway.namespace, "default")
-      : parseSpiffeId(question.from);
-  return isFailure(caller) ? caller : { authority, host, target, caller, headers };
+  const { self } = view;
+  const isOurs = id !== undefined && trustDomainOf(id) === self.trustDomain;
+  // Without a caller, names are read as the Gateway's neighbours read them.
+  const namespace = id === undefined ? self.gateway.namespace : isOurs ? workloadOf(id)?.namespace : undefined;
+  return {
+    method,
+    authority,
+    target: rest.startsWith("/") ? rest : `/${rest}`,
+    caller: { id, namespace },
+    facts: {
+      principal: id,
+      sourceIp,
+      destinationIp: authority.kind === "ip" ? authority.host : undefined,
+      destinationPort: authority.port,
+    },
+    headers,
+  };
 }
 
 function readHeaders(lines: readonly string[]): ReadonlyMap<string, string> | Failure {
   const headers = new Map<string, string>();
   for (const line of lines) {
-    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
+    const [, name, value] = FIELD.exec(line) ?? [];
     if (name === undefined || value === undefined) {
-      return fail("REQUEST_MALFORMED", `expected "name: value", found ${JSON.stringify(line)}`);
+      return fail("REQUEST_MALFORMED", `expected 'name: value', found ${JSON.stringify(line)}`);
     }
     const before = headers.get(name.toLowerCase());
     headers.set(name.toLowerCase(), before === undefined ? value : `${before}, ${value}`);

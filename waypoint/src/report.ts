@@ -21,7 +21,7 @@ export interface ReporterOptions {
   readonly tcp: TcpMetrics;
   /** Counts one more failure of a code. */
   readonly countFailure: (failure: Failure) => void;
-  readonly ownId: SpiffeId;
+  readonly ownId: () => SpiffeId;
   readonly clock: Clock;
 }
 
@@ -35,9 +35,16 @@ export interface RequestContext {
   readonly decision: Permit | Denial | undefined;
 }
 
+/** Counts of a connection that grow while it is carried. */
+export interface CarriedBytes {
+  readonly fromClient: number;
+  readonly toClient: number;
+}
+
 /** Makes the reports of a waypoint. */
 export class Reporter {
   readonly #options: ReporterOptions;
+  readonly #open = new Set<ConnectionReport>();
 
   constructor(options: ReporterOptions) {
     this.#options = options;
@@ -54,7 +61,8 @@ export class Reporter {
   }
 
   /** One request has ended. */
-  request(tunnel: Tunnel, facts: ExchangeFacts, context: RequestContext, failure: Failure | undefined): void {
+  request(tunnel: Tunnel, facts: ExchangeFacts, context: RequestContext): void {
+    const { failure } = facts;
     if (failure !== undefined) this.#options.countFailure(failure);
     this.#options.accessLog.request({
       connection: tunnel.id,
@@ -83,76 +91,95 @@ export class Reporter {
       policy: context.decision?.policy ?? "",
       policyRule: context.decision?.rule ?? "",
       dryRun: context.decision?.dryRun,
-      sourceIdentity: tunnel.caller.id,
+      sourceIdentity: tunnel.request.peer.id,
     });
   }
 
   /** Begins the report of a tunnel that is passed through, or refused. */
   connection(view: MeshView, tunnel: Tunnel, destination: Destination | undefined): ConnectionReport {
-    return new ConnectionReport(this.#options, view, tunnel, destination);
+    return new ConnectionReport(this.#options, this.#open, { view, tunnel, destination });
   }
+
+  /** Brings the byte counters of passed-through connections up to date, before a scrape. */
+  progress(): void {
+    for (const report of this.#open) report.progress();
+  }
+}
+
+interface ConnectionContext {
+  readonly view: MeshView;
+  readonly tunnel: Tunnel;
+  readonly destination: Destination | undefined;
 }
 
 /** The report of one connection that is not HTTP, or came to nothing. */
 export class ConnectionReport {
   readonly #options: ReporterOptions;
-  readonly #view: MeshView;
-  readonly #tunnel: Tunnel;
-  readonly #destination: Destination | undefined;
+  /** The reports whose bytes are to be looked at before a scrape. */
+  readonly #open: Set<ConnectionReport>;
+  readonly #context: ConnectionContext;
   #endpoint: UpstreamEndpoint | undefined;
   #decision: Permit | Denial | undefined;
+  #bytes: CarriedBytes = { fromClient: 0, toClient: 0 };
   #counters: TcpConnection | undefined;
 
-  constructor(options: ReporterOptions, view: MeshView, tunnel: Tunnel, destination: Destination | undefined) {
+  constructor(options: ReporterOptions, open: Set<ConnectionReport>, context: ConnectionContext) {
     this.#options = options;
-    this.#view = view;
-    this.#tunnel = tunnel;
-    this.#destination = destination;
+    this.#open = open;
+    this.#context = context;
   }
 
   decided(decision: Permit | Denial): void {
     this.#decision = decision;
   }
 
-  /** Bytes flow from now on. */
-  opened(endpoint: UpstreamEndpoint): void {
+  /** An endpoint is tried. */
+  trying(endpoint: UpstreamEndpoint): void {
     this.#endpoint = endpoint;
-    this.#counters = this.#options.tcp.between(this.#traffic()).open();
   }
 
-  /** Counts so far, for a scrape. */
-  progress(fromClient: number, toClient: number): void {
-    this.#counters?.progress(fromClient, toClient);
+  /** Bytes flow from now on; `bytes` are live. */
+  opened(bytes: CarriedBytes): void {
+    this.#bytes = bytes;
+    this.#counters = this.#options.tcp.between(this.#traffic()).open();
+    this.#open.add(this);
+  }
+
+  progress(): void {
+    this.#counters?.progress(this.#bytes.fromClient, this.#bytes.toClient);
   }
 
   /** The connection is over. */
-  end(failure: Failure | undefined, fromClient: number = 0, toClient: number = 0): void {
+  end(failure: Failure | undefined): void {
     const { accessLog, tcp, clock, countFailure, ownId } = this.#options;
+    const { view, tunnel, destination } = this.#context;
+    const { fromClient, toClient } = this.#bytes;
     const endpoint = this.#endpoint;
-    const source = callerWorkload(this.#view, this.#tunnel);
+    const source = callerWorkload(view, tunnel);
+    this.#open.delete(this);
     if (failure !== undefined) countFailure(failure);
     if (this.#counters !== undefined) this.#counters.closed(fromClient, toClient, failure);
     else if (failure !== undefined) tcp.between(this.#traffic()).refused(failure);
     accessLog.connection({
-      connection: this.#tunnel.id,
+      connection: tunnel.id,
       direction: "inbound",
       source: {
-        address: this.#tunnel.source,
+        address: tunnel.source,
         workload: source?.name,
         namespace: source?.namespace,
-        identity: this.#tunnel.caller.id,
+        identity: tunnel.request.peer.id,
       },
       destination: {
-        address: endpoint?.address ?? this.#tunnel.request.rawAuthority,
+        address: endpoint?.address ?? tunnel.request.rawAuthority,
         workload: endpoint?.workload.name,
         namespace: endpoint?.workload.namespace,
-        identity: endpoint === undefined ? ownId : principalOf(endpoint),
+        identity: endpoint === undefined ? ownId() : principalOf(endpoint),
       },
-      hboneAddress: endpoint === undefined ? this.#tunnel.local : tunnelAddress(endpoint),
-      service: this.#destination?.kind === "service" ? this.#destination.service.hostname : undefined,
+      hboneAddress: endpoint === undefined ? tunnel.local : tunnelAddress(endpoint),
+      service: destination?.kind === "service" ? destination.service.hostname : undefined,
       bytesSent: toClient,
       bytesReceived: fromClient,
-      durationMs: clock.monotonic() - this.#tunnel.startedAt,
+      durationMs: clock.monotonic() - tunnel.startedAt,
       failure,
       policy: this.#decision?.policy,
       policyRule: this.#decision?.rule,
@@ -161,7 +188,8 @@ export class ConnectionReport {
   }
 
   #traffic(): Traffic {
-    return trafficOf(this.#view, this.#tunnel, this.#destination, this.#endpoint);
+    const { view, tunnel, destination } = this.#context;
+    return trafficOf(view, tunnel, destination, this.#endpoint);
   }
 }
 
@@ -174,7 +202,7 @@ function trafficOf(
   const workload = endpoint?.workload ?? (destination?.kind === "workload" ? destination.workload : undefined);
   return {
     reporter: "waypoint",
-    source: { workload: callerWorkload(view, tunnel), principal: tunnel.caller.id },
+    source: { workload: callerWorkload(view, tunnel), principal: tunnel.request.peer.id },
     destination: { workload, principal: endpoint === undefined ? undefined : principalOf(endpoint) },
     service: destination?.kind === "service" ? destination.service : undefined,
     security: "mutual_tls",

@@ -1,8 +1,7 @@
-// Root. The wiring of one waypoint: what it sees of the mesh, its way to endpoints, its tunnel port, its drain.
+// Root. The wiring of one waypoint: its view of the mesh, its tunnel port, the way to endpoints, its drain.
 import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
-import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
-import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
@@ -35,31 +34,29 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
   return failure;
 }
 
-/** Which waypoint a process is, by its configuration and its certificate. */
-export function waypointSelf(config: WaypointConfig, identity: Identity): WaypointSelf {
+/** Which waypoint a configuration and an identity make. */
+export function selfOf(config: WaypointConfig, identity: Identity): WaypointSelf {
   const { id } = identity.svid;
   return { gateway: config.gateway, id, trustDomain: trustDomainOf(id) };
 }
 
 class Waypoint implements Service {
-  readonly expositions: ReadonlyMap<string, HttpHandler>;
   readonly #foundation: Foundation;
   readonly #config: WaypointConfig;
-  readonly #tunnels: TunnelPool;
-  readonly #upstreams: UpstreamPool;
-  readonly #live: LiveTunnels;
+  readonly #live = new LiveTunnels();
+  readonly #tunnelPool: TunnelPool;
+  readonly #httpPool: UpstreamPool;
   readonly #acceptor: Acceptor;
   readonly #stops: (() => void)[] = [];
   #view: MeshView;
   #server: TunnelServer | undefined;
 
   constructor(foundation: Foundation, config: WaypointConfig) {
-    const { clock, identity, resources, tunnelLimits: limits, log, metrics, accessLog, countFailure } = foundation;
+    const { clock, identity, resources, log, metrics, accessLog, countFailure, tunnelLimits: limits } = foundation;
     this.#foundation = foundation;
     this.#config = config;
-    this.#view = new MeshView(resources.get(), waypointSelf(config, identity.get()));
-    this.#live = new LiveTunnels(clock);
-    this.#tunnels = new TunnelPool({
+    this.#view = this.#derive(undefined);
+    this.#tunnelPool = new TunnelPool({
       identity,
       limits,
       clock,
@@ -68,44 +65,43 @@ class Waypoint implements Service {
         else log.failure(kind, failure, { remote });
       },
     });
-    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
-    this.#upstreams = new UpstreamPool(http);
-    const upstream = new Upstream({ pool: this.#tunnels, gateway: config.gateway, limits, clock });
     const reporter = new Reporter({
       accessLog,
       requests: new RequestMetrics(metrics),
       tcp: new TcpMetrics(metrics),
       countFailure,
-      ownId: identity.get().svid.id,
+      ownId: () => this.#view.self.id,
       clock,
     });
+    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
+    this.#httpPool = new UpstreamPool(http);
+    const upstream = new Upstream({ pool: this.#tunnelPool, gateway: config.gateway, limits, clock });
     const random = Math.random;
     this.#acceptor = new Acceptor({
       services: { view: () => this.#view, upstream, reporter, random },
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random },
       live: this.#live,
       http,
-      pool: this.#upstreams,
+      pool: this.#httpPool,
       clock,
       makeId: foundation.newId,
     });
-    this.expositions = new Map([[TELEMETRY_PATH, telemetryHandler(metrics, clock)]]);
     this.#stops.push(
-      resources.onChange((snapshot) => this.#refresh(snapshot, identity.get())),
-      identity.onChange((changed) => this.#refresh(resources.get(), changed)),
-      metrics.beforeCollect(() => this.#live.progress()),
+      metrics.beforeCollect(() => reporter.progress()),
+      identity.onChange(() => this.#refresh()),
+      resources.onChange(() => this.#refresh()),
     );
   }
 
   /** Binds the tunnel port. */
   async listen(): Promise<StartFailure | undefined> {
-    const { identity, tunnelLimits: limits, clock, log, countFailure } = this.#foundation;
+    const { clock, log, identity, tunnelLimits, countFailure } = this.#foundation;
     const { host, port } = this.#config.hbone;
-    const listening = await listenTunnels({
+    const server = await listenTunnels({
       host,
       port,
       identity,
-      limits,
+      limits: tunnelLimits,
       clock,
       onRequest: this.#acceptor.serve,
       onEvent: ({ kind, remote, peer, failure }) => {
@@ -114,12 +110,12 @@ class Waypoint implements Service {
         log.failure(kind, failure, { remote, peer });
       },
     });
-    if (isFailure(listening)) {
+    if (isFailure(server)) {
       const where = formatHostPort(host === "" ? "*" : host, port);
-      return new StartFailure(EXIT.port, [`hbone: cannot listen on ${where}: ${listening.detail}`]);
+      return new StartFailure(EXIT.port, [`hbone: cannot listen on ${where}: ${server.detail}`]);
     }
-    this.#server = listening;
-    this.#warnUnknownGateway();
+    this.#server = server;
+    this.#warnWithoutGateway();
     return undefined;
   }
 
@@ -127,46 +123,59 @@ class Waypoint implements Service {
     return waypointAdmin({ view: () => this.#view, live: this.#live, clock: this.#foundation.clock });
   }
 
+  get expositions(): ReadonlyMap<string, HttpHandler> {
+    const { metrics, clock } = this.#foundation;
+    return new Map([[TELEMETRY_PATH, telemetryHandler(metrics, clock)]]);
+  }
+
   holds(): ReturnType<Service["holds"]> {
-    const { sessions, streams } = this.#tunnels.stats();
+    const { sessions, streams } = this.#tunnelPool.stats();
     return {
-      connections: { inbound: this.#live.size, outbound: this.#upstreams.size.total },
+      connections: { inbound: this.#live.size, outbound: this.#httpPool.size.total },
       sessions: { inbound: this.#server?.sessions ?? 0, outbound: sessions },
       tunnels: { inbound: this.#server?.streams ?? 0, outbound: streams },
     };
   }
 
-  /** GOAWAY to all callers; connections end with the request that is in flight. */
+  /** GOAWAY to all callers; kept-alive connections end with the request in flight, or at once. */
   drain(): void {
     this.#server?.drain();
     this.#live.drain();
   }
 
-  /** Resolves once no tunnel is served any more. */
+  /** Resolves once no tunnel is served. */
   idle(): Promise<void> {
     return this.#live.empty();
   }
 
   async close(): Promise<void> {
     for (const stop of this.#stops) stop();
-    this.#live.close(fail("DRAINING", "the drain timeout has passed"));
-    this.#upstreams.drain();
+    this.#live.endAll(fail("DRAINING", "the drain timeout has passed"));
+    this.#httpPool.drain();
     await this.#server?.close();
-    this.#tunnels.close();
+    this.#tunnelPool.close();
   }
 
-  /** Takes new resources or a new identity into use: requests from now on, and what runs is asked whether it may go on. */
-  #refresh(snapshot: Snapshot, identity: Identity): void {
-    this.#view = new MeshView(snapshot, waypointSelf(this.#config, identity), this.#view);
-    this.#live.recheck(this.#view);
-    this.#warnUnknownGateway();
+  #derive(before: MeshView | undefined): MeshView {
+    const { identity, resources } = this.#foundation;
+    return new MeshView(resources.get(), selfOf(this.#config, identity.get()), before);
   }
 
-  #warnUnknownGateway(): void {
+  /** Takes new resources or a new identity into use, and ends what they no longer permit. */
+  #refresh(): void {
+    this.#view = this.#derive(this.#view);
+    this.#warnWithoutGateway();
+    const ended = this.#live.recheck(this.#view);
+    if (ended > 0) this.#foundation.log.info("connections ended by a policy change", { ended });
+  }
+
+  #warnWithoutGateway(): void {
     const { gateway } = this.#config;
     if (this.#view.snapshot.directory.waypoint(gateway) !== undefined) return;
-    this.#foundation.log.warn("own Gateway is not in the resources, so nothing is served", {
-      gateway: gatewayUid(gateway),
-    });
+    this.#foundation.log.failure("nothing is served", noGateway(gatewayUid(gateway)));
   }
+}
+
+function noGateway(uid: string): Failure {
+  return fail("WAYPOINT_UNAVAILABLE", `the resources hold no Gateway ${uid} that could be understood`);
 }

@@ -90,7 +90,6 @@ export class Acceptor {
       recheck: (view) => services.recheck(view),
       end: (failure) => connection.abort(failure),
       drain: () => connection.drain(),
-      progress: () => {},
     });
   }
 
@@ -149,7 +148,6 @@ export class Acceptor {
       recheck: () => undefined,
       end,
       drain: () => end(fail("DRAINING", "nothing was said")),
-      progress: () => {},
     });
     if (decided) return;
     timer = this.#options.clock.after(needsHttp ? SPEAK_HTTP_MS : SPEAK_FIRST_MS, () => decide("opaque"));

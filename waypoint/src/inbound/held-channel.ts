@@ -101,13 +101,14 @@ class ReplayedChannel implements ByteChannel {
   attach(sink: ByteSink): void {
     if (this.#replayed) return this.#channel.attach(sink);
     this.#replayed = true;
-    const { bytes, ended, closed, failure } = this.#held;
+    const { bytes, closed } = this.#held;
     if (bytes.length > 0) sink.onBytes(bytes, false);
-    if (ended && failure === undefined) sink.onEnd();
-    if (closed) return sink.onClose(failure);
+    // An end or a close that has come is told at once by the channel itself.
     this.#channel.attach(sink);
+    if (closed) return undefined;
     if (this.#paused) this.#channel.pause();
     else this.#channel.resume();
+    return undefined;
   }
 
   writeLatin1(text: string): boolean {

@@ -1,12 +1,8 @@
 // Machine. The live tunnels of this process: registered before anything is decided, so that a change of policy that comes
-// in between is seen; ended when a change forbids them or when the caller's certificate has expired.
-import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
+// in between is seen; ended when a change forbids them.
+import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { Tunnel } from "./tunnel.ts";
-
-/** How often expiry is looked for. */
-const SWEEP_MS = 1_000;
 
 /** What serves a tunnel, phase by phase. */
 export interface TunnelUser {
@@ -16,8 +12,8 @@ export interface TunnelUser {
   end(failure: Failure): void;
   /** Ends it as soon as nothing is in progress. */
   drain(): void;
-  /** Brings counters up to date before they are read. */
-  progress(): void;
+  /** Bytes carried so far, where they are counted for the tunnel as a whole. */
+  readonly bytes?: { readonly fromClient: number; readonly toClient: number } | undefined;
 }
 
 /** One entry of the registry. */
@@ -43,9 +39,13 @@ export class LiveTunnel {
     if (this.#ended !== undefined) user.end(this.#ended);
   }
 
-  recheck(view: MeshView): void {
+  /** Whether it has been ended by this. */
+  recheck(view: MeshView): boolean {
+    if (this.#ended !== undefined) return false;
     const failure = this.#user?.recheck(view);
-    if (failure !== undefined) this.end(failure);
+    if (failure === undefined) return false;
+    this.end(failure);
+    return true;
   }
 
   end(failure: Failure): void {
@@ -58,22 +58,15 @@ export class LiveTunnel {
     this.#user?.drain();
   }
 
-  progress(): void {
-    this.#user?.progress();
+  get bytes(): TunnelUser["bytes"] {
+    return this.#user?.bytes;
   }
 }
 
 /** All live tunnels. */
 export class LiveTunnels {
   readonly #live = new Set<LiveTunnel>();
-  readonly #clock: Clock;
-  readonly #sweep: Timer;
   #whenEmpty: (() => void)[] = [];
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#sweep = clock.every(SWEEP_MS, () => this.#endExpired());
-  }
 
   get size(): number {
     return this.#live.size;
@@ -91,22 +84,18 @@ export class LiveTunnels {
     for (const resume of this.#whenEmpty.splice(0)) resume();
   }
 
-  /** Asks every tunnel whether it may go on under a new view. */
-  recheck(view: MeshView): void {
-    for (const live of this.#live) live.recheck(view);
+  /** Asks every tunnel whether it may go on under a new view; returns how many may not, and were ended. */
+  recheck(view: MeshView): number {
+    let ended = 0;
+    for (const live of this.#live) if (live.recheck(view)) ended += 1;
+    return ended;
   }
 
   drain(): void {
     for (const live of this.#live) live.drain();
   }
 
-  progress(): void {
-    for (const live of this.#live) live.progress();
-  }
-
-  /** Ends all tunnels and stops looking after them. */
-  close(failure: Failure): void {
-    this.#sweep.cancel();
+  endAll(failure: Failure): void {
     for (const live of this.#live) live.end(failure);
   }
 
@@ -118,13 +107,5 @@ export class LiveTunnels {
 
   [Symbol.iterator](): Iterator<LiveTunnel> {
     return this.#live.values();
-  }
-
-  #endExpired(): void {
-    const now = this.#clock.now();
-    for (const live of this.#live) {
-      const { peer } = live.tunnel.request;
-      if (now > peer.notAfter) live.end(fail("IDENTITY_EXPIRED", `the certificate of ${peer.id} has expired`));
-    }
   }
 }

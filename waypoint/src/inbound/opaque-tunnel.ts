@@ -65,17 +65,12 @@ export class OpaqueTunnel implements TunnelUser {
     const opened = decision.allowed ? await this.#connect(view, destination, decision) : decision.failure;
     if (isFailure(opened)) return this.#refuse(opened);
     const { endpoint, channel } = opened;
-    if (this.#cut !== undefined) {
-      channel.reset(this.#cut);
-      return this.#refuse(this.#cut);
-    }
-    const client = this.#answer.accept();
-    if (client === undefined) {
-      const gone = fail("DOWNSTREAM_CLOSED", "the caller left while its destination was dialled");
-      channel.reset(gone);
-      return this.#refuse(gone);
-    }
-    return this.#carry(endpoint, channel, client);
+    const client = this.#cut === undefined ? this.#answer.accept() : undefined;
+    if (client !== undefined) return this.#carry(endpoint, channel, client);
+    const failure = this.#cut ?? fail("DOWNSTREAM_CLOSED", "the caller left while its destination was dialled");
+    channel.reset(failure);
+    endpoint.load.inFlight -= 1;
+    return this.#refuse(failure);
   }
 
   recheck(view: MeshView): Failure | undefined {
@@ -95,8 +90,8 @@ export class OpaqueTunnel implements TunnelUser {
   /** A TCP connection has no moment at which it could be ended without harm. */
   drain(): void {}
 
-  progress(): void {
-    if (this.#relay !== undefined) this.#report.progress(this.#relay.fromClient, this.#relay.toClient);
+  get bytes(): { readonly fromClient: number; readonly toClient: number } | undefined {
+    return this.#relay;
   }
 
   async #connect(
@@ -119,6 +114,7 @@ export class OpaqueTunnel implements TunnelUser {
       if (isFailure(endpoint)) return failure ?? endpoint;
       tried.push(endpoint);
       endpoint.load.inFlight += 1;
+      this.#report.trying(endpoint);
       const channel = await this.#options.upstream.open(endpoint, permit, origin);
       if (!isFailure(channel)) return { endpoint, channel };
       endpoint.load.inFlight -= 1;
@@ -130,19 +126,20 @@ export class OpaqueTunnel implements TunnelUser {
 
   #carry(endpoint: UpstreamEndpoint, upstream: ByteChannel, client: ByteChannel): void {
     const { clock, halfClosedIdleMs } = this.#options;
-    this.#report.opened(endpoint);
-    this.#relay = new OpaqueRelay({
+    const relay = new OpaqueRelay({
       client,
       upstream,
       clock,
       halfClosedIdleMs,
-      onEnd: ({ fromClient, toClient, failure }) => {
+      onEnd: ({ failure }) => {
         endpoint.load.inFlight -= 1;
-        this.#report.end(failure, fromClient, toClient);
+        this.#report.end(failure);
         this.#ended();
       },
     });
-    this.#relay.start();
+    this.#relay = relay;
+    this.#report.opened(relay);
+    relay.start();
   }
 
   #refuse(failure: Failure): void {

@@ -1,7 +1,6 @@
 // Pure. What one view means for the requests of one tunnel, worked out once and not once for each request.
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
-import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Destination } from "../mesh/destination.ts";
 import { ConnectionGuard } from "../mesh/guard.ts";
 import type { MeshView } from "../mesh/view.ts";
@@ -45,10 +44,10 @@ export function guardOf(view: MeshView, tunnel: Tunnel, destination: Destination
  * The facts of a tunnel. The port is that of the tunnel's authority: the Service's for a service, the application's for a
  * workload. Nothing that the caller says of itself (`forwarded`, `baggage`) is a fact.
  */
-function connectionFacts(tunnel: Tunnel): ConnectionFacts & { readonly principal: SpiffeId } {
+function connectionFacts(tunnel: Tunnel): ConnectionFacts {
   const { authority, source } = tunnel.request;
   return {
-    principal: tunnel.caller.id,
+    principal: tunnel.request.peer.id,
     sourceIp: source.ip,
     destinationIp: authority.kind === "ip" ? authority.host : undefined,
     destinationPort: authority.port,

@@ -58,7 +58,6 @@ export class RequestServices implements ExchangeServices {
   // The request in flight.
   #target: CanonicalTarget | undefined;
   #decision: Permit | Denial | undefined;
-  #forbidden: Failure | undefined;
   #userAgent = "";
   #forwardedFor = "";
   #cluster = "";
@@ -72,7 +71,7 @@ export class RequestServices implements ExchangeServices {
     const view = options.view();
     this.#plan = new RequestPlan(view, tunnel);
     this.peer = {
-      id: tunnel.caller.id,
+      id: tunnel.request.peer.id,
       address: tunnel.request.source.ip,
       ownId: view.self.id,
       viaToken: `${gatewayToken(view.self.gateway)}/${this.#plan.destinationToken}`,
@@ -87,7 +86,6 @@ export class RequestServices implements ExchangeServices {
     }
     this.#target = undefined;
     this.#decision = undefined;
-    this.#forbidden = undefined;
     this.#userAgent = "";
     this.#forwardedFor = "";
     this.#cluster = "";
@@ -144,7 +142,7 @@ export class RequestServices implements ExchangeServices {
   }
 
   record(facts: ExchangeFacts): void {
-    const failure = this.#forbidden ?? facts.failure;
+    const { failure } = facts;
     const flags = failure === undefined ? "-" : failure.traits.flag;
     const { status, durationMs, bytesReceived, bytesSent } = facts;
     const series = this.#seriesOf(facts.endpoint as UpstreamEndpoint | undefined);
@@ -157,7 +155,7 @@ export class RequestServices implements ExchangeServices {
       rule: this.#rule,
       decision: this.#decision,
     };
-    this.#options.reporter.request(this.#tunnel, facts, context, failure);
+    this.#options.reporter.request(this.#tunnel, facts, context);
     this.#target = undefined;
   }
 
@@ -169,14 +167,11 @@ export class RequestServices implements ExchangeServices {
   recheck(view: MeshView): Failure | undefined {
     if (this.#target === undefined || this.#decision?.allowed !== true) return undefined;
     const plan = new RequestPlan(view, this.#tunnel);
-    if (isFailure(plan.destination)) this.#forbidden = plan.destination;
-    else {
-      const decision = plan.guard?.decideRequest(this.#target);
-      if (decision?.allowed !== false) return undefined;
-      this.#decision = decision;
-      this.#forbidden = fail("POLICY_CHANGED", decision.failure.detail);
-    }
-    return this.#forbidden;
+    if (isFailure(plan.destination)) return plan.destination;
+    const decision = plan.guard?.decideRequest(this.#target);
+    if (decision?.allowed !== false) return undefined;
+    this.#decision = decision;
+    return fail("POLICY_CHANGED", decision.failure.detail);
   }
 
   #guard(): ConnectionGuard {

@@ -36,7 +36,7 @@ export function tunnelOf(id: string, request: TunnelRequest, self: WaypointSelf,
 
 /** The workload that a tunnel comes from: at the caller's address, with the caller's account. */
 export function callerWorkload(view: MeshView, tunnel: Tunnel): Workload | undefined {
-  const name = workloadOf(tunnel.caller.id);
+  const name = workloadOf(tunnel.request.peer.id);
   return view.snapshot.directory
     .workloadsAt(tunnel.request.source.ip)
     .find((workload) => workload.namespace === name?.namespace && workload.serviceAccount === name.serviceAccount);

@@ -16,7 +16,8 @@ export interface WaypointSelf {
 
 /** Who asks, as its certificate proved it. */
 export interface Caller {
-  readonly id: SpiffeId;
+  /** `undefined` only for an explanation that names no caller. */
+  readonly id: SpiffeId | undefined;
   /** Namespace of an identity of our own trust domain; names of another domain mean nothing here. */
   readonly namespace: string | undefined;
 }

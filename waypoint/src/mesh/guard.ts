@@ -1,5 +1,4 @@
 // Pure. The authorization of one destination: which policies stand before it, and what they say to one connection.
-import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import { policiesForWaypoint } from "@culvert/shared/policy/applies.ts";
 import type { AuthorizationPolicy, ConnectionFacts, RequestFacts } from "@culvert/shared/policy/authorization.ts";
 import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
@@ -48,7 +47,7 @@ export class ConnectionGuard {
   readonly #facts: ConnectionFacts;
   readonly #resolved: readonly ResolvedPeer[];
 
-  constructor(guard: Guard, facts: ConnectionFacts & { readonly principal: SpiffeId }) {
+  constructor(guard: Guard, facts: ConnectionFacts) {
     this.#guard = guard;
     this.#facts = facts;
     this.#resolved = guard.policies.map((policies) => resolvePeer(policies, facts));

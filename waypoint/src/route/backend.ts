@@ -9,7 +9,10 @@ import type { RoutedRule } from "./route-group.ts";
  *
  * @param random at least 0, less than 1
  */
-export function chooseBackend(routed: RoutedRule, random: number): HttpRouteBackend | Failure {
+export function chooseBackend(
+  routed: Pick<RoutedRule, "route" | "rule" | "name">,
+  random: number,
+): HttpRouteBackend | Failure {
   const { backends } = routed.rule;
   const where = `${routed.route.uid} ${routed.name}`;
   if (backends.length === 0) return fail("BACKEND_INVALID", `${where} names no backend`);

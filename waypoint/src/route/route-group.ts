@@ -3,12 +3,14 @@ import type { HttpRoute, HttpRouteMatch, HttpRouteRule } from "@culvert/shared/c
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { PathIndex } from "./path-index.ts";
 
-/** One rule of one route, ready to serve. */
+/** One match of one rule of one route, ready to serve. */
 export interface RoutedRule {
   readonly route: HttpRoute;
   readonly rule: HttpRouteRule;
   /** Name of the rule, else `rules[<index>]`: what the log says. */
   readonly name: string;
+  /** The match that puts it in its place. */
+  readonly match: HttpRouteMatch;
 }
 
 /** What routes may ask of a request. */
@@ -23,7 +25,6 @@ export interface RoutedRequest {
 }
 
 interface Entry {
-  readonly match: HttpRouteMatch;
   readonly headers: readonly { readonly slot: number; readonly value: string }[];
   readonly rule: RoutedRule;
 }
@@ -67,7 +68,7 @@ export class RouteGroup {
     this.headerNames = [...slots.keys()];
     for (const [host, candidates] of byHost) {
       const index = new PathIndex<Entry>();
-      for (const { entry } of candidates.toSorted(byPrecedence)) index.add(entry.match.path, entry);
+      for (const { entry } of candidates.toSorted(byPrecedence)) index.add(entry.rule.match.path, entry);
       if (host === "") this.#anyHost = index;
       else if (host.startsWith("*.")) this.#wildcards.push({ suffix: host.slice(1), index });
       else this.#byHost.set(host, index);
@@ -104,7 +105,7 @@ export class RouteGroup {
 }
 
 function accepts(entry: Entry, request: RoutedRequest): boolean {
-  if (entry.match.method !== undefined && entry.match.method !== request.method) return false;
+  if (entry.rule.match.method !== undefined && entry.rule.match.method !== request.method) return false;
   for (const header of entry.headers) if (request.headers[header.slot] !== header.value) return false;
   return true;
 }
@@ -112,10 +113,11 @@ function accepts(entry: Entry, request: RoutedRequest): boolean {
 function compile(route: HttpRoute, slots: Map<string, number>): Candidate[] {
   const candidates: Candidate[] = [];
   for (const [ruleIndex, rule] of route.rules.entries()) {
-    const routed: RoutedRule = { route, rule, name: rule.name ?? `rules[${ruleIndex}]` };
+    const name = rule.name ?? `rules[${ruleIndex}]`;
     const matches = rule.matches.length === 0 ? [EVERYTHING] : rule.matches;
     for (const [matchIndex, match] of matches.entries()) {
-      candidates.push({ entry: { match, headers: headersOf(match, slots), rule: routed }, matchIndex, ruleIndex });
+      const entry: Entry = { headers: headersOf(match, slots), rule: { route, rule, name, match } };
+      candidates.push({ entry, matchIndex, ruleIndex });
     }
   }
   return candidates;
@@ -137,7 +139,7 @@ function byPrecedence(a: Candidate, b: Candidate): number {
   const routeA = a.entry.rule.route;
   const routeB = b.entry.rule.route;
   return (
-    Number(b.entry.match.method !== undefined) - Number(a.entry.match.method !== undefined) ||
+    Number(b.entry.rule.match.method !== undefined) - Number(a.entry.rule.match.method !== undefined) ||
     b.entry.headers.length - a.entry.headers.length ||
     routeA.createdAt - routeB.createdAt ||
     compareText(routeA.uid, routeB.uid) ||
