@@ -137,7 +137,7 @@ const reporter = new Reporter({
   requests: new RequestMetrics(metrics),
   tcp: new TcpMetrics(metrics),
   countFailure: () => {},
-  ownId: self.id,
+  ownId: () => self.id,
   clock,
 });
 const view = new MeshView(snapshot, self);

@@ -21,7 +21,10 @@ export interface ByteSink {
 export interface ByteChannel {
   /** Bytes written and not yet taken by the kernel or the tunnel. */
   readonly queued: number;
-  /** Hands the events to `sink` and starts reading. A later owner attaches again and takes over. */
+  /**
+   * Hands the events to `sink` and starts reading. A later owner attaches again and takes over; an end or a close that has
+   * come already is told to it at once.
+   */
   attach(sink: ByteSink): void;
   /** Writes text of which each character is one byte. `false`: full, wait for `onDrain` (the text is taken anyway). */
   writeLatin1(text: string): boolean;

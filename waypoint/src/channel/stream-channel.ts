@@ -1,15 +1,11 @@
 // Machine. A stream of an HTTP/2 tunnel as a byte channel.
-import { constants, type Http2Stream } from "node:http2";
-import { type Failure, type FailureCode, fail } from "@culvert/shared/failure/failure.ts";
+import type { Http2Stream } from "node:http2";
+import { type Failure, type FailureCode, fail, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
+import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
+import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
 import type { ByteChannel, ByteSink } from "./channel.ts";
 
-const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
-
-/** The runtime destroys a stream that the peer has reset at its 'end', and listens for that only then. */
-function hasOwnEndListener(stream: Http2Stream): boolean {
-  const { destroy } = stream as { readonly destroy: (this: void) => void };
-  return stream.listenerCount("end", destroy) > 0;
-}
+const CANCEL = 0x8;
 
 /**
  * Takes over a stream that nobody else reads from now on; on the server's side after its 200. `leads` says who is at its other
@@ -78,11 +74,9 @@ class StreamChannel implements ByteChannel {
   }
 
   reset(failure: Failure | undefined): void {
-    const stream = this.#stream;
-    if (stream.closed) stream.destroy();
     // After our END_STREAM nothing is left that could look whole and is not: RFC 9113 section 8.1 lets go without an error.
-    else if (this.#ended && failure === undefined) stream.close(NGHTTP2_NO_ERROR);
-    else stream.close(failure?.traits.resetCode ?? NGHTTP2_CANCEL);
+    const code = this.#ended && failure === undefined ? RESET_NO_ERROR : (failure?.traits.resetCode ?? CANCEL);
+    resetStream(this.#stream, code);
   }
 
   pause(): void {
@@ -96,15 +90,12 @@ class StreamChannel implements ByteChannel {
   }
 
   #onAborted(): void {
-    // The stream is gone before we have ended it. If END_STREAM came just before, the bytes are whole all the same.
-    if (this.#stream.state.remoteClose === 1) this.#endSeen = true;
+    if (wasEndedByPeer(this.#stream)) this.#endSeen = true;
   }
 
   #onEnd(): void {
-    // A reset also reads as an end: by its code, or, without one, by the listener that the runtime then has of its own.
-    const stream = this.#stream;
-    const reset = stream.closed && (stream.rstCode !== NGHTTP2_NO_ERROR || hasOwnEndListener(stream));
-    if (reset && !this.#endSeen) return;
+    // What was whole before an abortion stays whole.
+    if (!this.#endSeen && !isWholeEnd(this.#stream)) return;
     this.#endSeen = true;
     this.#sink?.onEnd();
   }
@@ -115,7 +106,7 @@ class StreamChannel implements ByteChannel {
     if (sink === undefined) return;
     this.#sink = undefined;
     const code = this.#stream.rstCode;
-    if (code !== undefined && code !== NGHTTP2_NO_ERROR) sink.onClose(fail(this.#resetCode, `reset with code ${code}`));
+    if (code !== undefined && code !== RESET_NO_ERROR) sink.onClose(fail(this.#resetCode, `reset with code ${code}`));
     else
       sink.onClose(this.#endSeen && this.#ended ? undefined : fail(this.#lostCode, "the stream closed before its end"));
   }

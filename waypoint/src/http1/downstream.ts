@@ -107,6 +107,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   onEnd(): void {
+    if (this.#ended) return;
     this.#ended = true;
     if (this.#state === WAITING && !this.#running) {
       // A last look at a half head: it may have been broken before it was cut off.

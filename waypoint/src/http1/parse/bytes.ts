@@ -20,7 +20,7 @@ export const TOKEN = table(among(`${UPPER}${LOWER}${DIGITS}!#$%&'*+-.^_\`|~`));
 export const VALUE = table((byte) => byte === 0x09 || (byte >= 0x20 && byte !== 0x7f));
 
 /** Methods: the registered ones are upper-case letters and hyphens; a lower-case `get` is somebody's trick. */
-export const METHOD = table(among(`${UPPER}${DIGITS}-_`));
+export const METHOD = table(among(`${UPPER}-`));
 
 /** A request target as it may come in: visible ASCII; what it means is for the canonicalizer to say. */
 export const TARGET = table((byte) => byte >= 0x21 && byte <= 0x7e);
