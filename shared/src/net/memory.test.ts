@@ -25,9 +25,9 @@ function watched(pauseMs = 1): { watch: MemoryWatch; clock: FakeClock; load: (sh
   return { watch: new MemoryWatch(clock, tools), clock, did, load: (value) => void (share = value) };
 }
 
-test("a minor collection for every eight MiB, between turns", async () => {
+test("a minor collection for every four MiB, between turns", async () => {
   const { watch, did } = watched();
-  for (let i = 0; i < 1_023; i++) watch.received(16 * 1024);
+  for (let i = 0; i < 511; i++) watch.received(16 * 1024);
   await turn();
   deepEqual(did, ["minor"]);
   watch.received(16 * 1024);
@@ -95,4 +95,22 @@ test("the tools of the process work, or do nothing", async () => {
   await tools.majorInPieces();
   tools.trim();
   equal(tools.utilization() <= 1, true);
+});
+
+test("the full collection of this process is full: it frees what a young one cannot reach", async () => {
+  const tools = processMemoryTools();
+  let old: object | undefined = { held: new Array(1_000).fill(0) };
+  const seen = new WeakRef(old);
+  // Two young collections promote it; from then on only a full one can free it.
+  tools.minor();
+  tools.minor();
+  await turn();
+  old = undefined;
+  await turn();
+  tools.minor();
+  equal(seen.deref() === undefined, false);
+  await turn();
+  tools.major();
+  equal(seen.deref(), undefined);
+  equal(old, undefined);
 });
