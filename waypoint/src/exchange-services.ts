@@ -71,7 +71,7 @@ export interface ExchangePeer {
 export interface ExchangeFacts {
   /** Empty when no well-formed request line came. */
   readonly method: string;
-  /** As canonicalized, else as received, else empty. */
+  /** Path and query: as canonicalized and forwarded, else as received, else empty. */
   readonly path: string;
   readonly authority: string;
   readonly version: "HTTP/1.1" | "HTTP/1.0";

@@ -1,5 +1,6 @@
 // Machine. One HTTP request through the waypoint, in order: canonical, strip, authorize, route, balance, set, upstream, and its
-// response back; then one line for log and metrics. One object for each downstream connection serves its requests in turn.
+// response back; then one line for log and metrics. One object for each downstream connection serves its requests in turn. It is
+// one thing, the states of a request in flight, so that what may still happen to one is seen in one place.
 import { randomUUID } from "node:crypto";
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Timer } from "@culvert/shared/net/clock.ts";
@@ -109,7 +110,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     head.fill(services.begin());
     const target = services.canonicalTarget(head);
     if (isFailure(target)) return this.#refuse(target);
-    this.path = target.path;
+    this.path = target.query === "" ? target.path : target.path + target.query;
     this.authority = target.host;
     const via = head.via();
     const loop = this.#hop.loop(via, this.#shared.limits.viaHops);
@@ -251,7 +252,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     const te = head.takesTrailers ? "te: trailers\r\nconnection: te\r\n" : "";
     const framing = head.body === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
     return (
-      `${head.method} ${target.path}${target.query} HTTP/1.1\r\nhost: ${target.host}\r\n` +
+      `${head.method} ${this.path} HTTP/1.1\r\nhost: ${target.host}\r\n` +
       `${head.keptFields()}${inserted}${te}${framing}\r\n`
     );
   }

@@ -1,3 +1,4 @@
+// The HTTP path between real ends. One thing: the same cases over TCP and over tunnels, with what both need to be played.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
