@@ -41,6 +41,8 @@ export interface OpenStreamOptions {
   readonly onAnswer: () => void;
   /** Called when the peer has refused the stream without looking at it. */
   readonly onRefused: () => void;
+  /** Why we have ended the session, if we have. */
+  readonly sessionFailure: () => Failure | undefined;
   /** Called once, when the stream no longer counts against the session's limit. */
   readonly onClose: () => void;
 }
@@ -85,7 +87,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
       deadline.cancel();
       if (stream.rstCode === REFUSED_STREAM) options.onRefused();
       options.onClose();
-      resolve(closeFailure(remote, session, stream));
+      resolve(closeFailure(options, stream));
     });
   });
 }
@@ -112,9 +114,10 @@ function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHt
 }
 
 /** The stream closed without an answer. */
-function closeFailure(remote: string, session: ClientHttp2Session, stream: ClientHttp2Stream): Failure {
+function closeFailure(options: OpenStreamOptions, stream: ClientHttp2Stream): Failure {
+  const { remote, session, sessionFailure } = options;
   if (stream.rstCode === REFUSED_STREAM) return fail("PEER_REFUSED_STREAM", remote);
-  if (session.destroyed) return fail("PEER_LOST", `${remote}: the session ended before the answer`);
+  if (session.destroyed) return sessionFailure() ?? fail("PEER_LOST", `${remote}: the session ended before the answer`);
   if (stream.rstCode === PROTOCOL_ERROR) return fail("PEER_PROTOCOL_ERROR", remote);
   return fail("PEER_RESET", `${remote}: reset with code ${stream.rstCode} before the answer`);
 }

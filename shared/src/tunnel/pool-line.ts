@@ -34,6 +34,7 @@ export class PoolLine {
   #failures = 0;
   #lastFailure: Failure | undefined;
   #notBeforeMs = -Infinity;
+  #peerStreams: number | undefined;
 
   constructor(options: PoolLineOptions) {
     this.#options = options;
@@ -41,6 +42,12 @@ export class PoolLine {
 
   get sessions(): ReadonlySet<TunnelSession> {
     return this.#sessions;
+  }
+
+  /** Concurrent streams that the peer last said it allows on one session. */
+  get peerStreams(): number | undefined {
+    for (const session of this.#sessions) this.#learn(session);
+    return this.#peerStreams;
   }
 
   /** Tunnels open, being opened or waited for. */
@@ -94,10 +101,13 @@ export class PoolLine {
   /** A session that was ready is gone. */
   closed(session: TunnelSession, failure: Failure | undefined): void {
     this.#sessions.delete(session);
+    this.#learn(session);
     // A peer that takes sessions and answers nothing on them is as bad as one that takes none.
     if (session.answered) this.#failures = 0;
     else if (failure !== undefined || session.opened > 0) {
-      this.#countFailure(failure ?? fail("PEER_LOST", `${session.remote}: the session ended before any answer`));
+      this.#countFailure(
+        failure ?? fail("PEER_REFUSED_STREAM", `${session.remote} ended the session without any answer`),
+      );
     }
     this.serve();
   }
@@ -134,6 +144,10 @@ export class PoolLine {
 
   tick(): void {
     for (const session of this.#sessions) session.tick();
+  }
+
+  #learn(session: TunnelSession): void {
+    this.#peerStreams = session.peerStreams ?? this.#peerStreams;
   }
 
   #reserve(): TunnelSession | undefined {

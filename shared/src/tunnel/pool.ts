@@ -140,6 +140,7 @@ export class TunnelPool {
       tls: this.#contexts.clientOptions(),
       limits,
       clock,
+      assumedPeerStreams: line.peerStreams ?? limits.assumedPeerStreams,
       onDialled: (session, failure) => {
         line.dialled(session, failure);
         onEvent({ kind: failure === undefined ? "session-opened" : "session-failed", remote: session.remote, failure });

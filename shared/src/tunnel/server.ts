@@ -70,6 +70,8 @@ class Listener implements TunnelServer {
   readonly #sessions = new Set<ServerSession>();
   /** Connections whose handshake is not over, by remote address, oldest first. */
   readonly #shaking = new Map<string, Socket>();
+  /** `ip:port` of those connections: a socket whose handshake has failed no longer knows it. */
+  readonly #remotes = new WeakMap<Socket, string>();
   readonly #stopWatching: () => void;
   #tick: Timer | undefined;
   #draining = false;
@@ -88,7 +90,7 @@ class Listener implements TunnelServer {
     this.#server.on("connection", (socket: Socket) => this.#onConnection(socket));
     this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
     this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-      this.#refuse(socket, fail("PEER_TLS_FAILURE", error.message));
+      this.#refuse(socket, handshakeFailure(error, socket));
     });
     this.#server.on("drop", (data?: { remoteAddress?: string; remotePort?: number }) => {
       const remote = formatAuthority(data?.remoteAddress ?? "", data?.remotePort ?? 0);
@@ -147,6 +149,7 @@ class Listener implements TunnelServer {
   /** Bounds the connections that have proved nothing: the one that takes longest makes room. */
   #onConnection(socket: Socket): void {
     const key = remoteOf(socket);
+    this.#remotes.set(socket, key);
     this.#shaking.set(key, socket);
     socket.on("close", () => this.#shaking.delete(key));
     if (this.#shaking.size <= this.#options.limits.maxHandshakes) return;
@@ -197,7 +200,9 @@ class Listener implements TunnelServer {
 
   #refuse(socket: TLSSocket, failure: Failure): void {
     socket.on("error", ignore);
-    const remote = remoteOf(socket);
+    // A private link to the TCP socket below; without it the log names no address.
+    const { _parent: tcp } = socket as TLSSocket & { readonly _parent?: Socket };
+    const remote = (tcp === undefined ? undefined : this.#remotes.get(tcp)) ?? remoteOf(socket);
     socket.destroy();
     this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
   }
@@ -215,6 +220,17 @@ class Listener implements TunnelServer {
     this.#tick?.cancel();
     this.#tick = undefined;
   }
+}
+
+/** What OpenSSL says of the certificate, if that was the reason; the error itself often only says that it hung up. */
+function handshakeFailure(error: Error, socket: TLSSocket): Failure {
+  const verdict = socket.authorizationError as Error | string | null | undefined;
+  if (verdict === undefined || verdict === null) return fail("PEER_TLS_FAILURE", error.message);
+  const text = verdict instanceof Error ? verdict.message : verdict;
+  return fail(
+    text === "CERT_HAS_EXPIRED" || text === "CERT_NOT_YET_VALID" ? "IDENTITY_EXPIRED" : "IDENTITY_UNTRUSTED",
+    text,
+  );
 }
 
 function remoteOf(socket: Socket): string {

@@ -39,6 +39,8 @@ export interface TunnelSessionOptions {
   readonly tls: ConnectionOptions;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
+  /** Concurrent streams to hold the peer to before its SETTINGS: what its last session said, if there was one. */
+  readonly assumedPeerStreams: number;
   /** Called once, when the dial is over: the session is ready, or `failure` says why not. */
   readonly onDialled: (session: TunnelSession, failure: Failure | undefined) => void;
   /** Room for a stream may have become free. */
@@ -85,6 +87,7 @@ export class TunnelSession {
   #peerStreams: number | undefined;
   #acknowledged = false;
   #idleSinceMs: number;
+  #failure: Failure | undefined;
 
   /** Starts the dial. */
   constructor(options: TunnelSessionOptions) {
@@ -120,13 +123,18 @@ export class TunnelSession {
     return this.#state.kind === "ready" || this.#state.kind === "draining" ? this.#state.peer : undefined;
   }
 
+  /** Concurrent streams that the peer allows, once it has said so. */
+  get peerStreams(): number | undefined {
+    return this.#peerStreams;
+  }
+
   /** Takes the place of one stream. `false` if there is none; after `true` call `open` or `unreserve`. */
   reserve(): boolean {
     const { limits, clock } = this.#options;
     const state = this.#state;
     if (state.kind !== "ready" || clock.now() >= state.notAfter) return false;
     if (state.session.closed || state.session.destroyed) return false;
-    const most = Math.min(this.#peerStreams ?? limits.assumedPeerStreams, limits.maxStreamsPerSession);
+    const most = Math.min(this.#peerStreams ?? this.#options.assumedPeerStreams, limits.maxStreamsPerSession);
     if (this.#streams >= most) return false;
     this.#streams += 1;
     return true;
@@ -157,8 +165,8 @@ export class TunnelSession {
       onAnswer: () => {
         this.#answered = true;
       },
-      // A peer that refuses what it has room for by our count knows something that we do not: the session is left.
-      onRefused: () => this.drain(),
+      onRefused: () => this.#onRefused(),
+      sessionFailure: () => this.#failure,
       onClose: () => this.unreserve(),
     });
     if (this.#opened >= STREAMS_BEFORE_RECYCLING) this.drain();
@@ -268,7 +276,7 @@ export class TunnelSession {
     session.on("goaway", () => this.drain());
     session.on("close", () => {
       socket.destroy();
-      this.#close(reason);
+      this.#close(reason ?? this.#turnedAway());
     });
     return {
       kind: "ready",
@@ -281,12 +289,29 @@ export class TunnelSession {
     };
   }
 
+  /**
+   * In TLS 1.3 a client is done with its handshake before the server has looked at its certificate: one that is closed
+   * before the first frame was turned away, and all that it can know is that.
+   */
+  #turnedAway(): Failure | undefined {
+    if (this.#peerStreams !== undefined) return undefined;
+    return fail(
+      "PEER_TLS_FAILURE",
+      `${this.remote}: closed right after the handshake; it may not trust our certificate`,
+    );
+  }
+
   #onSettings(maxConcurrentStreams: number): void {
     const before = this.#peerStreams ?? 0;
     this.#peerStreams = maxConcurrentStreams;
     // A peer that allows none will answer nothing of what waits for it.
     if (maxConcurrentStreams === 0) this.end(fail("PEER_REFUSED_STREAM", `${this.remote} allows no streams`));
     else if (maxConcurrentStreams > before) this.#options.onRoom(this);
+  }
+
+  /** More than the peer's limit were opened before its SETTINGS came: no wonder. Else it knows something that we do not. */
+  #onRefused(): void {
+    if (this.#peerStreams === undefined || this.#streams <= this.#peerStreams) this.drain();
   }
 
   #failed(failure: Failure): void {
@@ -301,6 +326,7 @@ export class TunnelSession {
   #close(failure: Failure | undefined): void {
     if (this.#state.kind !== "ready" && this.#state.kind !== "draining") return;
     this.#state = { kind: "closed" };
+    this.#failure = failure;
     this.#options.onClosed(this, failure);
   }
 }
