@@ -31,6 +31,7 @@ export class MeshView {
   readonly #routes = new Map<string, ServiceRoutes | undefined>();
   readonly #guards = new Map<string, Guard>();
   readonly #groups = new Map<string, EndpointGroup>();
+  readonly #backends = new Map<HttpRouteBackend, EndpointGroup | Failure>();
 
   /** @param before the view that this one takes the place of, for the loads of endpoints */
   constructor(snapshot: Snapshot, self: WaypointSelf, before?: MeshView) {
@@ -81,6 +82,15 @@ export class MeshView {
 
   /** The endpoints of a route's backend; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
   backend(backend: HttpRouteBackend): EndpointGroup | Failure {
+    let found = this.#backends.get(backend);
+    if (found === undefined) {
+      found = this.#resolve(backend);
+      this.#backends.set(backend, found);
+    }
+    return found;
+  }
+
+  #resolve(backend: HttpRouteBackend): EndpointGroup | Failure {
     const uid = `${backend.namespace}/${backend.name}`;
     const service = this.snapshot.directory.service(uid);
     if (service === undefined) return fail("BACKEND_INVALID", `there is no service ${uid}`);
