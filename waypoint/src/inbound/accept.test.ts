@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { HttpRoute, HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
@@ -236,6 +237,27 @@ describe("tunnels at the waypoint", () => {
     const failure = await refused("db:7000");
     assert.match(failure.detail, /503 PEER_REFUSED|503 PEER_UNREACHABLE/);
     assert.match((await refused("mail:7000")).detail, /503 NO_HEALTHY_UPSTREAM/);
+  });
+
+  test("what is not in the mesh is reached in plain TCP, by HTTP and by bytes", async () => {
+    const app = createServer(tell).listen(0, "127.0.0.1");
+    await once(app, "listening");
+    const { port } = app.address() as AddressInfo;
+    const ports = new Map([
+      ["http", port],
+      ["tcp", port],
+    ]);
+    const plain = workload("default/reviews-9", "127.0.0.1", { protocol: "none", ports });
+    await bench.use(mesh({ workloads: [plain, { ...plain, uid: "default/db-9", labels: new Map([["app", "db"]]) }] }));
+    const { status, headers } = await bench.ask("reviews:9080", "/plain");
+    assert.deepEqual([status, headers["x-url"]], [200, "/plain"]);
+    const bytes = must(await bench.open("db:7000"));
+    bytes.end("GET /bytes HTTP/1.1\r\nhost: db\r\nconnection: close\r\n\r\n");
+    assert.match(await within("the answer", readAll(bytes)), /^HTTP\/1\.1 200 OK[^]*x-url: \/bytes/);
+    app.closeAllConnections();
+    await new Promise((resolve) => app.close(resolve));
+    assert.equal((await bench.ask("reviews:9080", "/")).headers["culvert-code"], "APP_REFUSED");
+    assert.match((await refused("db:7000")).detail, /APP_REFUSED/);
   });
 
   test("an endpoint that proves another identity gets nothing", async () => {
