@@ -124,6 +124,16 @@ test("so must one behind another request, and one that begins with an empty line
   assert.deepEqual(statuses(empty), ["HTTP/1.1 408 Request Timeout"]);
 });
 
+test("half an empty line among bytes that were kept is waited for", async () => {
+  const bench = new Bench();
+  await bench.send(`${GET}${GET}\r`);
+  await bench.answer(OK);
+  await bench.answer(OK, 1);
+  await bench.send("\n", GET);
+  await bench.answer(OK, 1);
+  assert.equal(bench.client.written, OK + OK + OK);
+});
+
 test("an idle connection ends without a word, and lets go when the client does not", async () => {
   const bench = new Bench();
   await bench.send(GET);

@@ -118,8 +118,8 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
 
   onDrain(): void {
     this.#out.drained();
-    this.#exchange.clientDrained();
     this.#unhold(CLIENT_FULL);
+    this.#exchange.clientDrained();
   }
 
   onClose(failure: Failure | undefined): void {
@@ -251,7 +251,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
       switch (this.#state) {
         case WAITING: {
           if (position === end || (this.#holds & CLIENT_FULL) !== 0) return position;
-          if (this.#isEmptyLine(bytes, position)) {
+          if (this.#isEmptyLine(bytes, position, end)) {
             if (position + 1 === end) return position;
             this.#emptyLineSeen = true;
             position += 2;
@@ -289,13 +289,13 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   /** RFC 9112 section 2.2: one empty line before a request is forgiven. */
-  #isEmptyLine(bytes: Buffer, position: number): boolean {
+  #isEmptyLine(bytes: Buffer, position: number, end: number): boolean {
     if (!this.#headBegun) {
       this.#headBegun = true;
       this.dueAt = this.#shared.deadlines.in(this.#shared.limits.headMs);
     }
     if (this.#emptyLineSeen || at(bytes, position) !== CR) return false;
-    return bytes[position + 1] === undefined || bytes[position + 1] === LF;
+    return position + 1 === end || at(bytes, position + 1) === LF;
   }
 
   /** Reads one head and begins its exchange. Returns the position after it, or -1 when more of it must come. */
@@ -399,7 +399,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   #unhold(reason: number): void {
     if ((this.#holds & reason) === 0) return;
     this.#holds &= ~reason;
-    // Room at the client: held requests can be answered now.
+    // Held requests can be answered now.
     if (reason === CLIENT_FULL && (this.#holds & HELD) !== 0 && this.#state === WAITING && !this.#running) {
       this.#runStash();
       return;
