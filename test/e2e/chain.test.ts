@@ -24,7 +24,7 @@ const HTTP = 8080;
 const COUNT = 7002;
 const SMTP = 7003;
 const ANY = 7004;
-const LISTEN = { http: 9080, count: 9002, smtp: 9003, any: 9004, other: 9005 } as const;
+const LISTEN = { http: 9080, count: 9002, smtp: 9003, undeclared: 9004, other: 9005 } as const;
 const VIP = "10.96.7.7";
 const USE = { "istio.io/use-waypoint": "waypoint" };
 
@@ -117,7 +117,7 @@ describe("a waypoint between two uproxies", () => {
         { listen: listen(LISTEN.http), to: "reviews:80" },
         { listen: listen(LISTEN.count), to: `reviews:${COUNT}` },
         { listen: listen(LISTEN.smtp), to: "reviews:25" },
-        { listen: listen(LISTEN.any), to: `reviews:${ANY}` },
+        { listen: listen(LISTEN.undeclared), to: `reviews:${ANY}` },
       ],
     });
   });
@@ -197,7 +197,7 @@ describe("a waypoint between two uproxies", () => {
   test("TCP ports pass through: half-close, and a server that speaks first, declared or not", async () => {
     const counted = await converse(client.address, LISTEN.count, "x".repeat(100_000));
     assert.deepEqual([counted.received.toString(), counted.ended], ["100000 bytes", "end"]);
-    for (const port of [LISTEN.smtp, LISTEN.any]) {
+    for (const port of [LISTEN.smtp, LISTEN.undeclared]) {
       const mail = await dial(client.address, port);
       assert.match((await mail.bytes(20)).toString(), /^220 mail\.example/);
       mail.send("QUIT\r\n");
