@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import type { TunnelRequest } from "./request.ts";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { staticSource, testIdentity } from "@culvert/test/support/identity.ts";
@@ -323,7 +324,10 @@ test("a session that answers no PING is ended, also while it drains", async () =
 
 test("sessions rest when idle, and a session with a tunnel never does", async () => {
   const clock = new FakeClock(Date.now());
-  const pair = await tunnelPair({ clock, limits: NO_PING, onRequest: (accepted) => void accepted.accept() });
+  // The server has a clock of its own: its deadlines for the peer are not what is tried here.
+  const serverClock = new FakeClock(Date.now());
+  const onRequest = (accepted: TunnelRequest): void => void accepted.accept();
+  const pair = await tunnelPair({ clock, serverClock, limits: NO_PING, onRequest });
   const tunnel = await pair.open();
   await until("SETTINGS", () => !tunnel.stream.session?.pendingSettingsAck);
   clock.advance(10 * limits.idleSessionMs);

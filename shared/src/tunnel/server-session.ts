@@ -57,8 +57,10 @@ export class ServerSession {
     this.local = local;
     this.#guard = new SessionGuard(limits, clock);
     this.#keepalive = new Keepalive(session, limits, clock);
-    session.on("error", (error: Error) => {
-      this.#failure ??= fail("DOWNSTREAM_CLOSED", error.message);
+    session.on("error", (error: NodeJS.ErrnoException) => {
+      // The library's own verdict on the peer's frames, or else the peer or its connection went away.
+      const broke = error.code === "ERR_HTTP2_ERROR";
+      this.#failure ??= fail(broke ? "MISBEHAVING_PEER" : "DOWNSTREAM_CLOSED", `HTTP/2: ${error.message}`);
       socket.destroy();
     });
     session.on("close", () => {
@@ -92,7 +94,8 @@ export class ServerSession {
     this.#over = true;
     this.#failure ??= failure;
     const { socket, clock } = this.#options;
-    this.#session.destroy(undefined, failure.traits.resetCode);
+    // Without an error the runtime would end the streams in order, and what was cut short would look whole.
+    this.#session.destroy(new Error(failure.toString()), failure.traits.resetCode);
     clock.after(FAREWELL_MS, () => socket.destroy());
   }
 

@@ -190,7 +190,8 @@ export class TunnelSession {
       return;
     }
     this.#close(failure);
-    state.session.destroy(undefined, failure.traits.resetCode);
+    // Without an error the runtime would end the streams in order, and what was cut short would look whole.
+    state.session.destroy(new Error(failure.toString()), failure.traits.resetCode);
     state.socket.destroy();
   }
 
