@@ -322,12 +322,15 @@ test("a session that answers no PING is ended, also while it drains", async () =
   }
 });
 
+function acceptAll(request: TunnelRequest): void {
+  request.accept();
+}
+
 test("sessions rest when idle, and a session with a tunnel never does", async () => {
   const clock = new FakeClock(Date.now());
   // The server has a clock of its own: its deadlines for the peer are not what is tried here.
   const serverClock = new FakeClock(Date.now());
-  const onRequest = (accepted: TunnelRequest): void => void accepted.accept();
-  const pair = await tunnelPair({ clock, serverClock, limits: NO_PING, onRequest });
+  const pair = await tunnelPair({ clock, serverClock, limits: NO_PING, onRequest: acceptAll });
   const tunnel = await pair.open();
   await until("SETTINGS", () => !tunnel.stream.session?.pendingSettingsAck);
   clock.advance(10 * limits.idleSessionMs);
