@@ -31,7 +31,7 @@ export const PEER: ExchangePeer = {
 };
 
 /** What `record` was told, copied. */
-export interface Recorded {
+interface Recorded {
   readonly method: string;
   readonly path: string;
   readonly status: number;

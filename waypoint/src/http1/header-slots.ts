@@ -46,9 +46,6 @@ export class HeaderSlots {
   }
 }
 
-/** No names at all. */
-export const NO_SLOTS = new HeaderSlots([]);
-
 /** Whether the bytes of `head` from `start` on are `name` (lower case), whatever the case of their letters. */
 export function equalsName(head: Uint8Array, start: number, name: Uint8Array): boolean {
   for (let i = 0; i < name.length; i += 1) {

@@ -15,7 +15,7 @@ export const DONE = 2;
 /** The framing is broken; `problem` says how. */
 export const BROKEN = 3;
 
-export type BodyStatus = typeof MORE | typeof DATA | typeof DONE | typeof BROKEN;
+type BodyStatus = typeof MORE | typeof DATA | typeof DONE | typeof BROKEN;
 
 /** 2^48 - 1: no honest chunk is larger, and the sum stays exact. */
 const MAX_SIZE_DIGITS = 12;

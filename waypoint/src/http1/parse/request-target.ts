@@ -10,7 +10,7 @@ const ASTERISK = 0x2a;
 const QUESTION_MARK = 0x3f;
 
 /** A target that does not begin with a slash. */
-export interface OtherForm {
+interface OtherForm {
   /** Path and query, or `*`. */
   readonly target: string;
   /** Of the absolute form. */

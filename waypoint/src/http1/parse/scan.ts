@@ -10,10 +10,10 @@ export const INCOMPLETE = 1;
 /** No byte that may still come can make it a well-formed head within the bounds; `problem` says why. */
 export const BAD = 2;
 
-export type ScanStatus = typeof COMPLETE | typeof INCOMPLETE | typeof BAD;
+type ScanStatus = typeof COMPLETE | typeof INCOMPLETE | typeof BAD;
 
 /** Bounds of one kind of head. */
-export interface ScanBounds {
+interface ScanBounds {
   readonly headBytes: number;
   readonly fieldLines: number;
   readonly nameBytes: number;
@@ -23,7 +23,7 @@ export interface ScanBounds {
 /** Integers for each field line in `HeadScanner.fields`. */
 export const STRIDE = 5;
 /** First byte of the name, which is the first byte of the line. */
-export const NAME_START = 0;
+const NAME_START = 0;
 export const NAME_END = 1;
 /** Value without the whitespace around it. */
 export const VALUE_START = 2;
@@ -229,7 +229,7 @@ export class HeadScanner {
       let valueEnd = i;
       while (valueEnd > valueStart && (bytes[valueEnd - 1] === SP || bytes[valueEnd - 1] === HTAB)) valueEnd -= 1;
       const base = count * STRIDE;
-      fields[base] = nameStart;
+      fields[base + NAME_START] = nameStart;
       fields[base + NAME_END] = nameEnd;
       fields[base + VALUE_START] = valueStart;
       fields[base + VALUE_END] = valueEnd;
