@@ -32,14 +32,26 @@ test("file names are kebab case", () => {
 });
 
 test("nothing names a machine's paths or a registry's host", () => {
-  const hosts = ["registry.npm" + "js", "pypi." + "org", "proxy.go" + "lang", "crates." + "io", "deb." + "debian"];
-  const paths = ["/" + "work/", "/" + "root/", "/home/" + "user"];
+  // Spelled in parts, so that this file does not find itself.
+  const hosts = [
+    ["registry.npm", "js"],
+    ["pypi.", "org"],
+    ["proxy.go", "lang"],
+    ["crates.", "io"],
+    ["deb.", "debian"],
+  ];
+  const paths = [
+    ["/", "work/"],
+    ["/", "root/"],
+    ["/home/", "user"],
+  ];
+  const words = [...hosts, ...paths].map((parts) => parts.join(""));
   const wrong = walk(ROOT)
     .map((file) => relative(ROOT, file))
     .filter((file) => /\.(ts|json|ya?ml|md|sh|proto)$|\.ci\/run$/.test(file))
     .flatMap((file) => {
       const text = readFileSync(join(ROOT, file), "utf8");
-      return [...hosts, ...paths].filter((word) => text.includes(word)).map((word) => `${file}: ${word}`);
+      return words.filter((word) => text.includes(word)).map((word) => `${file}: ${word}`);
     });
   assert.deepEqual(wrong, []);
 });

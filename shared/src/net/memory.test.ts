@@ -99,7 +99,7 @@ test("the tools of the process work, or do nothing", async () => {
 
 test("the full collection of this process is full: it frees what a young one cannot reach", async () => {
   const tools = processMemoryTools();
-  let old: object | undefined = { held: new Array(1_000).fill(0) };
+  let old: object | undefined = { held: Array.from({ length: 1_000 }, () => 0) };
   const seen = new WeakRef(old);
   // Two young collections promote it; from then on only a full one can free it.
   tools.minor();

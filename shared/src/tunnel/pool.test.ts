@@ -322,8 +322,8 @@ test("a session that answers no PING is ended, also while it drains", async () =
   }
 });
 
-function acceptAll(request: TunnelRequest): void {
-  request.accept();
+function acceptAll(accepted: TunnelRequest): void {
+  accepted.accept();
 }
 
 test("sessions rest when idle, and a session with a tunnel never does", async () => {
