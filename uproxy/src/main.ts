@@ -5,8 +5,9 @@ import { loadUproxyConfig } from "@culvert/shared/config/load-process-config.ts"
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
+import { explainCommand } from "@culvert/shared/service/explain-command.ts";
 import { runService } from "@culvert/shared/service/run-service.ts";
-import { explainCommand } from "./explain-command.ts";
+import { explainer } from "./explainer.ts";
 import { startUproxy } from "./uproxy.ts";
 
 const kind: ProgramKind<UproxyConfig> = {
@@ -20,7 +21,7 @@ process.exitCode = await runCommandLine(
   {
     name: "uproxy",
     summary: "carries the connections of one app over mutual TLS tunnels, and decides who may connect to it",
-    commands: [...commonCommands(kind), explainCommand(kind)],
+    commands: [...commonCommands(kind), explainCommand(kind, explainer)],
     defaultCommand: "run",
     version: () => versionLine("uproxy"),
   },

@@ -5,8 +5,9 @@ import { loadWaypointConfig } from "@culvert/shared/config/load-process-config.t
 import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
+import { explainCommand } from "@culvert/shared/service/explain-command.ts";
 import { runService } from "@culvert/shared/service/run-service.ts";
-import { explainCommand } from "./explain-command.ts";
+import { explainer } from "./explainer.ts";
 import { startWaypoint } from "./waypoint.ts";
 
 const kind: ProgramKind<WaypointConfig> = {
@@ -20,7 +21,7 @@ process.exitCode = await runCommandLine(
   {
     name: "waypoint",
     summary: "ends tunnels, routes and authorizes HTTP, and tunnels on with its own identity",
-    commands: [...commonCommands(kind), explainCommand(kind)],
+    commands: [...commonCommands(kind), explainCommand(kind, explainer)],
     defaultCommand: "run",
     version: () => versionLine("waypoint"),
   },
