@@ -11,6 +11,7 @@ const END_STREAM = 0x1;
 const PROTOCOL_ERROR = 0x1;
 const REFUSED_STREAM = 0x7;
 const CANCEL = 0x8;
+const ENHANCE_YOUR_CALM = 0xb;
 const STAY_OPEN = { endStream: false };
 
 /** What a tunnel request says. */
@@ -85,7 +86,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
     stream.on("trailers", closeForProtocol);
     stream.on("close", () => {
       deadline.cancel();
-      if (stream.rstCode === REFUSED_STREAM) options.onRefused();
+      if (isRefusal(stream.rstCode)) options.onRefused();
       options.onClose();
       resolve(closeFailure(options, stream));
     });
@@ -113,10 +114,15 @@ function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHt
   return fail(status < 300 ? "PEER_PROTOCOL_ERROR" : "PEER_UNAVAILABLE", detail);
 }
 
+/** A peer that is full says so by the one code or, where it counts what it has not yet put away, by the other. */
+function isRefusal(code: number | undefined): boolean {
+  return code === REFUSED_STREAM || code === ENHANCE_YOUR_CALM;
+}
+
 /** The stream closed without an answer. */
 function closeFailure(options: OpenStreamOptions, stream: ClientHttp2Stream): Failure {
   const { remote, session, sessionFailure } = options;
-  if (stream.rstCode === REFUSED_STREAM) return fail("PEER_REFUSED_STREAM", remote);
+  if (isRefusal(stream.rstCode)) return fail("PEER_REFUSED_STREAM", remote);
   if (session.destroyed) return sessionFailure() ?? fail("PEER_LOST", `${remote}: the session ended before the answer`);
   if (stream.rstCode === PROTOCOL_ERROR) return fail("PEER_PROTOCOL_ERROR", remote);
   return fail("PEER_RESET", `${remote}: reset with code ${stream.rstCode} before the answer`);

@@ -94,6 +94,9 @@ export class ServerSession {
     this.#over = true;
     this.#failure ??= failure;
     const { socket, clock } = this.#options;
+    if (this.#session.destroyed) return;
+    // What the runtime sends at a destroy may be lost behind a write that is under way; this is sent now.
+    this.#session.goaway(failure.traits.resetCode);
     // Without an error the runtime would end the streams in order, and what was cut short would look whole.
     this.#session.destroy(new Error(failure.toString()), failure.traits.resetCode);
     clock.after(FAREWELL_MS, () => socket.destroy());
