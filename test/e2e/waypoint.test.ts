@@ -1,285 +1,282 @@
-// The whole chain with real programs: app → uproxy → waypoint → uproxy → app. Routes, policy at L7, who the app learns
-// has called, TCP through the waypoint, changes on disk, and what happens when the waypoint goes.
+// app → uproxy → waypoint → uproxy → app: which service a request is for, and where its routes send it.
 import assert from "node:assert/strict";
-import { Agent, request } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { countThenAnswer, smtp, startHttpApp, startTcpApp, type Echoed } from "../support/apps.ts";
-import { ask } from "../support/http.ts";
+import { field } from "../support/http-message.ts";
+import { HttpWire, request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
 import { spiffeId } from "../support/identities.ts";
-import { PORTS, startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
-import { runProgram } from "../support/programs.ts";
-import {
-  authorizationPolicy,
-  httpRoute,
-  service,
-  waypoint,
-  workloadEntry,
-  type Port,
-  type Resource,
-} from "../support/resources.ts";
-import { attempt, converse, dial } from "../support/tcp.ts";
-import { until } from "../support/until.ts";
+import { openPeer } from "../support/peer.ts";
+import { httpRoute, service, type Resource } from "../support/resources.ts";
+import { APP_PORT, SHOP, SHOP_VIP, startShop, version, type Shop } from "../support/shop.ts";
+import type { Seen } from "../support/wire-app.ts";
 
-const HTTP = 8080;
-const COUNT = 7002;
-const SMTP = 7003;
-const ANY = 7004;
-const LISTEN = { http: 9080, count: 9002, smtp: 9003, any: 9004, other: 9005 } as const;
-const VIP = "10.96.7.7";
-const USE = { "istio.io/use-waypoint": "waypoint" };
+const NAMED = 8010;
+const WORKLOAD = 8011;
+const V1 = { name: "shop-v1", port: SHOP.http };
+const V2 = { name: "shop-v2", port: SHOP.http };
 
-const SPLIT = {
-  matches: [{ path: { type: "PathPrefix", value: "/" } }],
-  backendRefs: [
-    { name: "reviews-v1", port: 80, weight: 90 },
-    { name: "reviews-v2", port: 80, weight: 10 },
-  ],
-};
-const BETA = {
-  matches: [{ path: { type: "PathPrefix", value: "/" }, headers: [{ name: "x-beta", value: "yes" }] }],
-  backendRefs: [{ name: "reviews-v2", port: 80 }],
-};
-
-/** A Service that selects one version of reviews. */
-function ofVersion(name: string, version: string, ports: readonly Port[]): Resource {
-  const { spec, ...rest } = service(name, ports);
-  return { ...rest, spec: { ...(spec as object), selector: { app: "reviews", version } } };
+/** A rule with `path` and other conditions that leads to `backends`. */
+function rule(matches: readonly object[], ...backends: readonly object[]): object {
+  return { matches, backendRefs: backends };
 }
 
-function header({ rawHeaders }: Echoed, name: string): string | undefined {
-  const at = rawHeaders.findIndex((word, index) => index % 2 === 0 && word.toLowerCase() === name);
-  return at < 0 ? undefined : rawHeaders[at + 1];
+function prefix(value: string): object {
+  return { path: { type: "PathPrefix", value } };
 }
 
-function version(name: string): Parameters<typeof workloadEntry>[2] {
-  return { serviceAccount: "reviews", app: "reviews", labels: { version: name } };
-}
-
-describe("a waypoint between two uproxies", () => {
-  let mesh: Mesh;
-  let client: Proxy;
-  let v1: Proxy;
-  let gate: Proxy;
-
-  /** The policy in force, as a file that a test may write anew. */
-  function writePolicy(rules: readonly unknown[]): void {
-    mesh.write("policy", [authorizationPolicy("no-admin", "DENY", { service: "reviews" }, rules)]);
-  }
-  // With the port: a DENY that asks for a path also refuses the TCP ports of the service, where there is no path to ask.
-  const noAdmin = { to: [{ operation: { paths: ["/admin*"], ports: ["80"] } }] };
+describe("routing by a waypoint", () => {
+  let shop: Shop;
 
   before(async () => {
-    mesh = await startMesh();
-    const [clientAddress, v1Address, v2Address, gateAddress] = [0, 1, 2, 3].map(() => mesh.address()) as [
-      string,
-      string,
-      string,
-      string,
-    ];
-    const ports = [{ name: "http", port: 80, targetPort: HTTP, appProtocol: "http" }];
-    mesh.write("mesh", [
-      service(
-        "reviews",
-        [
-          ...ports,
-          { name: "tcp-count", port: COUNT, appProtocol: "tcp" },
-          { name: "tcp-smtp", port: 25, targetPort: SMTP },
-          { name: "any", port: ANY, targetPort: SMTP },
-        ],
-        { labels: USE, clusterIP: VIP },
-      ),
-      ofVersion("reviews-v1", "v1", ports),
-      ofVersion("reviews-v2", "v2", ports),
-      workloadEntry("reviews-1", v1Address, version("v1")),
-      workloadEntry("reviews-2", v2Address, version("v2")),
-      workloadEntry("client", clientAddress, { serviceAccount: "client" }),
-      ...waypoint("waypoint", gateAddress, { serviceAccount: "waypoint" }),
-      httpRoute("reviews", "reviews", [SPLIT, BETA]),
-      authorizationPolicy("only-the-waypoint", "ALLOW", { app: "reviews" }, [
-        { from: [{ source: { principals: ["cluster.local/ns/default/sa/waypoint"] } }] },
-      ]),
-    ]);
-    writePolicy([noAdmin]);
-    await mesh.with(startHttpApp(v1Address, HTTP, "v1"));
-    await mesh.with(startHttpApp(v2Address, HTTP, "v2"));
-    for (const address of [v1Address, v2Address]) {
-      await mesh.with(startTcpApp(address, COUNT, countThenAnswer));
-      await mesh.with(startTcpApp(address, SMTP, smtp));
-    }
-    v1 = await mesh.uproxy({ name: "reviews-1", account: "reviews", address: v1Address });
-    await mesh.uproxy({ name: "reviews-2", account: "reviews", address: v2Address });
-    gate = await mesh.waypoint({ name: "waypoint", gateway: "waypoint", address: gateAddress });
-    const listen = (port: number): string => `${clientAddress}:${port}`;
-    client = await mesh.uproxy({
-      name: "client",
-      address: clientAddress,
-      listeners: [
-        { listen: listen(LISTEN.http), to: "reviews:80" },
-        { listen: listen(LISTEN.count), to: `reviews:${COUNT}` },
-        { listen: listen(LISTEN.smtp), to: "reviews:25" },
-        { listen: listen(LISTEN.any), to: `reviews:${ANY}` },
+    shop = await startShop({
+      apps: 2,
+      serves: "all",
+      more: () => [
+        version("shop-v1", "v1"),
+        version("shop-v2", "v2"),
+        service("empty", [{ name: "http", port: 80 }]),
+        service("named", [{ name: "http", port: 80, targetPort: APP_PORT, appProtocol: "http" }], {
+          app: "shop",
+          labels: { "istio.io/use-waypoint": "waypoint" },
+        }),
       ],
+      listeners: ({ apps }) => ({ [NAMED]: "named.default:80", [WORKLOAD]: `${apps[1]}:${APP_PORT}` }),
     });
   });
 
-  after(() => mesh.stop());
+  after(() => shop.mesh.stop());
 
-  function get(path: string, headers: Record<string, string> = {}): ReturnType<typeof ask> {
-    return ask(`http://${client.address}:${LISTEN.http}${path}`, { headers: { host: "reviews", ...headers } });
+  const routes = (...rules: readonly object[]): Promise<void> => shop.put("routes", [httpRoute("shop", "shop", rules)]);
+
+  /** How often each of `count` requests is answered by whom. */
+  async function shares(count: number): Promise<Map<string, number>> {
+    const wire = await shop.dial();
+    const found = new Map<string, number>();
+    for (let i = 0; i < count; i++) {
+      const name = await answers(wire, "GET", "/");
+      found.set(name, (found.get(name) ?? 0) + 1);
+    }
+    wire.close();
+    return found;
   }
 
-  async function echoed(path: string, headers?: Record<string, string>): Promise<Echoed> {
-    const { status, body } = await get(path, headers);
-    assert.equal(status, 200, body);
-    return JSON.parse(body) as Echoed;
-  }
-
-  test("the app learns who has called, whatever the caller says of itself", async () => {
-    const told = await echoed("/who?x=1", {
-      "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/default/sa/admin",
-      connection: "x-forwarded-client-cert, close",
-    });
-    assert.equal(told.url, "/who?x=1");
-    assert.equal(header(told, "x-forwarded-client-cert"), `By=${spiffeId("waypoint")};URI=${spiffeId("client")}`);
-    assert.equal(header(told, "host"), "reviews");
-    assert.match(header(told, "x-request-id") ?? "", /^[0-9a-f-]{36}$/);
-    const line = await gate.access({ path: "/who?x=1" });
-    assert.equal(line["src.identity"], spiffeId("client"));
-    assert.deepEqual([line["route"], line["rule"], line["response_code"]], ["default/reviews", "rules[0]", 200]);
-    assert.equal(line["request_id"], header(told, "x-request-id"));
+  test("a service without routes is forwarded to each of its endpoints", async () => {
+    const found = await shares(64);
+    assert.deepEqual([...found.keys()].toSorted(), ["shop-1", "shop-2"]);
   });
 
-  test("weights share the requests, and a header match outranks them", async () => {
-    const counts = { v1: 0, v2: 0 };
-    const answers = await Promise.all(Array.from({ length: 400 }, (_, index) => echoed(`/share/${index}`)));
-    for (const { app } of answers) counts[app as "v1" | "v2"] += 1;
-    // 40 expected; six standard deviations of a fair draw are 36.
-    assert.ok(counts.v2 >= 4 && counts.v2 <= 76, JSON.stringify(counts));
-    for (let i = 0; i < 5; i++) assert.equal((await echoed("/", { "x-beta": "yes" })).app, "v2");
-  });
-
-  test("policy at L7 refuses every spelling of a path, with code and rule", async () => {
-    for (const path of ["/admin", "/x/../admin/users", "/%61dmin", "/./admin"]) {
-      const { status, headers, body } = await get(path);
-      assert.equal(status, 403, path);
-      assert.equal(headers["culvert-code"], "DENIED_BY_POLICY");
-      assert.doesNotMatch(body, /"app"/);
-    }
-    const line = await gate.access({ code: "DENIED_BY_POLICY", path: "/admin/users" });
-    assert.deepEqual([line["policy"], line["policy_rule"]], ["default/no-admin", "rules[0]"]);
-    assert.equal((await get("/admin%00")).status, 400);
-  });
-
-  test("a service is reached by its cluster IP too, and its workloads only through the waypoint", async () => {
-    const byVip = await dial(client.address, PORTS.proxy);
-    byVip.send(`CONNECT ${VIP}:80 HTTP/1.1\r\n\r\n`);
-    await byVip.bytes(12);
-    byVip.finish("GET /vip HTTP/1.1\r\nhost: reviews\r\nconnection: close\r\n\r\n");
-    await byVip.ended();
-    assert.match(byVip.received.toString(), /HTTP\/1\.1 200 OK[^]*"url":"\/vip"/);
-    const around = await dial(client.address, PORTS.proxy);
-    around.send(`CONNECT ${v1.address}:${HTTP} HTTP/1.1\r\n\r\n`);
-    await around.bytes(12);
-    assert.match(around.received.toString(), /^HTTP\/1\.1 403/);
-    around.close();
-  });
-
-  test("the destination's uproxy sees the waypoint, over few connections that are kept", async () => {
-    const { body } = await ask(`http://${v1.address}:${PORTS.admin}/connections`);
-    const { connections } = JSON.parse(body) as { readonly connections: readonly { readonly peer: string }[] };
-    assert.ok(connections.length > 0, "kept-alive connections stay open");
-    assert.deepEqual([...new Set(connections.map(({ peer }) => peer))], [spiffeId("waypoint")]);
-    for (let i = 0; i < 20; i++) await echoed("/kept");
-    const later = JSON.parse((await ask(`http://${v1.address}:${PORTS.admin}/connections`)).body) as { open: number };
-    assert.ok(later.open <= connections.length + 1, `${later.open} after ${connections.length}`);
-  });
-
-  test("TCP ports pass through: half-close, and a server that speaks first, declared or not", async () => {
-    const counted = await converse(client.address, LISTEN.count, "x".repeat(100_000));
-    assert.deepEqual([counted.received.toString(), counted.ended], ["100000 bytes", "end"]);
-    for (const port of [LISTEN.smtp, LISTEN.any]) {
-      const mail = await dial(client.address, port);
-      assert.match((await mail.bytes(20)).toString(), /^220 mail\.example/);
-      mail.send("QUIT\r\n");
-      assert.equal(await mail.ended(), "end");
-      assert.match(mail.received.toString(), /221 bye/);
-      mail.close();
-    }
-    const line = await gate.access({ direction: "inbound", bytes_recv: 100_000 });
-    assert.equal(line["bytes_sent"], 12);
-    assert.equal(line["dst.identity"], spiffeId("reviews"));
-  });
-
-  test("a policy edited on disk holds for the next request, and a route that is not understood answers 500", async () => {
-    assert.equal((await get("/editable")).status, 200);
-    writePolicy([noAdmin, { to: [{ operation: { paths: ["/editable"], ports: ["80"] } }] }]);
-    await until("the refusal", async () => (await get("/editable")).status === 403);
-    writePolicy([noAdmin]);
-    await until("the permission", async () => (await get("/editable")).status === 200);
-    const odd = { ...SPLIT, filters: [{ type: "RequestMirror", requestMirror: {} }] };
-    mesh.write("odd", [httpRoute("zz-odd", "reviews", [{ ...odd, matches: [{ path: { value: "/odd" } }] }])]);
-    const answer = await until("the route in use", async () => {
-      const asked = await get("/odd");
-      return asked.status === 200 ? undefined : asked;
-    });
-    assert.deepEqual([answer.status, answer.headers["culvert-code"]], [500, "ROUTE_NOT_UNDERSTOOD"]);
-    mesh.remove("odd");
-    await until("the route gone", async () => (await get("/odd")).status === 200);
-  });
-
-  test("metrics and connections say what happened; explain says the same offline and online", async () => {
-    const { body } = await ask(`http://${gate.address}:${PORTS.metrics}/metrics`);
-    assert.match(
-      body,
-      /istio_requests_total\{reporter="waypoint",[^}]*source_principal="[^"]*sa\/client"[^}]*response_code="200"/,
+  test("exact before prefix, the longer prefix before the shorter, methods and headers before none", async () => {
+    await routes(
+      rule([prefix("/")], V1),
+      rule([{ path: { type: "Exact", value: "/exact" } }, prefix("/long/er"), { ...prefix("/"), method: "PUT" }], V2),
+      rule([prefix("/long/er/still")], V1),
+      rule([{ ...prefix("/"), headers: [{ name: "X-Canary", value: "yes" }] }], V2),
+      rule(
+        [
+          {
+            ...prefix("/"),
+            headers: [
+              { name: "x-canary", value: "yes" },
+              { name: "x-not", value: "yes" },
+            ],
+          },
+        ],
+        V1,
+      ),
     );
-    assert.match(body, /istio_requests_total\{[^}]*response_code="403"/);
-    assert.match(body, /istio_tcp_connections_opened_total\{reporter="waypoint"/);
-    assert.match(body, /culvert_failures_total\{code="DENIED_BY_POLICY"\} [1-9]/);
-    const question = ["--request", "GET http://reviews:80/x", "--from", spiffeId("client"), "-H", "x-beta: yes"];
-    const config = `${mesh.folder}/waypoint.yaml`;
-    const offline = await runProgram("waypoint", ["explain", "--config", config, ...question]);
-    assert.equal(offline.code, 0, offline.stderr);
-    assert.match(offline.stdout, /=> 100 % forwarded to default\/reviews-v2:80/);
-    const online = await runProgram("waypoint", ["explain", "--admin", `${gate.address}:${PORTS.admin}`, ...question]);
-    assert.equal(online.stdout, offline.stdout);
-    const checked = await runProgram("waypoint", ["check", "--config", config]);
-    assert.deepEqual([checked.code, checked.stdout], [0, "ok"], checked.stderr);
-    const waited = await runProgram("waypoint", ["wait", "--config", config, "--timeout", "5s"]);
-    assert.equal(waited.code, 0, waited.stderr);
+    const wire = await shop.dial();
+    const table: readonly (readonly [app: string, method: string, path: string, headers?: Record<string, string>])[] = [
+      ["shop-1", "GET", "/"],
+      ["shop-2", "GET", "/exact"],
+      ["shop-2", "GET", "/exact?query=1"],
+      ["shop-1", "GET", "/exact/"],
+      ["shop-1", "GET", "/Exact"],
+      ["shop-1", "GET", "/exactly"],
+      ["shop-2", "GET", "/long/er"],
+      ["shop-2", "GET", "/long/er/"],
+      ["shop-2", "GET", "/long/er/x"],
+      ["shop-1", "GET", "/long/er/still/x"],
+      ["shop-1", "GET", "/long/erx"],
+      ["shop-2", "GET", "/long/er/../er/x"],
+      ["shop-2", "PUT", "/"],
+      ["shop-1", "POST", "/"],
+      ["shop-2", "GET", "/", { "x-canary": "yes" }],
+      ["shop-2", "GET", "/", { "X-CANARY": "yes" }],
+      ["shop-1", "GET", "/", { "x-canary": "Yes" }],
+      ["shop-1", "GET", "/", { "x-canary": "yes", "x-not": "yes" }],
+    ];
+    for (const [app, method, path, headers] of table) {
+      assert.equal(await answers(wire, method, path, headers), app, `${method} ${path} ${JSON.stringify(headers)}`);
+    }
+    wire.close();
+    await shop.waypoint.access({ path: "/long/er/still/x", route: "default/shop", rule: "rules[2]", method: "GET" });
   });
 
-  test("a second waypoint on the same port ends with 4, one without identity with 3", async () => {
-    const config = `${mesh.folder}/waypoint.yaml`;
-    const off = ["ADMIN", "READINESS", "METRICS"].map((name): [string, string] => [`CULVERT_${name}`, "off"]);
-    const taken = await runProgram("waypoint", ["run", "--config", config], { env: Object.fromEntries(off) });
-    assert.equal(taken.code, 4, taken.stderr);
-    assert.match(taken.stderr, new RegExp(`hbone: cannot listen on ${gate.address}:${PORTS.hbone}`));
-    const env = { CULVERT_IDENTITY_FILES: mesh.resources, ...Object.fromEntries(off) };
-    const nobody = await runProgram("waypoint", ["run", "--config", config], { env });
-    assert.equal(nobody.code, 3, nobody.stderr);
+  test("routes are attached and none matches: 404, and HEAD is not GET", async () => {
+    await routes(rule([{ path: { type: "PathPrefix", value: "/only" }, method: "GET" }], V1));
+    const wire = await shop.dial();
+    assert.equal(await answers(wire, "GET", "/only"), "shop-1");
+    assert.equal(await answers(wire, "GET", "/other"), "404 ROUTE_NOT_FOUND");
+    assert.equal(await answers(wire, "HEAD", "/only"), "404 ROUTE_NOT_FOUND");
+    assert.equal(await answers(wire, "GET", "/only"), "shop-1", "the connection goes on");
+    wire.close();
+    const line = await shop.waypoint.access({ code: "ROUTE_NOT_FOUND", path: "/other" });
+    assert.equal(line["response_flags"], "NR");
+    assert.equal(line["response_code"], 404);
   });
 
-  test("a waypoint that drains lets kept connections go; without it nothing passes, and nothing goes around", async () => {
-    const agent = new Agent({ keepAlive: true });
-    const closed = new Promise<void>((resolve, reject) => {
-      const asked = request(
-        { host: client.address, port: LISTEN.http, path: "/last", headers: { host: "reviews" }, agent },
-        (response) => void response.resume(),
-      );
-      asked.on("socket", (socket) => void socket.once("close", () => resolve()));
-      asked.on("error", reject);
-      asked.on("response", (response) => response.on("end", () => gate.program.signal("SIGTERM")));
-      asked.end();
-    });
-    await closed;
-    const exit = await gate.program.exited;
-    assert.equal(exit.code, 0);
-    agent.destroy();
-    const asked = attempt(client.address, LISTEN.http);
-    asked.send("GET / HTTP/1.1\r\nhost: reviews\r\n\r\n");
-    assert.equal(await asked.ended(), "ECONNRESET");
-    assert.equal(asked.received.length, 0);
-    await client.access({ "dst.service": "reviews.default.svc.cluster.local", code: "PEER_REFUSED" });
+  test("weights 90 and 10", async () => {
+    await routes(rule([prefix("/")], { ...V1, weight: 90 }, { ...V2, weight: 10 }));
+    // 600 draws at a tenth: 60, with a standard deviation of 7.3. The bounds are six of them away.
+    const found = await shares(600);
+    const second = found.get("shop-2") ?? 0;
+    assert.ok(second > 15 && second < 105, `shop-2 got ${second} of 600`);
+    assert.equal((found.get("shop-1") ?? 0) + second, 600);
+  });
+
+  test("weight 0 is no traffic, and nothing but zeros is 500", async () => {
+    await routes(rule([prefix("/none")], { ...V1, weight: 0 }), rule([prefix("/")], V1, { ...V2, weight: 0 }));
+    assert.deepEqual([...(await shares(40))], [["shop-1", 40]]);
+    const wire = await shop.dial();
+    assert.equal(await answers(wire, "GET", "/none"), "500 BACKEND_INVALID");
+    wire.close();
+  });
+
+  test("a backend that cannot be keeps its share, as 500; a rule without backends is 500; no endpoints are 503", async () => {
+    await routes(
+      rule([prefix("/half")], V1, { name: "nowhere", port: 1 }),
+      rule([prefix("/kind")], { kind: "Gateway", group: "gateway.networking.k8s.io", name: "waypoint", port: 1 }),
+      rule([prefix("/port")], { ...V1, port: 1 }),
+      { matches: [prefix("/nothing")] },
+      rule([prefix("/empty")], { name: "empty", port: 80 }),
+    );
+    const wire = await shop.dial();
+    const found = new Map<string, number>();
+    for (let i = 0; i < 60; i++) {
+      const name = await answers(wire, "GET", "/half");
+      found.set(name, (found.get(name) ?? 0) + 1);
+    }
+    // The chance that 60 halves leave less than 6 on one side is below 1e-10.
+    assert.deepEqual([...found.keys()].toSorted(), ["500 BACKEND_INVALID", "shop-1"]);
+    for (const count of found.values()) assert.ok(count >= 6, `${count} of 60`);
+    for (const path of ["/kind", "/port", "/nothing"]) {
+      assert.equal(await answers(wire, "GET", path), "500 BACKEND_INVALID", path);
+    }
+    assert.equal(await answers(wire, "GET", "/empty"), "503 NO_HEALTHY_UPSTREAM");
+    wire.close();
+    await shop.waypoint.access({ code: "NO_HEALTHY_UPSTREAM", response_flags: "UH" });
+  });
+
+  test("host names of a route choose by Host, the most exact first", async () => {
+    await shop.put("routes", [
+      hosted("wild", ["*.example.com"], V1),
+      hosted("exact", ["a.example.com"], V2),
+      hosted("longer", ["*.b.example.com"], V2),
+    ]);
+    const wire = await shop.dial();
+    for (const [host, expected] of [
+      ["a.example.com", "shop-2"],
+      ["A.Example.COM:8000", "shop-2"],
+      ["a.example.com.", "shop-2"],
+      ["c.example.com", "shop-1"],
+      ["d.c.example.com", "shop-1"],
+      ["c.b.example.com", "shop-2"],
+      ["example.com", "404 ROUTE_NOT_FOUND"],
+      ["notexample.com", "404 ROUTE_NOT_FOUND"],
+    ] as const) {
+      assert.equal(await answers(wire, "GET", "/", { host }), expected, host);
+    }
+    wire.close();
+  });
+
+  test("the address of a workload leads past the routes of its services, to that workload alone", async () => {
+    await routes(rule([prefix("/")], V1));
+    const wire = await shop.dial(WORKLOAD);
+    const line = await served(wire);
+    assert.equal(line.app, "shop-2");
+    wire.close();
+    const entry = await shop.waypoint.access({ upstream_host: `${shop.addresses.apps[1]}:${APP_PORT}`, route: "-" });
+    assert.equal(entry["response_code"], 200);
+  });
+
+  test("VIP:port, name:port and workload:port are the authorities of one waypoint; Host says nothing of them", async () => {
+    await routes(rule([prefix("/")], V2));
+    const peer = await openPeer(shop.mesh, "peer");
+    for (const [authority, app] of [
+      [`${SHOP_VIP}:${SHOP.http}`, "shop-2"],
+      [`shop:${SHOP.http}`, "shop-2"],
+      [`shop.default:${SHOP.http}`, "shop-2"],
+      [`shop.default.svc.cluster.local:${SHOP.http}`, "shop-2"],
+      [`${shop.addresses.apps[0]}:${APP_PORT}`, "shop-1"],
+    ] as const) {
+      const wire = new HttpWire(await peer.tunnel(shop.waypoint, authority));
+      const answer = await wire.get("/", { host: "named.default" });
+      assert.equal(field(answer.head, "x-app"), app, authority);
+      wire.close();
+    }
+    await shop.waypoint.access({ "src.identity": spiffeId("peer"), upstream_cluster: `default/shop-v2:${SHOP.http}` });
+  });
+
+  test("a service without cluster IP is asked for by its name", async () => {
+    const wire = await shop.dial(NAMED);
+    const { app } = await served(wire);
+    assert.match(app, /^shop-[12]$/);
+    wire.close();
+    await shop.waypoint.access({ upstream_cluster: "default/named:80" });
+  });
+
+  test("routes of a caller's own namespace take the place of the service's, for that namespace alone", async () => {
+    await shop.put("routes", [
+      httpRoute("shop", "shop", [rule([prefix("/")], V1)]),
+      consumer([rule([prefix("/mine")], { ...V2, namespace: "default" })]),
+    ]);
+    const other = await openPeer(shop.mesh, "guest", { namespace: "other" });
+    const theirs = new HttpWire(await other.tunnel(shop.waypoint, `shop.default:${SHOP.http}`));
+    assert.equal(await answers(theirs, "GET", "/mine"), "shop-2");
+    assert.equal(await answers(theirs, "GET", "/"), "404 ROUTE_NOT_FOUND", "a consumer's routes are not merged");
+    theirs.close();
+    const ours = await shop.dial();
+    assert.equal(await answers(ours, "GET", "/mine"), "shop-1");
+    ours.close();
+    await shop.waypoint.access({ route: "other/shop", "src.identity": spiffeId("guest", "other") });
+  });
+
+  test("a route that is changed on disk serves the next request of a live connection", async () => {
+    await routes(rule([prefix("/")], V1));
+    const wire = await shop.dial();
+    assert.equal((await served(wire)).app, "shop-1");
+    await routes(rule([prefix("/")], V2));
+    assert.equal((await served(wire)).app, "shop-2");
+    shop.mesh.remove("routes");
+    await shop.put("other", []);
+    assert.equal((await wire.get("/")).status, 200);
+    wire.close();
   });
 });
+
+/** Who answers: the application, or the waypoint with its code. */
+async function answers(wire: HttpWire, method: string, path: string, headers = {}): Promise<string> {
+  const answer = await wire.ask(request(method, path, headers));
+  return field(answer.head, "x-app") ?? verdictOf(answer);
+}
+
+/** The request as the application saw it. */
+async function served(wire: HttpWire): Promise<Seen> {
+  const answer: WireAnswer = await wire.get("/");
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text) as Seen;
+}
+
+/** A route of `shop` with host names, all of whose requests go to one backend. */
+function hosted(name: string, hostnames: readonly string[], backend: object): Resource {
+  const route = httpRoute(name, "shop", [rule([prefix("/")], backend)]);
+  return { ...route, spec: { ...(route.spec as object), hostnames } };
+}
+
+/** A route of namespace `other` on the service of `default`. */
+function consumer(rules: readonly object[]): Resource {
+  const route = httpRoute("shop", "shop", rules, { namespace: "other" });
+  return {
+    ...route,
+    spec: { parentRefs: [{ group: "", kind: "Service", name: "shop", namespace: "default" }], rules },
+  };
+}

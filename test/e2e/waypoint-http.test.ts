@@ -1,0 +1,433 @@
+// app → uproxy → waypoint → uproxy → app: HTTP messages as both ends send and get them. Everything here is said by hand, byte for byte.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import type { Socket } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { field, fields } from "../support/http-message.ts";
+import { request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
+import { spiffeId } from "../support/identities.ts";
+import { memory } from "../support/proc.ts";
+import { APP_PORT, SHOP, startShop, type Shop } from "../support/shop.ts";
+import { until } from "../support/until.ts";
+import { seenValues, type Script, type Seen } from "../support/wire-app.ts";
+
+const MIB = 1024 * 1024;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+/** Connections that scripts have taken over and left to the test. */
+const held: Socket[] = [];
+
+// Whoever takes over a connection also says that it will not be used again.
+
+/** Answers with what it gets, as it comes. */
+const mirror: Script = (socket, head, rest) => {
+  const framing = field(head, "content-length");
+  const line = framing === undefined ? "transfer-encoding: chunked" : `content-length: ${framing}`;
+  socket.write(`HTTP/1.1 200 OK\r\nconnection: close\r\n${line}\r\n\r\n`);
+  socket.write(rest);
+  socket.on("data", (chunk) => void (socket.write(chunk) || socket.pause()));
+  socket.on("drain", () => socket.resume());
+};
+
+/** Says something as soon as it has the head of the request, and reads no more. */
+function atOnce(text: string): Script {
+  return (socket) => void socket.pause().write(text, "latin1");
+}
+
+/** Says something and ends. */
+function ends(text: string): Script {
+  return (socket) => void socket.end(text, "latin1");
+}
+
+const scripts: Readonly<Record<string, Script>> = {
+  "/mirror": mirror,
+  "/held": (socket) => {
+    socket.pause();
+    held.push(socket);
+  },
+  "/no-content": "HTTP/1.1 204 No Content\r\nx-is: 204\r\n\r\n",
+  "/not-modified": 'HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 1000\r\n\r\n',
+  "/to-the-end": ends("HTTP/1.1 200 OK\r\n\r\nall of it"),
+  "/trailers":
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: server-timing\r\n\r\n3\r\nabc\r\n0\r\nserver-timing: b\r\ncontent-length: 9\r\n\r\n",
+  "/hints":
+    "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b.css>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+  "/hop":
+    "HTTP/1.1 200 OK\r\nconnection: x-mine, keep-alive\r\nkeep-alive: timeout=5\r\nx-mine: 1\r\nproxy-connection: a\r\ncontent-length: 0\r\n\r\n",
+  "/too-large": atOnce("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno"),
+  "/continue": (socket) => {
+    socket.write("HTTP/1.1 100 Continue\r\n\r\n");
+    socket.once("data", (body: Buffer) =>
+      socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body.toString()}`),
+    );
+  },
+  "/refuses-expectation": atOnce("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n"),
+  "/breaks-off": ends("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this"),
+  "/resets": (socket) => socket.resetAndDestroy(),
+  "/ends": (socket) => socket.end(),
+  "/garbage": "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+  "/bye": ends("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbye"),
+};
+
+describe("HTTP through a waypoint", () => {
+  let shop: Shop;
+
+  before(async () => {
+    shop = await startShop({ scripts });
+  });
+
+  after(() => shop.mesh.stop());
+
+  async function served(text: string): Promise<Seen> {
+    const wire = await shop.dial();
+    const answer = await wire.ask(text);
+    wire.close();
+    return seen(answer);
+  }
+
+  async function asked(text: string): Promise<WireAnswer> {
+    const wire = await shop.dial();
+    try {
+      return await wire.ask(text);
+    } finally {
+      wire.close();
+    }
+  }
+
+  test("the application learns who called, from where and under which id, whatever the client says", async () => {
+    const got = await served(
+      request("GET", "/who", {
+        "x-forwarded-for": "192.0.2.7",
+        "x-forwarded-client-cert":
+          "By=spiffe://cluster.local/ns/default/sa/x;URI=spiffe://cluster.local/ns/default/sa/admin",
+        "x-request-id": "from-the-client.1",
+        "user-agent": "by-hand",
+      }),
+    );
+    assert.deepEqual(seenValues(got, "x-forwarded-client-cert"), [
+      `By=${spiffeId("waypoint")};URI=${spiffeId("client")}`,
+    ]);
+    const [forwarded = ""] = seenValues(got, "x-forwarded-for");
+    assert.match(forwarded, /^192\.0\.2\.7, 127\./);
+    assert.deepEqual(seenValues(got, "x-request-id"), ["from-the-client.1"]);
+    assert.deepEqual(seenValues(got, "host"), ["shop"]);
+    assert.deepEqual(seenValues(got, "user-agent"), ["by-hand"]);
+    const line = await shop.waypoint.access({ path: "/who" });
+    assert.equal(line["request_id"], "from-the-client.1");
+    assert.equal(line["user_agent"], "by-hand");
+    assert.equal(line["x_forwarded_for"], "192.0.2.7");
+    assert.equal(line["src.identity"], spiffeId("client"));
+    assert.equal(line["upstream_host"], `${shop.addresses.apps[0]}:${APP_PORT}`);
+    assert.equal(line["upstream_cluster"], `default/shop:${SHOP.http}`);
+    assert.equal(line["protocol"], "HTTP/1.1");
+    assert.equal(line["method"], "GET");
+    assert.equal(line["authority"], "shop");
+    assert.equal(line["response_code"], 200);
+    assert.equal(line["code"], undefined);
+  });
+
+  test("a request id is made where there is none that can be kept", async () => {
+    for (const headers of [
+      {},
+      { "x-request-id": "a b" },
+      { "x-request-id": "x".repeat(200) },
+      { "x-request-id": "" },
+    ]) {
+      const [id = "", ...more] = seenValues(await served(request("GET", "/id", headers)), "x-request-id");
+      assert.match(id, UUID);
+      assert.deepEqual(more, []);
+    }
+    const twice = await served("GET /id HTTP/1.1\r\nhost: shop\r\nx-request-id: a\r\nx-request-id: b\r\n\r\n");
+    assert.match(seenValues(twice, "x-request-id").join(), UUID);
+  });
+
+  test("fields for this hop end here, in both directions; TE: trailers is said anew", async () => {
+    const got = await served(
+      request("GET", "/", {
+        connection: "keep-alive, x-mine, te",
+        "keep-alive": "timeout=5",
+        "x-mine": "1",
+        "x-other": "2",
+        "proxy-connection": "keep-alive",
+        te: "trailers, deflate",
+      }),
+    );
+    for (const name of ["keep-alive", "x-mine", "proxy-connection"]) assert.deepEqual(seenValues(got, name), [], name);
+    assert.deepEqual(seenValues(got, "te"), ["trailers"]);
+    assert.deepEqual(seenValues(got, "connection"), ["te"]);
+    assert.deepEqual(seenValues(got, "x-other"), ["2"]);
+    const answer = await asked(request("GET", "/hop"));
+    for (const name of ["connection", "keep-alive", "x-mine", "proxy-connection"]) {
+      assert.deepEqual(fields(answer.head, name), [], name);
+    }
+  });
+
+  test("requests of one client follow each other over one connection of the application", async () => {
+    const app = shop.apps[0].http;
+    const wire = await shop.dial();
+    const first = seen(await wire.get("/1"));
+    const accepted = app.accepted;
+    for (let i = 2; i <= 20; i++) assert.equal(seen(await wire.get(`/${i}`)).connection, first.connection);
+    wire.close();
+    assert.equal(seen(await asked(request("GET", "/21"))).connection, first.connection, "another client's, too");
+    assert.equal(app.accepted, accepted);
+  });
+
+  test("requests that come together are answered in their order", async () => {
+    const wire = await shop.dial();
+    wire.send(["/a", "/hints", "/c"].map((path) => request("GET", path)).join(""));
+    assert.equal(seen(await wire.answer()).line, "GET /a HTTP/1.1");
+    const hints = await wire.answer();
+    assert.deepEqual(
+      hints.interim.map((head) => field(head, "link")),
+      ["</a.css>", "</b.css>"],
+    );
+    assert.equal(seen(await wire.answer()).line, "GET /c HTTP/1.1");
+    wire.close();
+  });
+
+  test("Connection: close and HTTP/1.0 end the client's connection, not the application's", async () => {
+    const app = shop.apps[0].http;
+    await asked(request("GET", "/"));
+    const { accepted } = app;
+    for (const text of [request("GET", "/", { connection: "close" }), "GET / HTTP/1.0\r\n\r\n"]) {
+      const wire = await shop.dial();
+      const answer = await wire.ask(text);
+      assert.equal(answer.status, 200);
+      assert.equal(field(answer.head, "connection"), "close");
+      assert.match(seen(answer).line, /HTTP\/1\.1$/);
+      assert.equal(await wire.ended(), "end");
+      wire.close();
+    }
+    assert.equal(app.accepted, accepted);
+  });
+
+  test("HEAD, 204 and 304 have no body, and the connection goes on", async () => {
+    const wire = await shop.dial();
+    const head = await wire.ask(request("HEAD", "/x"));
+    assert.deepEqual([head.status, head.text], [200, ""]);
+    assert.equal((await wire.get("/no-content")).status, 204);
+    const notModified = await wire.get("/not-modified");
+    assert.deepEqual([notModified.status, field(notModified.head, "content-length")], [304, "1000"]);
+    assert.equal(seen(await wire.get("/after")).line, "GET /after HTTP/1.1");
+    wire.close();
+  });
+
+  test("chunks and trailers go through, without what trailers must not say", async () => {
+    const wire = await shop.dial();
+    const got = seen(
+      await wire.ask(
+        "POST /up HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n" +
+          "4;ext=1\r\nabcd\r\n2\r\nef\r\n0\r\nserver-timing: a\r\nx-sum: 6\r\nhost: evil\r\ncontent-length: 1\r\n\r\n",
+      ),
+    );
+    assert.equal(got.body, "abcdef");
+    assert.equal(got.trailers, "server-timing: a\r\n");
+    assert.deepEqual(seenValues(got, "host"), ["shop"]);
+    const down = await wire.ask(request("GET", "/trailers", { te: "trailers", connection: "te" }));
+    assert.deepEqual([down.text, down.trailers], ["abc", "server-timing: b\r\n"]);
+    const without = await wire.ask(request("GET", "/trailers"));
+    assert.deepEqual([without.text, without.trailers], ["abc", ""]);
+    wire.close();
+  });
+
+  test("a body that ends with its connection is chunked for the client, whose connection goes on", async () => {
+    const wire = await shop.dial();
+    const answer = await wire.get("/to-the-end");
+    assert.equal(answer.text, "all of it");
+    assert.equal(field(answer.head, "transfer-encoding"), "chunked");
+    assert.equal((await wire.get("/")).status, 200);
+    wire.close();
+  });
+
+  test("100-continue is the application's to say, and so is a refusal", async () => {
+    const wire = await shop.dial();
+    const expecting = { expect: "100-continue", "content-length": "4" };
+    wire.send(request("POST", "/continue", expecting));
+    assert.match(await wire.interim(), /^HTTP\/1\.1 100 /);
+    wire.send("body");
+    assert.equal((await wire.answer()).text, "body");
+    wire.close();
+    const refused = await shop.dial();
+    const answer = await refused.ask(request("POST", "/refuses-expectation", expecting));
+    assert.deepEqual([answer.status, answer.interim], [417, []]);
+    assert.equal(field(answer.head, "connection"), "close", "nobody knows whether the body will come");
+    refused.close();
+    assert.equal(verdictOf(await asked(request("GET", "/", { expect: "a-miracle" }))), "417 EXPECTATION_REFUSED");
+  });
+
+  test("an early refusal of an upload reaches the client that still sends", async () => {
+    const wire = await shop.dial();
+    wire.send(request("POST", "/too-large", { "content-length": String(8 * MIB) }));
+    wire.send(Buffer.alloc(MIB));
+    const answer = await wire.answer();
+    assert.deepEqual([answer.status, answer.text, field(answer.head, "connection")], [413, "no", "close"]);
+    wire.close();
+  });
+
+  for (const [how, frame] of [
+    ["content-length", (body: Buffer) => [`content-length: ${body.length}\r\n\r\n`, body]],
+    ["chunked", (body: Buffer) => [`transfer-encoding: chunked\r\n\r\n`, ...chunked(body, 10_007)]],
+  ] as const) {
+    test(`a mebibyte goes there and back, ${how}`, async () => {
+      const body = randomBytes(MIB);
+      const wire = await shop.dial();
+      wire.send("POST /mirror HTTP/1.1\r\nhost: shop\r\n");
+      for (const part of frame(body)) wire.send(part);
+      const answer = await wire.answer();
+      assert.ok(answer.body.equals(body));
+      wire.close();
+      const line = await shop.waypoint.access({ path: "/mirror", bytes_received: MIB, bytes_sent: MIB });
+      assert.equal(line["response_code"], 200);
+    });
+  }
+
+  test("an application that does not read holds the client back, and the waypoint keeps next to nothing", async () => {
+    const size = 96 * MIB;
+    const piece = Buffer.alloc(MIB, "u");
+    const wire = await shop.dial();
+    const atFirst = memory(shop.waypoint.program.pid).anon;
+    wire.send(request("POST", "/held/up", { "content-length": String(size) }));
+    const app = await takeHeld();
+    let sent = 0;
+    for (let stalled = false; !stalled; sent += piece.length) {
+      stalled = !wire.socket.write(piece) && !(await drainedSoon(wire.socket as Socket));
+    }
+    assert.ok(sent < size / 2, `${sent / MIB} MiB of ${size / MIB} went out although nobody reads`);
+    const grown = memory(shop.waypoint.program.pid).anon - atFirst;
+    assert.ok(grown < 24, `the waypoint grew by ${grown.toFixed(1)} MiB`);
+    let got = 0;
+    app.on("data", (chunk: Buffer) => {
+      got += chunk.length;
+      if (got === size) app.end("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    });
+    app.resume();
+    while (sent < size) {
+      if (!wire.socket.write(piece)) await once(wire.socket, "drain");
+      sent += piece.length;
+    }
+    assert.equal((await wire.answer()).status, 200);
+    assert.equal(got, size);
+    wire.close();
+  });
+
+  test("a client that does not read holds the application back, and still gets every byte", async () => {
+    const size = 96 * MIB;
+    const piece = Buffer.alloc(MIB, "d");
+    const wire = await shop.dial();
+    const atFirst = memory(shop.waypoint.program.pid).anon;
+    wire.socket.pause();
+    wire.send(request("GET", "/held/down"));
+    const app = await takeHeld();
+    app.write(`HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ${size}\r\n\r\n`);
+    let sent = 0;
+    for (let stalled = false; !stalled; sent += piece.length) {
+      stalled = !app.write(piece) && !(await drainedSoon(app));
+    }
+    assert.ok(sent < size / 2, `${sent / MIB} MiB of ${size / MIB} went out although nobody reads`);
+    const grown = memory(shop.waypoint.program.pid).anon - atFirst;
+    assert.ok(grown < 24, `the waypoint grew by ${grown.toFixed(1)} MiB`);
+    let got = 0;
+    wire.socket.removeAllListeners("data");
+    wire.socket.on("data", (chunk: Buffer) => void (got += chunk.length));
+    wire.socket.resume();
+    while (sent < size) {
+      if (!app.write(piece)) await once(app, "drain");
+      sent += piece.length;
+    }
+    await until("every byte", () => got > size);
+    wire.close();
+  });
+
+  test("a client that has closed its half gets its answer, then the end", async () => {
+    const wire = await shop.dial();
+    wire.send(request("GET", "/half"));
+    wire.finish();
+    assert.equal(seen(await wire.answer()).line, "GET /half HTTP/1.1");
+    assert.equal(await wire.ended(), "end");
+    wire.close();
+  });
+
+  test("a client that leaves takes its request with it, and the log says so", async () => {
+    const wire = await shop.dial();
+    wire.send(request("GET", "/held/left"));
+    const app = await takeHeld();
+    app.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nsome");
+    await until("the begin of the answer", () => wire.unread.includes("some"));
+    app.resume();
+    (wire.socket as Socket).resetAndDestroy();
+    await until("the end at the application", () => app.destroyed);
+    const line = await shop.waypoint.access({ path: "/held/left" });
+    assert.deepEqual([line["code"], line["response_flags"]], ["DOWNSTREAM_CLOSED", "DC"]);
+  });
+
+  test("a truncated answer never looks whole", async () => {
+    const wire = await shop.dial();
+    wire.send(request("GET", "/breaks-off"));
+    assert.notEqual(await wire.ended(), "end");
+    wire.close();
+    await shop.waypoint.access({ path: "/breaks-off", code: "UPSTREAM_RESPONSE_TRUNCATED", response_code: 200 });
+  });
+
+  test("an application without a proper answer is 502 with a code, and the connection goes on", async () => {
+    const wire = await shop.dial();
+    assert.equal(verdictOf(await wire.get("/ends")), "502 UPSTREAM_RESPONSE_TRUNCATED");
+    assert.match(verdictOf(await wire.get("/resets")), /^502 (PEER_RESET|APP_RESET)$/);
+    assert.equal(verdictOf(await wire.get("/garbage")), "502 UPSTREAM_RESPONSE_MALFORMED");
+    assert.equal((await wire.get("/")).status, 200);
+    wire.close();
+  });
+
+  test("an application may close a connection that it kept: no request is lost", async () => {
+    const wire = await shop.dial();
+    for (let i = 0; i < 20; i++) {
+      assert.equal((await wire.get("/bye")).text, "bye");
+      assert.equal((await wire.get(`/after-${i}`)).status, 200);
+    }
+    wire.close();
+  });
+
+  test("protocols are not switched; h2c is not offered on", async () => {
+    const refused = await asked(request("GET", "/", { connection: "upgrade", upgrade: "websocket" }));
+    assert.equal(verdictOf(refused), "501 UPGRADE_REFUSED");
+    const got = await served(
+      request("GET", "/", { connection: "upgrade, http2-settings", upgrade: "h2c", "http2-settings": "AAMAAABk" }),
+    );
+    assert.deepEqual([...seenValues(got, "upgrade"), ...seenValues(got, "http2-settings")], []);
+  });
+});
+
+function takeHeld(): Promise<Socket> {
+  return until("the application's connection", () => held.shift());
+}
+
+function seen(answer: WireAnswer): Seen {
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text) as Seen;
+}
+
+function* chunked(body: Buffer, size: number): Generator<string | Buffer> {
+  for (let at = 0; at < body.length; at += size) {
+    const part = body.subarray(at, at + size);
+    yield `${part.length.toString(16)}\r\n`;
+    yield part;
+    yield "\r\n";
+  }
+  yield "0\r\n\r\n";
+}
+
+/** Whether a full socket has room again before long: what has stood still for this long is held back. */
+async function drainedSoon(socket: Socket): Promise<boolean> {
+  const stop = new AbortController();
+  const late = new Promise<boolean>((resolve) => {
+    AbortSignal.timeout(400).addEventListener("abort", () => resolve(false));
+  });
+  const drained = once(socket, "drain", { signal: stop.signal }).then(
+    () => true,
+    () => false,
+  );
+  const result = await Promise.race([drained, late]);
+  stop.abort();
+  return result;
+}
