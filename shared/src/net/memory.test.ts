@@ -36,13 +36,25 @@ test("a minor collection for every four MiB, between turns", async () => {
   deepEqual(did, ["minor", "minor"]);
 });
 
-test("load that stops is followed by one full collection and a trim, and then there is no timer", () => {
+test("load that stops for five seconds is followed by one full collection and a trim, and then there is no timer", () => {
   const { watch, clock, did, load } = watched();
-  load(0.8);
-  watch.received(MIB);
-  clock.advance(3_000);
-  deepEqual(did, []);
+  for (let burst = 0; burst < 10; burst++) {
+    load(0.8);
+    watch.received(MIB);
+    clock.advance(3_000);
+    load(0.01);
+    clock.advance(4_500);
+  }
+  deepEqual(did, ["minor"].slice(0, did.length));
+  clock.advance(500);
+  deepEqual(did.slice(-2), ["major", "trim"]);
+  equal(clock.pending, 0);
+});
+
+test("start-up is followed by the same at once", () => {
+  const { watch, clock, did, load } = watched();
   load(0.01);
+  watch.worked();
   clock.advance(500);
   deepEqual(did, ["major", "trim"]);
   equal(clock.pending, 0);

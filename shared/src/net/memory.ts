@@ -14,6 +14,11 @@ import { dropFreeSlabs } from "./slabs.ts";
 const MINOR_EVERY_BYTES = 4 * 1024 * 1024;
 /** How often the loop's utilization is looked at while there is something to watch. */
 const WATCH_MS = 500;
+/**
+ * Load has stopped for good after this. Not sooner: a full collection also costs the next burst, see `keepSpecimen`. After
+ * start-up, when no connection was served yet, there is nothing to lose.
+ */
+const SETTLED_MS = 5_000;
 /** Below this share of a core the process counts as quiet. */
 const QUIET = 0.05;
 /** Above this share a full collection would be felt, so a trickle's collection waits. */
@@ -42,7 +47,8 @@ export class MemoryWatch {
   #sinceMinor = 0;
   #bytes = 0;
   #connections = 0;
-  #wasBusy = false;
+  #busySeen = false;
+  #quietMs = 0;
   #lastFullMs: number;
   #lastPauseMs = 0;
 
@@ -70,7 +76,7 @@ export class MemoryWatch {
 
   /** Notes work of another kind, such as start-up or a new configuration, that leaves garbage. */
   worked(): void {
-    this.#wasBusy = true;
+    this.#busySeen = true;
     if (this.#timer === undefined) this.#arm();
   }
 
@@ -86,9 +92,14 @@ export class MemoryWatch {
 
   #look(): void {
     const utilization = this.#tools.utilization();
-    const wasBusy = this.#wasBusy;
-    this.#wasBusy = utilization > QUIET;
-    if (wasBusy && !this.#wasBusy) {
+    if (utilization > QUIET) {
+      this.#busySeen = true;
+      this.#quietMs = 0;
+    } else {
+      this.#quietMs += WATCH_MS;
+    }
+    const settledMs = this.#connections === 0 && this.#bytes === 0 ? WATCH_MS : SETTLED_MS;
+    if (this.#busySeen && this.#quietMs >= settledMs) {
       this.stop();
       this.#full();
       return;
@@ -96,13 +107,15 @@ export class MemoryWatch {
     const due = this.#clock.monotonic() - this.#lastFullMs >= TRICKLE_EVERY_MS;
     if (!due || utilization > TRICKLE) return;
     if (this.#bytes >= TRICKLE_BYTES || this.#connections >= TRICKLE_CONNECTIONS) this.#full();
-    else if (!this.#wasBusy) this.stop();
+    else if (!this.#busySeen) this.stop();
   }
 
   #full(): void {
     this.#bytes = 0;
     this.#connections = 0;
     this.#sinceMinor = 0;
+    this.#busySeen = false;
+    this.#quietMs = 0;
     this.#lastFullMs = this.#clock.monotonic();
     dropFreeSlabs();
     if (this.#lastPauseMs > LONG_PAUSE_MS) {
@@ -162,6 +175,18 @@ function findTrimmer(): () => void {
 }
 
 function ignore(): void {}
+
+const specimens = new Map<string, object>();
+
+/**
+ * Keeps the last object of a kind alive. A full collection in a quiet moment, when no connection is there, also collects the
+ * hidden classes of everything that connections are made of, and V8 then throws away the code it had optimized for them:
+ * the next burst paid 80 functions' compilation and half as much CPU again. One specimen of each kind holds them. `kind` comes
+ * from a fixed set.
+ */
+export function keepSpecimen(kind: string, object: object): void {
+  specimens.set(kind, object);
+}
 
 /** The watch over this process: there is one heap, so there is one watch. Its timer never keeps the process alive. */
 export const processMemory: MemoryWatch = new MemoryWatch(systemClock, processMemoryTools());

@@ -14,7 +14,7 @@ import type { BulkSocket, ByteSink } from "../net/bulk-socket.ts";
 import type { Clock } from "../net/clock.ts";
 import { deadlinesOf } from "../net/deadlines.ts";
 import type { Deadline } from "../net/deadlines.ts";
-import { processMemory } from "../net/memory.ts";
+import { keepSpecimen, processMemory } from "../net/memory.ts";
 import { releaseSlab } from "../net/slabs.ts";
 import { Gatherer } from "./flush.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "./limits.ts";
@@ -70,7 +70,7 @@ class RunningPump implements Pump, ByteSink {
   readonly #bulk: BulkSocket;
   readonly #socket: Socket;
   readonly #stream: Http2Stream;
-  readonly #session: Http2Session | undefined;
+  #session: Http2Session | undefined;
   readonly #options: PumpOptions;
   readonly #gatherer: Gatherer;
   readonly #queueLimit: number;
@@ -229,7 +229,9 @@ class RunningPump implements Pump, ByteSink {
   #settle(): void {
     if (!this.#socketClosed || !this.#streamClosed) return;
     this.#halfClosed?.cancel();
+    this.#session = undefined;
     processMemory.connectionEnded();
+    if (this.#failure === undefined) keepSpecimen(this.#options.streamLeads, this);
     this.#finish({ fromSocket: this.fromSocket, toSocket: this.toSocket, failure: this.#failure });
   }
 
