@@ -28,8 +28,8 @@ export interface ShopOptions {
   readonly more?: (addresses: ShopAddresses) => readonly Resource[];
   /** Where listeners of the client besides those of `shop` lead, by port. */
   readonly listeners?: (addresses: ShopAddresses) => Readonly<Record<number, string>>;
-  /** `istio.io/waypoint-for`. */
-  readonly serves?: string;
+  /** `istio.io/waypoint-for`; with `all` the applications' own addresses are behind the waypoint as well. */
+  readonly serves?: "service" | "all";
   readonly waypoint?: Partial<ProxyOptions>;
 }
 
@@ -78,14 +78,15 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
     apps: [mesh.address(), mesh.address()],
   };
   const places = addresses.apps.slice(0, count).map((address, index) => ({ address, number: String(index + 1) }));
+  const behind = { "istio.io/use-waypoint": "waypoint" };
   mesh.write("mesh", [
-    service("shop", SHOP_PORTS, { labels: { "istio.io/use-waypoint": "waypoint" }, clusterIP: SHOP_VIP }),
+    service("shop", SHOP_PORTS, { labels: behind, clusterIP: SHOP_VIP }),
     workloadEntry("client", addresses.client, { serviceAccount: "client" }),
     ...places.map(({ address, number }) =>
       workloadEntry(`shop-${number}`, address, {
         serviceAccount: `shop-${number}`,
         app: "shop",
-        labels: { version: `v${number}` },
+        labels: { version: `v${number}`, ...(serves === "all" ? behind : {}) },
       }),
     ),
     ...waypoint("waypoint", addresses.waypoint, { serviceAccount: "waypoint", serves }),

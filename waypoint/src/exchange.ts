@@ -108,6 +108,8 @@ export class Exchange implements ResponseSink, ExchangeFacts {
     this.#reset(head);
     const services = this.#services;
     head.fill(services.begin());
+    // Also for a request that is refused: its caller may ask after it by this id.
+    this.requestId = services.peer.id === undefined ? "" : head.requestId();
     const target = services.canonicalTarget(head);
     if (isFailure(target)) return this.#refuse(target);
     this.path = target.query === "" ? target.path : target.path + target.query;
@@ -246,8 +248,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
 
   /** The whole head for the upstream: our request line and Host, what goes on as it came, what this hop says, the framing. */
   #compose(head: RequestHeadReader, target: CanonicalTarget, via: string): string {
-    const kept = this.#services.peer.id === undefined ? "" : head.requestId();
-    this.requestId = kept === "" ? randomUUID() : kept;
+    if (this.requestId === "") this.requestId = randomUUID();
     const inserted = this.#hop.insert(head.forwardedFor(), via, this.requestId);
     const te = head.takesTrailers ? "te: trailers\r\nconnection: te\r\n" : "";
     const framing = head.body === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
