@@ -59,11 +59,9 @@ export class Acceptor {
     const tunnel = tunnelOf(makeId(), request, view.self, clock.monotonic());
     // Registered before the decision: a policy that changes in between finds the tunnel here.
     const live = tunnels.register(tunnel);
-    const destination = view.destination(request.authority, tunnel.caller);
-    if (isFailure(destination)) return this.#refuse(live, view, undefined, refusal(request), destination);
-    const guard = view.guard(destination);
-    const needsHttp = guard.needsHttp || view.routes(destination, tunnel.caller.namespace) !== undefined;
-    const arrival: Arrival = { live, view, destination, needsHttp };
+    const arrival = arrivalOf(live, view);
+    if (isFailure(arrival)) return this.#refuse(live, view, undefined, refusal(request), arrival);
+    const { destination } = arrival;
 
     switch (protocolOf(destination)) {
       case "http":
@@ -120,17 +118,20 @@ export class Acceptor {
     const { live, view, destination, needsHttp } = arrival;
     const { request } = live.tunnel;
     // What no request can change is said while there is a status to say it with.
-    const denial = guardOf(view, live.tunnel, destination).settledDenial;
-    if (denial !== undefined) return this.#refuse(live, view, destination, refusal(request), denial.failure);
+    const denial = settledDenial(arrival);
+    if (denial !== undefined) return this.#refuse(live, view, destination, refusal(request), denial);
     if (!request.accept()) return this.#refuse(live, view, destination, refusal(request), gone());
     let timer: Timer | undefined;
     let decided = false;
     const decide = (verdict: "http1" | "http2" | "opaque"): void => {
       decided = true;
       timer?.cancel();
-      if (verdict === "http1") this.#serveHttp(live, held.handOver());
-      else if (verdict === "http2") this.#serveHttp2(arrival, heldAnswer(held));
-      else this.#serveOpaque(arrival, heldAnswer(held));
+      if (verdict === "http1") return this.#serveHttp(live, held.handOver());
+      // What holds now decides, not what held when the tunnel was opened.
+      const current = this.#options.services.view();
+      const now = arrivalOf(live, current);
+      if (isFailure(now)) return this.#refuse(live, current, undefined, heldAnswer(held), now);
+      return verdict === "http2" ? this.#serveHttp2(now, heldAnswer(held)) : this.#serveOpaque(now, heldAnswer(held));
     };
     const held = new HeldChannel(streamChannel(request.stream, "downstream"), () => {
       if (decided) return;
@@ -145,7 +146,12 @@ export class Acceptor {
       this.#refuse(live, view, destination, heldAnswer(held), failure);
     };
     live.serve({
-      recheck: () => undefined,
+      recheck: (current) => {
+        const now = arrivalOf(live, current);
+        if (isFailure(now)) return now;
+        const refused = settledDenial(now);
+        return refused === undefined ? undefined : fail("POLICY_CHANGED", refused.detail);
+      },
       end,
       drain: () => end(fail("DRAINING", "nothing was said")),
     });
@@ -165,6 +171,20 @@ export class Acceptor {
     this.#options.services.reporter.connection(view, live.tunnel, destination).end(failure);
     this.#options.live.release(live);
   }
+}
+
+/** What a view says of a tunnel. */
+function arrivalOf(live: LiveTunnel, view: MeshView): Arrival | Failure {
+  const { request, caller } = live.tunnel;
+  const destination = view.destination(request.authority, caller);
+  if (isFailure(destination)) return destination;
+  const needsHttp = view.guard(destination).needsHttp || view.routes(destination, caller.namespace) !== undefined;
+  return { live, view, destination, needsHttp };
+}
+
+/** Why nothing that a tunnel may say would be let through. */
+function settledDenial({ view, live, destination }: Arrival): Failure | undefined {
+  return guardOf(view, live.tunnel, destination).settledDenial?.failure;
 }
 
 /** The answer to a tunnel that has none yet. */
