@@ -37,6 +37,8 @@ export interface OutboundOptions {
 
 /** Endpoints tried for one connection, the first included. */
 const MAX_TRIES = 3;
+/** Destinations whose hop is kept: more than one app talks to, and a bound on what a scanner can make us keep. */
+const MAX_KEPT_HOPS = 256;
 
 /** What was opened toward the destination: a tunnel, or a plain socket where no mesh is. */
 type Opened =
@@ -46,6 +48,8 @@ type Opened =
 /** Carries the connections of the own app into the mesh. */
 export class Outbound {
   readonly #options: OutboundOptions;
+  readonly #resolved = new Map<string, Hop | Failure>();
+  #resolvedFor: UproxyState | undefined;
 
   constructor(options: OutboundOptions) {
     this.#options = options;
@@ -53,7 +57,7 @@ export class Outbound {
 
   /** Carries one connection to its end; never throws or rejects. */
   async carry(client: BulkSocket, destination: Destination, answer: ClientAnswer): Promise<void> {
-    const { state, connections, clock, reporter, unknown } = this.#options;
+    const { state, connections, clock, reporter } = this.#options;
     const now = state();
     const asked = formatHostPort(destination.kind === "ip" ? destination.ip : destination.host, destination.port);
     const connection = connections.register({
@@ -63,7 +67,7 @@ export class Outbound {
       destination: asked,
       startedAt: clock.monotonic(),
     });
-    const hop = resolve(now.snapshot, now.self, destination, unknown);
+    const hop = this.#resolve(now, destination, asked);
     const report = reporter.open({
       connection,
       ownId: now.id,
@@ -79,6 +83,20 @@ export class Outbound {
     if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
     connections.release(connection);
     report.end(connection.ended ?? failure);
+  }
+
+  /** Resolves; an app asks for the same few destinations again and again, so the answers of one state are kept. */
+  #resolve(state: UproxyState, destination: Destination, asked: string): Hop | Failure {
+    if (this.#resolvedFor !== state || this.#resolved.size >= MAX_KEPT_HOPS) {
+      this.#resolvedFor = state;
+      this.#resolved.clear();
+    }
+    let hop = this.#resolved.get(asked);
+    if (hop === undefined) {
+      hop = resolve(state.snapshot, state.self, destination, this.#options.unknown);
+      this.#resolved.set(asked, hop);
+    }
+    return hop;
   }
 
   async #forward(
