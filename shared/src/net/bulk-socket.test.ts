@@ -45,6 +45,28 @@ test("this runtime has the piece that accepted sockets need for pooled reads", a
   await server.close();
 });
 
+test("accepted and dialled sockets have TCP_NODELAY", async () => {
+  const ffi = process.getBuiltinModule("node:ffi");
+  const getsockopt = new ffi.DynamicLibrary(null).getFunction("getsockopt", {
+    arguments: ["i32", "i32", "i32", "pointer", "pointer"],
+    return: "i32",
+  });
+  const noDelay = ({ descriptor }: BulkSocket): number => {
+    const value = Buffer.alloc(4);
+    const size = Buffer.from([4, 0, 0, 0]);
+    equal(getsockopt(descriptor, 6, 1, value, size), 0);
+    return value.readInt32LE();
+  };
+  const sockets: BulkSocket[] = [];
+  const server = await accepting((socket) => void sockets.push(socket));
+  const near = await connected(server.address.port);
+  const far = await until("the socket", () => sockets[0]);
+  equal(noDelay(near), 1);
+  equal(noDelay(far), 1);
+  near.reset();
+  await server.close();
+});
+
 for (const [how, listen] of [
   ["pooled", accepting],
   ["plain", acceptingPlain],

@@ -243,6 +243,7 @@ export function acceptBulk(options: BulkListenOptions): Promise<BulkServer | Fai
 
 /** The private piece of a listening server: the native listener calls `onconnection` with each accepted handle. */
 interface ListenHandle {
+  setNoDelay(on: boolean): number;
   onconnection: (status: number, handle: AcceptedHandle | undefined) => void;
 }
 interface AcceptedHandle {
@@ -255,10 +256,12 @@ function takeHandles(server: Server, onSocket: (socket: BulkSocket) => void, ref
   const listener = (server as unknown as { _handle?: Partial<ListenHandle> | null })._handle;
   if (typeof listener?.onconnection !== "function") return false;
   const original = listener.onconnection;
+  // Accepted sockets inherit it, which spares a system call each.
+  const inherits = listener.setNoDelay?.(true) === 0;
   listener.onconnection = (status, handle) => {
     if (status !== 0 || handle === undefined) return refused(`accept: ${status}`);
     if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
-    handle.setNoDelay(true);
+    if (!inherits) handle.setNoDelay(true);
     onSocket(
       new BulkSocket((onread) => {
         const made = { handle, onread, allowHalfOpen: true, readable: true, writable: true, manualStart: true };

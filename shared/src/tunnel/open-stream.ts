@@ -57,6 +57,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
   const { session, peer, remote, request, answerTimeoutMs, clock } = options;
   return new Promise((resolve) => {
     let stream: ClientHttp2Stream;
+    let answered = false;
     try {
       stream = session.request(requestLines(request), STAY_OPEN);
     } catch (error) {
@@ -71,6 +72,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
     });
     stream.on("error", ignore);
     stream.on("response", (headers, flags) => {
+      answered = true;
       deadline.cancel();
       options.onAnswer();
       if (headers[":status"] === 200) {
@@ -85,6 +87,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
     });
     stream.on("trailers", closeForProtocol);
     stream.on("close", () => {
+      if (answered) return options.onClose();
       deadline.cancel();
       if (isRefusal(stream.rstCode)) options.onRefused();
       options.onClose();
