@@ -205,6 +205,27 @@ test("draining ends an idle connection at once and a busy one after its answer",
   assert.equal(busy.services.opened.length, 1);
 });
 
+test("draining ends a connection whose answer had begun without saying so, once nothing more has been asked on it", async () => {
+  const bench = new Bench();
+  await bench.send(GET);
+  await bench.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh");
+  bench.connection.drain();
+  await bench.answer("i");
+  assert.equal(bench.client.written, OK);
+  assert.equal(bench.client.ended, true);
+
+  const ahead = new Bench();
+  await ahead.send(GET);
+  await ahead.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh");
+  await ahead.send(GET);
+  ahead.connection.drain();
+  await ahead.answer("i");
+  assert.equal(ahead.client.ended, false, "the client has been told nothing when it asked again");
+  await ahead.answer(OK, 1);
+  assert.match(ahead.client.written, /connection: close\r\n\r\nhi$/);
+  assert.equal(ahead.client.ended, true);
+});
+
 test("an abort ends both sides at once", async () => {
   const bench = new Bench();
   await bench.send(GET);

@@ -212,7 +212,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     this.#unhold(UPSTREAM_FULL);
     if (this.#running) return undefined;
     if (this.#stash.length > 0) return this.#runStash();
-    return this.#ended ? this.#linger() : undefined;
+    return this.#ended || this.#draining ? this.#linger() : undefined;
   }
 
   /** Goes on with the bytes that were kept, and reads again if they are used up. */
@@ -240,7 +240,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#ended && !stuck) {
       if (this.#state === WAITING) this.#linger();
       else if (this.#state === BODY && this.#exchange.takesBody) this.#cutShort();
-    }
+    } else if (this.#draining && this.#state === WAITING && !this.#headBegun) this.#linger();
     return undefined;
   }
 
