@@ -16,6 +16,15 @@ import { join } from "node:path";
 const ECHO = 7001;
 const CLOSED = 7004;
 
+function admin(proxy: Proxy, path: string): string {
+  return `http://${proxy.address}:${PORTS.admin}${path}`;
+}
+
+async function metricsOf(proxy: Proxy, accept = "text/plain"): Promise<string> {
+  const { body } = await ask(`http://${proxy.address}:${PORTS.metrics}/metrics`, { headers: { accept } });
+  return body;
+}
+
 describe("operating a uproxy", () => {
   let mesh: Mesh;
   let client: Proxy;
@@ -43,12 +52,6 @@ describe("operating a uproxy", () => {
   });
 
   after(() => mesh.stop());
-
-  const admin = (proxy: Proxy, path: string): string => `http://${proxy.address}:${PORTS.admin}${path}`;
-  const metricsOf = async (proxy: Proxy, accept = "text/plain"): Promise<string> => {
-    const { body } = await ask(`http://${proxy.address}:${PORTS.metrics}/metrics`, { headers: { accept } });
-    return body;
-  };
 
   test("metrics count connections, bytes and failures under Istio's names", async () => {
     await converse(client.address, ECHO, "x".repeat(1000));
