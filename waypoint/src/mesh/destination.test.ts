@@ -44,6 +44,12 @@ const mesh = (waypoint: Waypoint = WAYPOINT) =>
       workload("default/db-1", "10.0.0.4"),
       workload("default/reviews-2", "10.0.0.5", { hbonePort: 25008 }),
       workload("default/db-2", "10.0.0.5", { hbonePort: 25009 }),
+      workload("default/reviews-3", "10.0.0.6", { hbonePort: 25008 }),
+      workload("default/ratings-3", "10.0.0.6", { hbonePort: 25009 }),
+      workload("default/db-4", "10.0.0.7", { hbonePort: 25008 }),
+      workload("default/ratings-4", "10.0.0.7", { hbonePort: 25009 }),
+      workload("default/db-9", "10.0.0.9"),
+      workload("default/reviews-9", "10.0.0.9", { hbonePort: 25008 }),
       waypointInstance("10.0.0.9"),
     ],
   }).directory;
@@ -96,6 +102,14 @@ test("workloads that share an address are told apart by their ports, or not at a
   assert.equal(resolved("10.0.0.5:9080"), "workload default/reviews-2 port 9080 http");
   assert.equal(resolved("10.0.0.5:5433"), "workload default/db-2 port 5433 tcp");
   assert.equal(resolved("10.0.0.5:1234"), "DESTINATION_UNKNOWN");
+  assert.equal(resolved("10.0.0.6:9080"), "DESTINATION_UNKNOWN", "both have the port, one is not served here");
+  assert.equal(resolved("10.0.0.7:5433"), "workload default/db-4 port 5433 tcp");
+  assert.equal(resolved("10.0.0.7:9080"), "DESTINATION_UNKNOWN", "the port of the one that is not served here");
+});
+
+test("beside the waypoint a workload has its own ports, unless it is reached through the waypoint itself", () => {
+  assert.equal(resolved("10.0.0.9:9080"), "workload default/reviews-9 port 9080 http");
+  for (const port of [80, 5433, 15000, 15020, 15021]) assert.equal(resolved(`10.0.0.9:${port}`), "SELF_CALL");
 });
 
 test("the waypoint and the proxies' own ports are refused", () => {

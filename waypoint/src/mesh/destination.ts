@@ -102,21 +102,25 @@ function toService(self: WaypointSelf, service: Service, port: number): Destinat
 
 function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: number): Destination | Failure {
   const asked = formatAuthority(ip, port);
-  const instances = new Set(directory.waypointInstances(self.gateway));
-  const here = directory.workloadsAt(ip).filter((workload) => !instances.has(workload));
+  const all = directory.workloadsAt(ip);
+  const instances = directory.waypointInstances(self.gateway).filter((instance) => all.includes(instance));
+  const here = all.filter((workload) => !instances.includes(workload));
   const served = here.filter((workload) =>
     directory.waypointsBefore(workload).some((waypoint) => isSame(waypoint, self.gateway)),
   );
   if (PROXY_PORTS.has(port) || served.some((workload) => workload.hbonePort === port)) return fail("SELF_CALL", asked);
-  // Workloads that share an address are told apart by their ports.
-  const owners = served.length > 1 ? served.filter((workload) => hasTargetPort(directory, workload, port)) : served;
-  const [workload, other] = owners;
-  if (workload === undefined) {
-    if (directory.workloadsAt(ip).length > here.length) return fail("SELF_CALL", `${asked} is this waypoint`);
+  // Workloads that share an address are told apart by their ports; a port that none of them claims may be anybody's.
+  const claimants = all.length > 1 ? here.filter((workload) => hasTargetPort(directory, workload, port)) : here;
+  const [workload, other] = claimants;
+  if (workload === undefined && instances.length > 0) return fail("SELF_CALL", `${asked} is this waypoint`);
+  if (workload !== undefined && other !== undefined) {
+    return fail("DESTINATION_UNKNOWN", `${asked} may be workload ${workload.uid} or ${other.uid}`);
+  }
+  if (workload === undefined || !served.includes(workload)) {
     return fail("DESTINATION_UNKNOWN", `${asked} is no address behind waypoint ${gatewayUid(self.gateway)}`);
   }
-  if (other !== undefined) {
-    return fail("DESTINATION_UNKNOWN", `${asked} may be workload ${workload.uid} or ${other.uid}`);
+  if (instances.some((instance) => instance.hbonePort === workload.hbonePort)) {
+    return fail("SELF_CALL", `workload ${workload.uid} is reached through this waypoint's own port`);
   }
   const services = directory.servicesOf(workload);
   return { kind: "workload", workload, ip, port, services, appProtocol: declaredProtocol(workload, services, port) };
