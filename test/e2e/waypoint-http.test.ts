@@ -1,4 +1,5 @@
-// app → uproxy → waypoint → uproxy → app: HTTP messages as both ends send and get them. Everything here is said by hand, byte for byte.
+// app → uproxy → waypoint → uproxy → app: HTTP messages as both ends send and get them. Everything here is said by hand,
+// byte for byte. It is one thing, the list of what a proxy may change and what it must not, over one running chain.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
