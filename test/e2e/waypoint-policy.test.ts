@@ -46,6 +46,7 @@ describe("authorization at a waypoint", () => {
           socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");
           held.push(socket);
         },
+        "/silent": (socket) => void held.push(socket),
       },
     });
   });
@@ -204,6 +205,21 @@ describe("authorization at a waypoint", () => {
     assert.equal((await spared.answer()).text, "part");
     spared.close();
     doomed.close();
+  });
+
+  test("a request that waits for its answer when a change forbids it is told so", async () => {
+    await policies();
+    const wire = await shop.dial();
+    wire.send(request("GET", "/silent"));
+    const socket = await until("the request at the application", () => held.shift());
+    shop.mesh.write("policies", [policy("narrow", "DENY", to({ paths: ["/silent"] }))]);
+    const answer = await wire.answer();
+    assert.equal(verdictOf(answer), "403 POLICY_CHANGED");
+    assert.equal(field(answer.head, "connection"), "close");
+    assert.equal(await wire.ended(), "end");
+    wire.close();
+    socket.resume();
+    await until("the end at the application", () => socket.destroyed);
   });
 
   test("a policy that is not understood refuses what it selects, and log and dump say where and why", async () => {

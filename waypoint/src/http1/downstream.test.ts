@@ -226,6 +226,37 @@ test("draining ends a connection whose answer had begun without saying so, once 
   assert.equal(ahead.client.ended, true);
 });
 
+test("a connection is dismissed with an answer to its request where none has begun, else cut", async () => {
+  const asked = new Bench();
+  await asked.send(GET);
+  asked.connection.dismiss(fail("POLICY_CHANGED", "test"));
+  assert.match(
+    asked.client.written,
+    /^HTTP\/1\.1 403 Forbidden\r\nculvert-code: POLICY_CHANGED\r\n[^]*connection: close\r\n/,
+  );
+  assert.equal(asked.client.ended, true);
+  assert.equal(asked.client.resetBy, undefined);
+  assert.equal(asked.app().resetBy?.code, "POLICY_CHANGED");
+
+  const sending = new Bench();
+  await sending.send("POST /x HTTP/1.1\r\nHost: reviews\r\nContent-Length: 9\r\n\r\nabc");
+  sending.connection.dismiss(fail("POLICY_CHANGED", "test"));
+  await sending.send("defghi");
+  assert.equal(statuses(sending).join(), "HTTP/1.1 403 Forbidden");
+  assert.equal(sending.client.ended, true);
+
+  const answered = new Bench();
+  await answered.send(GET);
+  await answered.answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh");
+  answered.connection.dismiss(fail("POLICY_CHANGED", "test"));
+  assert.equal(answered.client.resetBy?.code, "POLICY_CHANGED");
+
+  const idle = new Bench();
+  idle.connection.dismiss(fail("DRAINING", "test"));
+  assert.equal(idle.client.resetBy?.code, "DRAINING");
+  for (const bench of [asked, sending, answered]) assert.equal(bench.services.records[0]?.code, "POLICY_CHANGED");
+});
+
 test("an abort ends both sides at once", async () => {
   const bench = new Bench();
   await bench.send(GET);

@@ -89,6 +89,13 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#state === WAITING && this.#stash.length === 0) this.#linger();
   }
 
+  /** Ends the connection because of `failure`, which is the answer to the request in flight if none has begun. */
+  dismiss(failure: Failure): void {
+    if (!this.#exchange.active) return this.abort(failure);
+    this.#draining = true;
+    return this.#exchange.breakOff(failure);
+  }
+
   /** Ends the connection now, whatever it does, because of `failure`. */
   abort(failure: Failure): void {
     this.#exchange.clientGone(failure);

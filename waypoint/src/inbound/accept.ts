@@ -86,7 +86,7 @@ export class Acceptor {
     connection.start();
     live.serve({
       recheck: (view) => services.recheck(view),
-      end: (failure) => connection.abort(failure),
+      end: (failure) => connection.dismiss(failure),
       drain: () => connection.drain(),
     });
   }
