@@ -179,9 +179,11 @@ export class Mesh {
 
   /** Ends everything. Each proxy must end with exit code 0, must have logged JSON only, and nothing on standard error. */
   async stop(): Promise<void> {
+    const early = this.#proxies.filter(({ program }) => program.exit !== undefined && !program.asked);
     try {
       await Promise.all(this.#proxies.map((proxy) => proxy.program.stop()));
       for (const ending of this.#endings.toReversed()) await ending();
+      for (const { program, killed } of early) assert.ok(killed, program.describe("ended though nobody asked it to"));
       for (const proxy of this.#proxies.filter(({ killed }) => !killed)) {
         const { program } = proxy;
         assert.equal(program.exit?.code, 0, program.describe("did not end cleanly"));

@@ -62,6 +62,8 @@ export class Program {
   readonly errors: string[] = [];
   /** Settles when the process has ended and its output has been read to the end. */
   readonly exited: Promise<Exit>;
+  /** Whether the test has sent it a signal; a process that ends without one has ended by itself. */
+  asked = false;
   #exit: Exit | undefined;
   readonly #child: ChildProcess;
   readonly #stopSignal: NodeJS.Signals;
@@ -144,6 +146,7 @@ export class Program {
   }
 
   signal(signal: NodeJS.Signals): void {
+    this.asked = true;
     this.#child.kill(signal);
   }
 
