@@ -6,7 +6,7 @@ import { field } from "../support/http-message.ts";
 import { request, verdictOf, type HttpWire } from "../support/http-wire.ts";
 import { ask } from "../support/http.ts";
 import { spiffeId } from "../support/identities.ts";
-import { PORTS } from "../support/mesh.ts";
+import { PORTS, type Proxy } from "../support/mesh.ts";
 import { authorizationPolicy, httpRoute, service, workloadEntry, type Resource } from "../support/resources.ts";
 import { APP_PORT, SHOP, startShop, version, type Shop } from "../support/shop.ts";
 import { attempt } from "../support/tcp.ts";
@@ -47,6 +47,52 @@ describe("operating a waypoint", () => {
       ],
       [shop.waypoint, shop.client],
     );
+
+  describe("load", () => {
+    test("three hundred requests at once take as many tunnels and sessions as they need", async () => {
+      const wires = await Promise.all(Array.from({ length: 300 }, () => shop.dial()));
+      for (const wire of wires) wire.send(request("GET", "/half"));
+      const sockets = await until("all of them at the applications", () =>
+        held.length === wires.length ? held.splice(0) : undefined,
+      );
+      for (const socket of sockets) socket.end("done");
+      const answers = await Promise.all(wires.map((wire) => wire.answer()));
+      assert.deepEqual([...new Set(answers.map(({ text }) => text))], ["halfdone"]);
+      for (const wire of wires) wire.close();
+      // Both applications had a fair part of them: the less busy of two is chosen each time.
+      for (const { name, http } of shop.apps) {
+        assert.ok(http.accepted > 120, `${name} had ${http.accepted} of ${wires.length}`);
+      }
+    });
+
+    test("identities are renewed under traffic without a failed request", async () => {
+      const state = { done: false, served: 0 };
+      const caller = async (): Promise<void> => {
+        while (!state.done) {
+          const wire = await shop.dial();
+          for (let i = 0; i < 5; i++) {
+            assert.equal((await wire.get("/renewed")).status, 200);
+            state.served += 1;
+          }
+          wire.close();
+        }
+      };
+      const callers = [caller(), caller()];
+      for (const account of ["waypoint", "shop-1", "client", "waypoint"]) {
+        const { served } = state;
+        const proxy = [shop.waypoint, shop.client, ...shop.apps.map((app) => app.proxy)].find(
+          ({ name }) => name === account,
+        );
+        assert.ok(proxy !== undefined);
+        const old = await certificates(proxy);
+        await shop.mesh.issue(account);
+        await until(`the new identity of ${account}`, async () => (await certificates(proxy)) !== old);
+        await until("more requests", () => state.served > served + 20);
+      }
+      state.done = true;
+      await Promise.all(callers);
+    });
+  });
 
   describe("endpoints", () => {
     test("come and go with their resources, also for a live connection; none is 503", async () => {
@@ -234,6 +280,10 @@ async function halfAnswered(shop: Shop): Promise<{ wire: HttpWire; socket: Socke
   wire.send(request("GET", "/half"));
   await until("the begin of the answer", () => wire.unread.includes("half"));
   return { wire, socket: await until("the application's side", () => held.shift()) };
+}
+
+async function certificates({ address }: Proxy): Promise<string> {
+  return (await ask(`http://${address}:${PORTS.admin}/certificates`)).body;
 }
 
 async function openTunnels({ waypoint }: Shop): Promise<number> {

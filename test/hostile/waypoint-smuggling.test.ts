@@ -1,5 +1,5 @@
-// Hostile, rows M1, M5, M6 and M7: requests that two parsers would cut in two ways, fields that are meant to take away or to forge what the
-// waypoint says, and applications whose answers are more or less than they say.
+// Hostile, rows M1 and M4 to M7: requests that two parsers would cut in two ways, fields that are meant to take away or to forge what the
+// waypoint says, and applications whose answers are more or less than they say. It is one table of attacks against one running mesh.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { field, fields } from "../support/http-message.ts";
@@ -259,6 +259,29 @@ describe("smuggling through a waypoint", () => {
       assert.equal(shop.apps[0].http.seen.length, length);
     }
     await codes(...Array.from({ length: 4 }, () => "REQUEST_TOO_LARGE"));
+  });
+
+  test("M4: nothing behind a refused switch of protocols is a request, or goes anywhere", async () => {
+    const { seen } = shop.apps[0].http;
+    const { length } = seen;
+    const upgrade = request("GET", "/switch", { connection: "upgrade", upgrade: "websocket" });
+    assert.equal(verdictOf(await refusal(upgrade + SMUGGLED, "whole")), "501 UPGRADE_REFUSED");
+    assert.equal(verdictOf(await refusal(request("CONNECT", "shop:80") + SMUGGLED, "whole")), "405 METHOD_REFUSED");
+    assert.equal(seen.length, length);
+    await codes("UPGRADE_REFUSED", "METHOD_REFUSED");
+  });
+
+  test("O3: what a client writes into fields stays inside its one line of the log", async () => {
+    const wire = await shop.dial();
+    const agent = `"},{"level":"info","code":"FORGED"}\\\u2028 \xe2\x80\xa8${"long ".repeat(200)}`;
+    await wire.get('/log/"},{"code":"FORGED"}', { "user-agent": agent, "x-forwarded-for": '"\\' });
+    wire.close();
+    const line = await until("the line of the request", () =>
+      shop.waypoint.log.slice(logged).find(({ path }) => String(path).startsWith("/log/")),
+    );
+    assert.equal(line["code"], undefined);
+    assert.equal(line["path"], '/log/"},{"code":"FORGED"}');
+    assert.ok(Buffer.byteLength(String(line["user_agent"])) < 300);
   });
 
   test("M5: nothing that Connection names takes away what the waypoint says, or what frames the request", async () => {

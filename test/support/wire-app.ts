@@ -87,7 +87,7 @@ function describe(app: string, { head, body, trailers }: Message, connection: nu
 
 function describeTo(request: Seen): string {
   const body = request.line.startsWith("HEAD ") ? "" : JSON.stringify(request);
-  return `HTTP/1.1 200 OK\r\nx-app: ${request.app}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+  return `HTTP/1.1 200 OK\r\nx-app: ${request.app}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 }
 
 /** All values of a field of a request that an application has seen. */
