@@ -1,19 +1,19 @@
-// Root. Starts a program from its TypeScript sources with a warm compile cache.
+// Root. Starts a program from its TypeScript sources, without their types.
 //
-// Node strips types with a WebAssembly program that stays in memory once it was used (20 MiB of private memory, and half of
-// the time to start). What it made is kept in Node's compile cache; with every file found there, it is never loaded. So the
-// first start after a change of the sources lets a child process fill the cache. This file is plain JavaScript because it
-// runs before any of that. Images ship one bundled file and need none of it.
-import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
-import { enableCompileCache } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+// Node takes types out with a WebAssembly program that stays in memory once it was used: 20 MiB of private memory, and half
+// of the time to start. So a child process takes them out of all sources once after each change, and programs load what it
+// left; names, lines and columns stay those of the sources. (Node's compile cache would spare the WebAssembly too, but keeps
+// what it has read in memory: 1.7 MiB, for a start that is no faster.) Images ship one bundled file and need none of it.
+//
+// This file is plain JavaScript because it runs before any of that.
+import { hash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const CHECKOUT = join(import.meta.dirname, "../..");
-/** Told to the child that fills the cache; the child runs `--version`, which loads everything and does nothing. */
-const WARMING = "--culvert-warming-compile-cache";
+const FOLDERS = ["shared/src", "uproxy/src", "waypoint/src", "deploy/authority/src"];
 
 /**
  * Runs the program whose root file is `main`.
@@ -22,41 +22,45 @@ const WARMING = "--culvert-warming-compile-cache";
  * @returns {Promise<void>}
  */
 export async function launch(main) {
-  const [last] = process.argv.slice(-1);
-  if (last === WARMING) process.argv.pop();
-  const cache = cacheFolder(main);
-  if (cache !== undefined) {
-    if (last !== WARMING) warm(cache, main);
-    enableCompileCache(cache);
-  }
+  const stripped = await strippedSources();
+  if (stripped !== undefined) loadFrom(stripped);
   await import(main);
 }
 
-/** The cache of exactly these sources under exactly this runtime; undefined where it cannot be kept. */
-function cacheFolder(main) {
+/** The folder that holds exactly these sources without types; undefined where none can be kept, and Node has to do it. */
+async function strippedSources() {
   try {
-    const sources = createHash("sha256").update(process.version);
-    for (const folder of [join(CHECKOUT, "shared/src"), dirname(fileURLToPath(main))]) {
-      for (const file of readdirSync(folder, { recursive: true })) {
-        const { mtimeMs, size } = statSync(join(folder, file));
-        sources.update(`${file} ${mtimeMs} ${size}\n`);
-      }
-    }
-    const folder = join(CHECKOUT, "node_modules/.cache/culvert", sources.digest("hex").slice(0, 16));
-    mkdirSync(folder, { recursive: true });
-    return folder;
+    const paths = FOLDERS.flatMap((folder) =>
+      readdirSync(join(CHECKOUT, folder), { recursive: true })
+        .filter((path) => path.endsWith(".ts") && !path.endsWith(".test.ts"))
+        .map((path) => join(folder, path)),
+    );
+    const states = paths.map((path) => {
+      const { mtimeMs, size } = statSync(join(CHECKOUT, path));
+      return `${path} ${mtimeMs} ${size}`;
+    });
+    const state = hash("sha256", [process.version, ...states].join("\n")).slice(0, 16);
+    const folder = join(CHECKOUT, "node_modules/.cache/culvert", state);
+    if (statSync(folder, { throwIfNoEntry: false }) !== undefined) return folder;
+    const { stripInChild } = await import("./strip-types.mjs");
+    return stripInChild(CHECKOUT, paths, folder) ? folder : undefined;
   } catch {
     return undefined;
   }
 }
 
-function warm(cache, main) {
-  const stamp = join(cache, "warm");
-  if (statSync(stamp, { throwIfNoEntry: false }) !== undefined) return;
-  const [program = ""] = process.argv.slice(1);
-  const child = spawnSync(process.execPath, [...process.execArgv, program, "--version", WARMING], {
-    stdio: "ignore",
-    timeout: 30_000,
+function loadFrom(folder) {
+  const checkout = `${pathToFileURL(CHECKOUT)}/`;
+  registerHooks({
+    load(url, context, nextLoad) {
+      if (!url.startsWith(checkout) || !url.endsWith(".ts")) return nextLoad(url, context);
+      try {
+        const source = readFileSync(join(folder, url.slice(checkout.length)));
+        return { format: "module", source, shortCircuit: true };
+      } catch {
+        // A newer start has cleared the folder of these sources away.
+        return nextLoad(url, context);
+      }
+    },
   });
-  if (child.status === 0) writeFileSync(stamp, `${main}\n`);
 }

@@ -19,6 +19,10 @@ function watched(pauseMs = 1): { watch: MemoryWatch; clock: FakeClock; load: (sh
       did.push("major");
       clock.advance(pauseMs);
     },
+    thorough: () => {
+      did.push("thorough");
+      clock.advance(pauseMs);
+    },
     majorInPieces: async () => void did.push("pieces"),
     trim: () => void did.push("trim"),
   };
@@ -51,7 +55,31 @@ test("load that stops for five seconds is followed by one full collection and a 
   equal(clock.pending, 0);
 });
 
-test("start-up is followed by the same at once", () => {
+test("start-up is followed by a thorough collection at once, and by none later", () => {
+  const { watch, clock, did, load } = watched(50);
+  load(0.01);
+  watch.started();
+  clock.advance(500);
+  deepEqual(did, ["thorough", "trim"]);
+  equal(clock.pending, 0);
+  // What it took says nothing about the next one.
+  watch.worked();
+  clock.advance(500);
+  deepEqual(did.slice(2), ["major", "trim"]);
+});
+
+test("start-up that is followed by load keeps the code that the load has made fast", () => {
+  const { watch, clock, did, load } = watched();
+  watch.started();
+  load(0.8);
+  watch.connectionEnded();
+  clock.advance(3_000);
+  load(0.01);
+  clock.advance(5_000);
+  deepEqual(did, ["major", "trim"]);
+});
+
+test("other work is followed by a full collection at once", () => {
   const { watch, clock, did, load } = watched();
   load(0.01);
   watch.worked();
@@ -104,6 +132,7 @@ test("the tools of the process work, or do nothing", async () => {
   const tools = processMemoryTools();
   tools.minor();
   tools.major();
+  tools.thorough();
   await tools.majorInPieces();
   tools.trim();
   equal(tools.utilization() <= 1, true);
