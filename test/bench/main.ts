@@ -7,6 +7,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { mintIdentities } from "../support/identities.ts";
 import { reserveSubnet } from "../support/loopback.ts";
+import { runProgram } from "../support/programs.ts";
 import { startAnswering, startIperf } from "./apps.ts";
 import { FULL, SHORT, type Effort } from "./effort.ts";
 import { PAIR_SUBJECTS, PAIR_TABLES, PAIR_TARGETS, pairMeasurements } from "./pair.ts";
@@ -52,6 +53,8 @@ function say(line: string): void {
 }
 
 async function measure(bench: Bench, subjects: readonly Subject[], effort: Effort, folder: string): Promise<Results> {
+  // The first start after a change of the sources compiles them; that is not what is measured.
+  for (const program of ["uproxy", "waypoint"] as const) await runProgram(program, ["--version"]);
   const subnet = await reserveSubnet();
   const identities = join(folder, "identities");
   await mintIdentities(identities, ACCOUNTS);

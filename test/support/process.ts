@@ -29,8 +29,8 @@ export interface ProgramOptions {
 
 const running = new Set<ChildProcess>();
 
-/** After the end of a process, how long its output may still be held open by a grandchild. */
-const OUTPUT_GRACE_MS = 500;
+/** After the end of a process and of its group, how long its output may still be held open by somebody who left the group. */
+const OUTPUT_GRACE_MS = 5000;
 
 function killGroup(child: ChildProcess): void {
   if (child.pid === undefined) return;
@@ -89,13 +89,15 @@ export class Program {
       });
       const end = (code: number | null, signal: NodeJS.Signals | null): void => {
         if (this.#exit !== undefined) return;
-        killGroup(child);
         running.delete(child);
         this.#exit = { code, signal };
         resolve(this.#exit);
       };
       child.once("close", end);
-      child.once("exit", (code, signal) => void systemClock.after(OUTPUT_GRACE_MS, () => end(code, signal)));
+      child.once("exit", (code, signal) => {
+        killGroup(child);
+        systemClock.after(OUTPUT_GRACE_MS, () => end(code, signal));
+      });
     });
     // A failure to start is reported by whoever waits; without a waiter it must not end the test process.
     this.exited.catch(() => {});
