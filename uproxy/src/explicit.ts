@@ -100,6 +100,14 @@ async function readDestination(client: BulkSocket): Promise<Asked | Failure> {
   if (first === undefined || isFailure(first)) return first ?? closedEarly();
   client.unread(first);
   const socks = first[0] === SOCKS_VERSION;
+  // Neither SOCKS5 nor the letter of a method: nothing that may still come would make sense of it.
+  if (!socks && !/^[A-Z]/.test(first.toString("latin1", 0, 1))) {
+    return refuse(
+      client,
+      connectReply,
+      fail("PROXY_REQUEST_MALFORMED", `first byte ${first[0]}, expected CONNECT or 5`),
+    );
+  }
   if (socks) {
     const greeting = await readMessage(client, readGreeting);
     if (isFailure(greeting)) return greeting;
@@ -112,10 +120,13 @@ async function readDestination(client: BulkSocket): Promise<Asked | Failure> {
   }
   const reply = socks ? socksReply : connectReply;
   const destination = await readMessage(client, socks ? readSocksRequest : readConnect);
-  if (!isFailure(destination)) return { destination, reply };
-  client.write(reply(destination));
+  return isFailure(destination) ? refuse(client, reply, destination) : { destination, reply };
+}
+
+function refuse(client: BulkSocket, reply: Asked["reply"], failure: Failure): Failure {
+  client.write(reply(failure));
   client.end();
-  return destination;
+  return failure;
 }
 
 /** Reads until `parse` has one whole message; what follows it is given back. */

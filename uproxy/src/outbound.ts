@@ -4,7 +4,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
-import { tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import { newTraceparent, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
@@ -165,6 +165,8 @@ export class Outbound {
       clientAddress: client.remote.ip,
       clientPort: client.remote.port,
       serviceHost: hop.service?.hostname,
+      baggage: this.#options.state().baggage,
+      traceparent: newTraceparent(),
     });
     const tunnel = await pool.open(endpoint, { authority: endpoint.authority, headers });
     return isFailure(tunnel) ? tunnel : { kind: "tunnel", tunnel };

@@ -19,6 +19,8 @@ export interface UproxyState {
   /** The workload that this uproxy stands beside; a failure while the resources do not say which it is. */
   readonly workload: Workload | Failure;
   readonly policies: CompiledPolicies;
+  /** Who the own app is, for the labels of the other end's metrics; by Istio's keys, and never a proof of anything. */
+  readonly baggage: ReadonlyMap<string, string>;
   /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
   readonly requiredCallers: ReadonlySet<SpiffeId> | undefined;
 }
@@ -38,6 +40,7 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     id,
     self: { namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default", trustDomain },
     workload,
+    baggage: known === undefined ? new Map() : baggageOf(known),
     policies: compilePolicies(applying, "l4", trustDomain),
     requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
   };
@@ -59,6 +62,15 @@ export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Deni
       `${caller} is none of ${[...state.requiredCallers].join(", ") || "(no waypoint)"}`,
     ),
   };
+}
+
+function baggageOf(workload: Workload): ReadonlyMap<string, string> {
+  return new Map([
+    ["k8s.namespace.name", workload.namespace],
+    ["k8s.pod.name", workload.name],
+    ["service.name", workload.labels.get("app") ?? workload.name],
+    ["service.version", workload.labels.get("version") ?? ""],
+  ]);
 }
 
 function requiredCallers(

@@ -1,8 +1,15 @@
 // The informational fields of a tunnel request, as ztunnel writes them, and as a hostile peer does.
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, notEqual } from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { formatBaggage, parseBaggage, parseForwarded, parseTraceparent, tunnelHeaders } from "./headers.ts";
+import {
+  formatBaggage,
+  newTraceparent,
+  parseBaggage,
+  parseForwarded,
+  parseTraceparent,
+  tunnelHeaders,
+} from "./headers.ts";
 
 test("writes what ztunnel writes", () => {
   const baggage = new Map([
@@ -81,4 +88,10 @@ test("no field value throws, and what is written is read back", () => {
       deepEqual([...parseBaggage(formatBaggage(members))], [...members]);
     }),
   );
+});
+
+test("a new traceparent is one, and each is another", () => {
+  const [one, two] = [newTraceparent(), newTraceparent()];
+  equal(parseTraceparent(one), one);
+  notEqual(one, two);
 });

@@ -1,6 +1,7 @@
 // Pure. The header fields that tunnel requests carry beside the authority: `forwarded` (RFC 7239), `baggage` (W3C, with
 // Istio's keys) and `traceparent`. They inform logs and metrics; no decision may ever rest on them, for any peer can write
 // what it likes.
+import { randomUUID } from "node:crypto";
 import type { Endpoint } from "../net/endpoint.ts";
 import { parseIp } from "../net/ip.ts";
 import { formatAuthority } from "./authority.ts";
@@ -88,6 +89,12 @@ export function parseBaggage(lines: string | readonly string[] | undefined): Rea
 /** A `traceparent` of version 00, or `undefined`. */
 export function parseTraceparent(value: string | readonly string[] | undefined): string | undefined {
   return typeof value === "string" && TRACEPARENT.test(value) ? value : undefined;
+}
+
+/** A `traceparent` that begins a trace, not sampled: it lets the logs of both ends be joined. */
+export function newTraceparent(): string {
+  const [trace, parent] = [randomUUID().replaceAll("-", ""), randomUUID().replaceAll("-", "").slice(0, 16)];
+  return `00-${trace}-${parent}-00`;
 }
 
 function forEndpoint(text: string | undefined): Endpoint | undefined {
