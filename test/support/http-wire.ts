@@ -142,16 +142,6 @@ export async function dialHttp(host: string, port: number): Promise<HttpWire> {
   return wire;
 }
 
-/** Asks over a connection of its own. */
-export async function askOnce(host: string, port: number, text: string): Promise<WireAnswer> {
-  const wire = await dialHttp(host, port);
-  try {
-    return await wire.ask(text);
-  } finally {
-    wire.close();
-  }
-}
-
 /** Tells an answer of the waypoint's own: `403 DENIED_BY_POLICY`, or the bare status of an application's. */
 export function verdictOf(answer: WireAnswer): string {
   const code = field(answer.head, "culvert-code");

@@ -12,10 +12,10 @@ import type { Failure } from "../failure/failure.ts";
 import { deadlinesOf } from "./deadlines.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { releaseSlab, scratch, SLAB_BYTES, takeSlab } from "./slabs.ts";
+import { releaseSlab, scratch, SLAB_BYTES, startSlabReader, stopSlabReader, takeSlab } from "./slabs.ts";
 import type { Clock } from "./clock.ts";
 
-/** Reads of at least this many bytes are worth a slab of their own; smaller ones are copied out. */
+/** Reads of at least this many bytes are passed on in a slab, and the socket goes on to read into slabs; smaller ones are copied. */
 const SMALL_READ = 16 * 1024;
 
 /** Who takes the bytes of a `BulkSocket`. None of these may throw. */
@@ -60,6 +60,7 @@ export class BulkSocket {
     });
     this.socket.on("close", () => {
       this.#closed = true;
+      this.#stopBulk();
       this.#leftover = undefined;
       this.#sink?.onClose(this.#failure);
     });
@@ -168,16 +169,27 @@ export class BulkSocket {
   }
 
   #read(length: number, buffer: Uint8Array): boolean {
-    const inSlab = buffer !== scratch;
-    this.#bulk = length === SLAB_BYTES;
-    if (inSlab && length >= SMALL_READ) {
-      const slab = buffer as Buffer;
-      return this.#deliver(this.#bulk ? slab : slab.subarray(0, length), slab);
+    if (length < SMALL_READ) {
+      const chunk = Buffer.allocUnsafe(length);
+      chunk.set(buffer.subarray(0, length));
+      if (buffer !== scratch) {
+        releaseSlab(buffer as Buffer);
+        this.#stopBulk();
+      }
+      return this.#deliver(chunk, undefined);
     }
-    const chunk = Buffer.allocUnsafe(length);
-    chunk.set(length === buffer.length ? buffer : buffer.subarray(0, length));
-    if (inSlab) releaseSlab(buffer as Buffer);
-    return this.#deliver(chunk, undefined);
+    let slab = buffer as Buffer;
+    if (slab === scratch) {
+      slab = takeSlab();
+      slab.set(length === SLAB_BYTES ? scratch : scratch.subarray(0, length));
+      this.#bulk = startSlabReader();
+    }
+    return this.#deliver(length === SLAB_BYTES ? slab : slab.subarray(0, length), slab);
+  }
+
+  #stopBulk(): void {
+    if (this.#bulk) stopSlabReader();
+    this.#bulk = false;
   }
 
   #deliver(chunk: Buffer, slab: Buffer | undefined): boolean {

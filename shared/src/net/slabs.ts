@@ -7,7 +7,11 @@ export const SLAB_BYTES = 64 * 1024;
 /** Free slabs kept for reuse, 1 MiB in all: a busy process takes and returns them thousands of times a second. */
 const KEPT_SLABS = 16;
 
+/** Sockets that may read into a slab of their own at once, 2 MiB in all: such a socket holds it while it is idle, too. */
+const MAX_READERS = 32;
+
 const free: Buffer[] = [];
+let readers = 0;
 
 /**
  * Where every socket reads that does not move bulk. Sharing is safe because the runtime asks for the buffer, reads and
@@ -25,12 +29,24 @@ export function releaseSlab(slab: Buffer): void {
   if (free.length < KEPT_SLABS) free.push(slab);
 }
 
+/** Asks leave to read into slabs; `false` when enough sockets do. */
+export function startSlabReader(): boolean {
+  if (readers >= MAX_READERS) return false;
+  readers += 1;
+  return true;
+}
+
+/** Gives the leave back. */
+export function stopSlabReader(): void {
+  readers -= 1;
+}
+
 /** Drops the free slabs, for the moment when load has ended and memory goes back to the system. */
 export function dropFreeSlabs(): void {
   free.length = 0;
 }
 
-/** Free slabs at present, for tests. */
-export function freeSlabs(): number {
-  return free.length;
+/** What is held at present, for tests. */
+export function heldSlabs(): { readonly free: number; readonly readers: number } {
+  return { free: free.length, readers };
 }
