@@ -86,6 +86,7 @@ describe("authorization at a waypoint", () => {
     assert.equal(line["route"], "-");
     assert.equal(line["src.identity"], spiffeId("client"));
     assert.equal(line["request_id"], "id-of-denied");
+    assert.equal(line["bytes_sent"], answer.body.length);
   });
 
   test("ALLOW lets through what one of its rules matches, and nothing else; the log has policy, rule and route", async () => {

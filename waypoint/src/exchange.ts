@@ -8,6 +8,7 @@ import type { Permit } from "@culvert/shared/policy/decide.ts";
 import type { ByteChannel } from "./channel/channel.ts";
 import type { CanonicalTarget, Endpoint, ExchangeFacts, ExchangeServices, RouteChoice } from "./exchange-services.ts";
 import { HopHeaders } from "./hop-headers.ts";
+import { localBody } from "./local-reply.ts";
 import { CHUNKED, NO_BODY, type BodyKind } from "./http1/parse/framing.ts";
 import type { RequestHeadReader } from "./http1/parse/request-head.ts";
 import type { ResponseHeadReader } from "./http1/parse/response-head.ts";
@@ -345,6 +346,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
   #refuse(failure: Failure): void {
     this.local = true;
     this.status = this.#client.sendLocal(failure);
+    this.bytesSent = this.method === "HEAD" ? 0 : localBody(failure).length;
     this.#client.flush();
     this.#end(failure);
     this.#client.finished();

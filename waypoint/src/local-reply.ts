@@ -21,6 +21,11 @@ const REASONS: ReadonlyMap<number, string> = new Map([
   [508, "Loop Detected"],
 ]);
 
+/** The body of the answer for a failure: its code and what that means. */
+export function localBody(failure: Failure): string {
+  return `${failure.code}: ${failure.traits.text}\n`;
+}
+
 /**
  * A whole HTTP/1.1 response for a failure: its status, its code as `culvert-code` and in a short text body. The
  * particulars stay in the log: they are for the operator, not for the caller.
@@ -29,8 +34,8 @@ const REASONS: ReadonlyMap<number, string> = new Map([
  * @param toHead the request was a HEAD: the body is announced and not sent
  */
 export function localReply(failure: Failure, close: boolean, toHead: boolean): string {
-  const { httpStatus, text } = failure.traits;
-  const body = `${failure.code}: ${text}\n`;
+  const { httpStatus } = failure.traits;
+  const body = localBody(failure);
   const reason = REASONS.get(httpStatus) ?? "Error";
   const connection = close ? "connection: close\r\n" : "";
   const allow = httpStatus === 405 ? "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" : "";
