@@ -116,6 +116,11 @@ class Waypoint implements Service {
     }
     this.#server = server;
     this.#warnWithoutGateway();
+    if (this.#config.tracing !== undefined) {
+      this.#foundation.log.warn("tracing is configured, and this release exports no traces", {
+        otlp: this.#config.tracing.otlp,
+      });
+    }
     return undefined;
   }
 

@@ -55,6 +55,7 @@ test("the shortest waypoint.yaml has every default", () => {
     identity: { kind: "files", location: "/id" },
     resources: { kind: "files", folder: "/mesh" },
     hbone: { kind: "tcp", host: "", port: 15008 },
+    tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },
     metrics: { kind: "tcp", host: "", port: 15020 },
@@ -271,11 +272,6 @@ describe("errors name file, line, path, expectation and finding", () => {
     ["workers", `${gateway}workers: 2`, "x.yaml:4: workers: is not supported in this release; leave it at 1"],
     ["workers: auto", `${gateway}workers: auto`, "x.yaml:4: workers: is not supported in this release; leave it at 1"],
     ["no workers", `${gateway}workers: 0`, "x.yaml:4: workers: expected number of processes, or auto, found 0"],
-    [
-      "tracing",
-      `${gateway}tracing: {otlp: "http://collector:4318", sample: 0.01}`,
-      "x.yaml:4: tracing: is not supported in this release; leave it out",
-    ],
     ["bad tracing", `${gateway}tracing: {otlp: collector}`, 'x.yaml:4: tracing.otlp: expected URL, found "collector"'],
     ["no gateway", SOURCES, "x.yaml:1: gateway: expected mapping of namespace, name, found nothing"],
     [

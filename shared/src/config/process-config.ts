@@ -80,4 +80,6 @@ export interface WaypointConfig extends CommonConfig {
   /** The Gateway that this process serves. */
   readonly gateway: { readonly namespace: string; readonly name: string };
   readonly hbone: ListenAddress;
+  /** Where traces are wanted; nothing is exported yet. */
+  readonly tracing: { readonly otlp: string; readonly sample: number } | undefined;
 }
