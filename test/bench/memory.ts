@@ -1,5 +1,6 @@
 // Root. `node test/bench/memory.ts`: what one uproxy takes (modules, time to start, memory idle, after probes and after load)
-// beside its budgets, in a minute. Needs nginx, wrk and iperf3. Ends with 1 when a budget of memory is exceeded.
+// beside its budgets, in a minute. Needs nginx, wrk and iperf3. With `--strict` it ends
+// with 1 when a budget of memory is exceeded; without it only says so, for machines that do other things too.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -188,7 +189,7 @@ const subnet = await reserveSubnet();
 try {
   mkdirSync(join(folder, "mesh"));
   await main({ folder, app: subnet.address(1), client: subnet.address(2) });
-  if (exceeded) process.exitCode = 1;
+  if (exceeded && process.argv.includes("--strict")) process.exitCode = 1;
 } finally {
   await subnet.release();
   rmSync(folder, { recursive: true });
