@@ -6,11 +6,19 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, connectBulk } from "@culvert/shared/net/bulk-socket.ts";
 import type { BulkServer, BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
+import type { OpenTunnel } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Ended, Pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/request.ts";
 import { must, tunnelPair } from "./tunnel-pair.ts";
 import type { PairOptions, TunnelPair } from "./tunnel-pair.ts";
+
+/** One connection, client side. */
+export interface Carried {
+  readonly client: BulkSocket;
+  readonly tunnel: OpenTunnel;
+  readonly pump: Pump;
+}
 
 /** A running relay. */
 export interface Relay {
@@ -21,8 +29,8 @@ export interface Relay {
   /** How each connection ended, client side and application side, in the order of their ends. */
   readonly clientSide: Ended[];
   readonly appSide: Ended[];
-  /** Pumps that were started, client side. */
-  readonly pumps: Pump[];
+  /** What was started, client side. */
+  readonly carried: Carried[];
   readonly listener: BulkServer;
   close(): Promise<void>;
 }
@@ -32,7 +40,7 @@ export async function startRelay(onApp: (socket: Socket) => void, options: PairO
   const clock = systemClock;
   const clientSide: Ended[] = [];
   const appSide: Ended[] = [];
-  const pumps: Pump[] = [];
+  const carried: Carried[] = [];
   const sockets = new Set<Socket>();
   const app = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
@@ -55,7 +63,7 @@ export async function startRelay(onApp: (socket: Socket) => void, options: PairO
     const tunnel = await pair.pool.open(pair.target, { authority: "10.0.0.1:80", headers: {} });
     if (isFailure(tunnel)) return client.reset();
     const running = pump(client, tunnel.stream, { clock, streamLeads: "upstream" });
-    pumps.push(running);
+    carried.push({ client, tunnel, pump: running });
     clientSide.push(await running.ended);
   };
   const listener = must(
@@ -71,7 +79,7 @@ export async function startRelay(onApp: (socket: Socket) => void, options: PairO
     app,
     clientSide,
     appSide,
-    pumps,
+    carried,
     listener,
     async close() {
       await listener.close();

@@ -10,9 +10,12 @@ import type { Relay } from "@culvert/test/support/relay.ts";
 import { converse, dial } from "@culvert/test/support/tcp.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { fail } from "../failure/failure.ts";
+import { DEFAULT_TUNNEL_LIMITS as limits } from "./limits.ts";
 
 const HOST = "127.0.0.1";
 const MIB = 1024 * 1024;
+/** What one turn gathers, and a chunk. */
+const MOST_GATHERED = 256 * 1024 + 64 * 1024;
 
 /** The application of a test, by the first word that the client sends. */
 const applications = new Map<string, (socket: Socket, rest: Buffer) => void>();
@@ -164,9 +167,9 @@ test("an application that reads no more but was answered whole looks like any cl
 test("a reader that stalls is waited for, holds little, and harms no sibling", async () => {
   const stalled = await dial(HOST, relay.port);
   stalled.socket.pause();
-  const pumps = relay.pumps.length;
+  const carried = relay.carried.length;
   stalled.send(`send ${64 * MIB}`);
-  const pump = await until("its pump", () => relay.pumps[pumps]);
+  const { pump, client, tunnel } = await until("its pump", () => relay.carried[carried]);
   let last = -1;
   await until("the stall", async () => {
     const previous = last;
@@ -177,6 +180,8 @@ test("a reader that stalls is waited for, holds little, and harms no sibling", a
   const sibling = await converse(HOST, relay.port, `send ${32 * MIB}`);
   equal(sibling.received.length, 32 * MIB);
   equal(pump.toSocket, last);
+  const heldBytes = client.socket.writableLength + tunnel.stream.readableLength;
+  ok(heldBytes <= limits.streamWindow + MOST_GATHERED, `${heldBytes} bytes are held for the stalled reader`);
   stalled.socket.resume();
   await stalled.bytes(64 * MIB);
   equal(await stalled.ended(), "end");
@@ -187,7 +192,7 @@ test("abort ends both sides by a reset and tells why", async () => {
   const connection = await dial(HOST, relay.port);
   connection.send("echo x");
   await connection.bytes(1);
-  relay.pumps.at(-1)?.abort(fail("POLICY_CHANGED", "in a test"));
+  relay.carried.at(-1)?.pump.abort(fail("POLICY_CHANGED", "in a test"));
   equal(await connection.ended(), "ECONNRESET");
   await until("the pump", () => relay.clientSide.at(-1)?.failure?.code === "POLICY_CHANGED");
   equal(relay.clientSide.at(-1)?.fromSocket, 6);
