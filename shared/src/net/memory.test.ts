@@ -40,7 +40,7 @@ test("a minor collection for every four MiB, between turns", async () => {
   deepEqual(did, ["minor", "minor"]);
 });
 
-test("load that stops for five seconds is followed by one full collection and a trim, and then there is no timer", () => {
+test("load that stops for five seconds is followed by one thorough collection and a trim, and then there is no timer", () => {
   const { watch, clock, did, load } = watched();
   for (let burst = 0; burst < 10; burst++) {
     load(0.8);
@@ -51,40 +51,16 @@ test("load that stops for five seconds is followed by one full collection and a 
   }
   deepEqual(did, ["minor"].slice(0, did.length));
   clock.advance(500);
-  deepEqual(did.slice(-2), ["major", "trim"]);
+  deepEqual(did.slice(-2), ["thorough", "trim"]);
   equal(clock.pending, 0);
 });
 
-test("start-up is followed by a thorough collection at once, and by none later", () => {
-  const { watch, clock, did, load } = watched(50);
+test("start-up is followed by the same at once", () => {
+  const { watch, clock, did, load } = watched();
   load(0.01);
-  watch.started();
+  watch.worked();
   clock.advance(500);
   deepEqual(did, ["thorough", "trim"]);
-  equal(clock.pending, 0);
-  // What it took says nothing about the next one.
-  watch.worked();
-  clock.advance(500);
-  deepEqual(did.slice(2), ["major", "trim"]);
-});
-
-test("start-up that is followed by load keeps the code that the load has made fast", () => {
-  const { watch, clock, did, load } = watched();
-  watch.started();
-  load(0.8);
-  watch.connectionEnded();
-  clock.advance(3_000);
-  load(0.01);
-  clock.advance(5_000);
-  deepEqual(did, ["major", "trim"]);
-});
-
-test("other work is followed by a full collection at once", () => {
-  const { watch, clock, did, load } = watched();
-  load(0.01);
-  watch.worked();
-  clock.advance(500);
-  deepEqual(did, ["major", "trim"]);
   equal(clock.pending, 0);
 });
 
@@ -117,15 +93,15 @@ test("connections count as a trickle too, and a quiet process with little to col
   equal(idle.clock.pending, 0);
 });
 
-test("a collection that took long is not done in one piece again", async () => {
-  const { watch, clock, did, load } = watched(50);
-  for (let round = 0; round < 2; round++) {
+test("where a thorough collection took long, quiet is used for lesser ones, and long ones of these are not done in one piece again", async () => {
+  const { watch, clock, did, load } = watched(201);
+  for (let round = 0; round < 3; round++) {
     watch.worked();
     load(0);
     clock.advance(500);
   }
   await turn();
-  deepEqual(did, ["major", "trim", "pieces", "trim"]);
+  deepEqual(did, ["thorough", "trim", "major", "trim", "pieces", "trim"]);
 });
 
 test("the tools of the process work, or do nothing", async () => {

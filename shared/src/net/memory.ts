@@ -1,9 +1,10 @@
 // Machine. Gives memory back: buffers that arrive over TLS are dead soon after they came but weigh nothing in the young
 // heap, so V8 would let tens of MiB of them stand; and what it frees, the C library keeps.
 //
-// Four measures, by what each costs: a minor collection (0.2 ms) for every 4 MiB that came in; one full collection and
-// `malloc_trim` (20 ms) when load has stopped; the same once a minute under a trickle that never counts as quiet; and once,
-// when the start is over, a collection that gives up all that V8 keeps for speed (45 ms).
+// Three measures, by what each costs: a minor collection (0.2 ms) for every 4 MiB that came in; a full collection and
+// `malloc_trim` (20 ms) once a minute under a trickle that never counts as quiet; and when start-up or load is over, a
+// thorough collection (45 ms): a full one leaves a young heap of 7 MiB, 9 MiB of pages kept for later and half-empty old
+// ones, so that 10 s after load the process still had 30 to 38 MiB, where it has 20 after this.
 import { performance } from "node:perf_hooks";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -29,6 +30,8 @@ const TRICKLE_BYTES = 64 * 1024 * 1024;
 const TRICKLE_CONNECTIONS = 1_000;
 /** A full collection that took longer than this is left to V8's own pace the next time. */
 const LONG_PAUSE_MS = 30;
+/** After a thorough one that took longer, because the heap is large, quiet is used for a full one. */
+const LONG_THOROUGH_MS = 200;
 
 /** What the watch does to the process; replaced in tests. */
 export interface MemoryTools {
@@ -36,7 +39,7 @@ export interface MemoryTools {
   utilization(): number;
   minor(): void;
   major(): void;
-  /** `major`, and the young heap shrinks to its least, pooled pages go back, and code that ran long ago is forgotten. */
+  /** Full collections until no more is freed; the young heap shrinks to its least and pages kept for later go back. */
   thorough(): void;
   majorInPieces(): Promise<unknown>;
   trim(): void;
@@ -51,10 +54,10 @@ export class MemoryWatch {
   #bytes = 0;
   #connections = 0;
   #busySeen = false;
-  #hasJustStarted = false;
   #quietMs = 0;
   #lastFullMs: number;
   #lastPauseMs = 0;
+  #lastThoroughMs = 0;
 
   constructor(clock: Clock, tools: MemoryTools) {
     this.#clock = clock;
@@ -78,16 +81,7 @@ export class MemoryWatch {
     if (this.#timer === undefined) this.#arm();
   }
 
-  /**
-   * Notes that the start is over. It leaves a young heap of 6 MiB and much code that never runs again, and nothing yet that
-   * would have to be compiled again for the next connection: now, and never later, a thorough collection is worth its price.
-   */
-  started(): void {
-    this.#hasJustStarted = true;
-    this.worked();
-  }
-
-  /** Notes work of another kind, such as a new configuration, that leaves garbage. */
+  /** Notes work of another kind, such as start-up or a new configuration, that leaves garbage. */
   worked(): void {
     this.#busySeen = true;
     if (this.#timer === undefined) this.#arm();
@@ -114,18 +108,16 @@ export class MemoryWatch {
     const settledMs = this.#connections === 0 && this.#bytes === 0 ? WATCH_MS : SETTLED_MS;
     if (this.#busySeen && this.#quietMs >= settledMs) {
       this.stop();
-      this.#full();
+      this.#giveBack(true);
       return;
     }
     const due = this.#clock.monotonic() - this.#lastFullMs >= TRICKLE_EVERY_MS;
     if (!due || utilization > TRICKLE) return;
-    if (this.#bytes >= TRICKLE_BYTES || this.#connections >= TRICKLE_CONNECTIONS) this.#full();
+    if (this.#bytes >= TRICKLE_BYTES || this.#connections >= TRICKLE_CONNECTIONS) this.#giveBack(false);
     else if (!this.#busySeen) this.stop();
   }
 
-  #full(): void {
-    const isFirst = this.#hasJustStarted && this.#connections === 0 && this.#bytes === 0;
-    this.#hasJustStarted = false;
+  #giveBack(isQuiet: boolean): void {
     this.#bytes = 0;
     this.#connections = 0;
     this.#sinceMinor = 0;
@@ -133,8 +125,9 @@ export class MemoryWatch {
     this.#quietMs = 0;
     this.#lastFullMs = this.#clock.monotonic();
     dropFreeSlabs();
-    if (isFirst) {
+    if (isQuiet && this.#lastThoroughMs <= LONG_THOROUGH_MS) {
       this.#tools.thorough();
+      this.#lastThoroughMs = this.#clock.monotonic() - this.#lastFullMs;
       this.#tools.trim();
       return;
     }

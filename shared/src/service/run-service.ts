@@ -113,7 +113,7 @@ class Runner {
     const failure = (await this.#serveMetrics(service)) ?? (await this.#serveAdmin(service, own, folder));
     if (failure !== undefined) return failure;
     this.#readiness.set("listeners", true);
-    processMemory.started();
+    processMemory.worked();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     return undefined;
   }
