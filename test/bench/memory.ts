@@ -1,6 +1,6 @@
-// Root. `node test/bench/memory.ts`: what one uproxy takes (modules, time to start, memory idle, after probes and after load)
-// beside its budgets, in a minute. Needs nginx, wrk and iperf3. With `--strict` it ends
-// with 1 when a budget of memory is exceeded; without it only says so, for machines that do other things too.
+// Root. `node test/bench/memory.ts`: what one uproxy takes (modules, time to start, memory idle, after probes and after
+// load) beside its budgets, in a minute. Needs nginx, wrk and iperf3. With `--strict` it ends with 1 when a budget of memory
+// is exceeded; without it only says so, for machines that do other things too.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -126,8 +126,9 @@ async function probe(host: string): Promise<number> {
 /** Requests, bytes both ways and new connections, through the pair. */
 async function load({ client }: Lab): Promise<void> {
   const http = { host: client, port: HTTP };
-  await saturate(http, { connections: 32, seconds: LOAD_S });
+  // In turns: an iperf3 server that has just been used refuses for a moment.
   await bulk({ host: client, port: BULK }, { direction: "up", streams: 1, seconds: LOAD_S });
+  await saturate(http, { connections: 32, seconds: LOAD_S });
   await bulk({ host: client, port: BULK }, { direction: "down", streams: 1, seconds: LOAD_S });
   await saturate(http, { connections: 32, seconds: LOAD_S, close: true });
 }
