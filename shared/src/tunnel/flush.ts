@@ -9,54 +9,49 @@ import { processMemory } from "../net/memory.ts";
 /** Chunks below this are somebody's request or answer: they are written at once, for latency. */
 const SMALL_CHUNK = 8 * 1024;
 /**
- * As much as is gathered before it is written without waiting for the end of the turn: at 64 KiB the receiving side took up to
- * 1.4 times the CPU, at more than this nothing was gained.
+ * As much as a socket may hold: so much is gathered before it is written without waiting for the end of the turn, and with so
+ * much left over by the kernel the reader is waited for. With 64 KiB the receiving side took up to 1.4 times the CPU.
  */
-const GATHER_BYTES = 256 * 1024;
-/** With more than this left over by the kernel the other side reads too slowly to go on. */
-const PAUSE_BYTES = 64 * 1024;
+const HELD_BYTES = 256 * 1024;
 
 const gathering: Gatherer[] = [];
 
 /** The writer toward one socket. */
 export class Gatherer {
   readonly #socket: Socket;
-  #gathered = 0;
+  #corked = false;
   #listed = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
   }
 
-  /**
-   * Writes now or at the end of this turn. `false` when the kernel takes no more for now: write again after 'drain'. What the
-   * socket then holds is at most `GATHER_BYTES` and a chunk.
-   */
+  /** Writes now or at the end of this turn. `false` when the socket holds its fill: write again after 'drain'. */
   write(chunk: Buffer): boolean {
     const socket = this.#socket;
     processMemory.received(chunk.length);
-    if (this.#gathered === 0) {
-      if (chunk.length < SMALL_CHUNK || socket.writableLength > PAUSE_BYTES) {
+    if (!this.#corked) {
+      if (chunk.length < SMALL_CHUNK) {
         socket.write(chunk);
-        return socket.writableLength <= PAUSE_BYTES;
+        return socket.writableLength < HELD_BYTES;
       }
+      this.#corked = true;
       socket.cork();
       if (!this.#listed) {
         this.#listed = true;
         if (gathering.push(this) === 1) setImmediate(flushAll);
       }
     }
-    this.#gathered += chunk.length;
     socket.write(chunk);
-    if (this.#gathered < GATHER_BYTES) return true;
+    if (socket.writableLength < HELD_BYTES) return true;
     this.flush();
-    return socket.writableLength <= PAUSE_BYTES;
+    return socket.writableLength < HELD_BYTES;
   }
 
   /** Writes what was gathered. To be called before the socket ends. */
   flush(): void {
-    if (this.#gathered === 0) return;
-    this.#gathered = 0;
+    if (!this.#corked) return;
+    this.#corked = false;
     this.#socket.uncork();
   }
 
