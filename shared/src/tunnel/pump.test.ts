@@ -2,15 +2,20 @@
 import { equal, ok } from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import type { Socket } from "node:net";
+import { createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { startRelay } from "@culvert/test/support/relay.ts";
 import type { Relay } from "@culvert/test/support/relay.ts";
 import { converse, dial } from "@culvert/test/support/tcp.ts";
+import { tunnelPair } from "@culvert/test/support/tunnel-pair.ts";
 import { until } from "@culvert/test/support/until.ts";
-import { fail } from "../failure/failure.ts";
+import { fail, isFailure } from "../failure/failure.ts";
+import { connectBulk } from "../net/bulk-socket.ts";
+import { FakeClock } from "../net/fake-clock.ts";
 import { DEFAULT_TUNNEL_LIMITS as limits } from "./limits.ts";
+import { pump } from "./pump.ts";
 
 const HOST = "127.0.0.1";
 const MIB = 1024 * 1024;
@@ -169,17 +174,17 @@ test("a reader that stalls is waited for, holds little, and harms no sibling", a
   stalled.socket.pause();
   const carried = relay.carried.length;
   stalled.send(`send ${64 * MIB}`);
-  const { pump, client, tunnel } = await until("its pump", () => relay.carried[carried]);
+  const { pump: stalling, client, tunnel } = await until("its pump", () => relay.carried[carried]);
   let last = -1;
   await until("the stall", async () => {
     const previous = last;
-    last = pump.toSocket;
+    last = stalling.toSocket;
     await converse(HOST, relay.port, "send 1000000");
     return last > 0 && last === previous;
   });
   const sibling = await converse(HOST, relay.port, `send ${32 * MIB}`);
   equal(sibling.received.length, 32 * MIB);
-  equal(pump.toSocket, last);
+  equal(stalling.toSocket, last);
   const heldBytes = client.socket.writableLength + tunnel.stream.readableLength;
   ok(heldBytes <= limits.streamWindow + MOST_GATHERED, `${heldBytes} bytes are held for the stalled reader`);
   stalled.socket.resume();
@@ -197,6 +202,39 @@ test("abort ends both sides by a reset and tells why", async () => {
   await until("the pump", () => relay.clientSide.at(-1)?.failure?.code === "POLICY_CHANGED");
   equal(relay.clientSide.at(-1)?.fromSocket, 6);
   equal(relay.clientSide.at(-1)?.toSocket, 1);
+});
+
+test("a half-closed tunnel that stays silent is ended, one that speaks is not", async () => {
+  const clock = new FakeClock();
+  const sockets: Socket[] = [];
+  const app = createServer(
+    { allowHalfOpen: true },
+    (socket) => void sockets.push(socket.on("error", () => {}).resume()),
+  );
+  await new Promise<void>((resolve) => void app.listen(0, HOST, resolve));
+  const { port } = app.address() as AddressInfo;
+  const pair = await tunnelPair();
+  const { opened, accepted } = await pair.tunnel();
+  const socket = await connectBulk({ host: HOST, port, timeoutMs: 5_000, clock });
+  ok(!isFailure(socket));
+  const running = pump(socket, accepted.stream, { clock, streamLeads: "downstream", halfClosedIdleMs: 1_000 });
+  opened.stream
+    .on("error", () => {})
+    .resume()
+    .end();
+  const appSocket = await until("the application to hear the end", () =>
+    sockets.find(({ readableEnded }) => readableEnded),
+  );
+  clock.advance(900);
+  appSocket.write("still here");
+  await until("its words", () => running.fromSocket > 0);
+  clock.advance(1_000);
+  equal(opened.stream.closed, false);
+  clock.advance(1_000);
+  equal((await running.ended).failure?.code, "DOWNSTREAM_CLOSED");
+  await until("the reset", () => opened.stream.closed);
+  await pair.close();
+  await new Promise((resolve) => app.close(resolve));
 });
 
 test("tunnels that end by a reset, two thousand in a row, do not cost the session", async () => {
