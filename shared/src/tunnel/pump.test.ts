@@ -234,6 +234,7 @@ test("a half-closed tunnel that stays silent is ended, one that speaks is not", 
   equal((await running.ended).failure?.code, "DOWNSTREAM_CLOSED");
   await until("the reset", () => opened.stream.closed);
   await pair.close();
+  appSocket.destroy();
   await new Promise((resolve) => app.close(resolve));
 });
 
