@@ -1,7 +1,6 @@
 // Machine. What a user does by hand with curl and nc, for the tour: one request, one line, and what came back.
 import { request as httpRequest } from "node:http";
 import { connect, type Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 
 /** An HTTP answer, or how the connection ended instead. */
 export type Answer =
@@ -44,13 +43,20 @@ export class TextConnection {
   readonly #socket: Socket;
   #received = "";
   #ended: string | undefined;
+  #news: () => void = () => undefined;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.setEncoding("utf8");
-    socket.on("data", (text: string) => (this.#received += text));
+    socket.on("data", (text: string) => {
+      this.#received += text;
+      this.#news();
+    });
     socket.on("error", (error: NodeJS.ErrnoException) => (this.#ended ??= error.code ?? error.message));
-    socket.on("close", () => (this.#ended ??= "closed in order"));
+    socket.on("close", () => {
+      this.#ended ??= "closed in order";
+      this.#news();
+    });
   }
 
   static open(host: string, port: number): Promise<TextConnection> {
@@ -66,8 +72,7 @@ export class TextConnection {
 
   /** What has come, as soon as something has; how the connection ended if it has ended. */
   async read(): Promise<string> {
-    for (let tries = 0; tries < 1_000 && this.#received === "" && this.#ended === undefined; tries += 1)
-      await delay(10);
+    await this.#until(() => this.#received !== "" || this.#ended !== undefined, 10_000);
     const text = this.#received;
     this.#received = "";
     return text === "" ? `(connection ${this.#ended ?? "silent for 10 s"})` : text.trim();
@@ -76,8 +81,20 @@ export class TextConnection {
   /** Milliseconds until the connection is gone, and how it ended; `undefined` if it still lives after `deadlineMs`. */
   async ended(deadlineMs: number): Promise<{ readonly afterMs: number; readonly how: string } | undefined> {
     const start = performance.now();
-    while (this.#ended === undefined && performance.now() - start < deadlineMs) await delay(5);
+    await this.#until(() => this.#ended !== undefined, deadlineMs);
     return this.#ended === undefined ? undefined : { afterMs: performance.now() - start, how: this.#ended };
+  }
+
+  async #until(holds: () => boolean, deadlineMs: number): Promise<void> {
+    if (holds()) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#news = () => {
+        if (!holds()) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   close(): void {

@@ -96,10 +96,13 @@ async function startAll(): Promise<void> {
     ...PLAYERS.map((player) => programs.ready(`uproxy-${player.name}`, readyUrl(player.address))),
     programs.ready("uproxy-intruder", readyUrl(INTRUDER.address)),
     programs.ready("waypoint", readyUrl(WAYPOINT.address)),
-    ...PLAYERS.map((player) =>
+  ]);
+  // After the proxies: the storefront's page calls the others through them, and each call too early is an error logged.
+  await Promise.all(
+    PLAYERS.map((player) =>
       programs.ready(`app-${player.name}`, `http://${player.address}:8080/${probePath(player.role)}`),
     ),
-  ]);
+  );
 }
 
 function probePath(role: string | undefined): string {

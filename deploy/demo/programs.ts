@@ -1,9 +1,10 @@
 // Machine. The programs of the demo: started as anybody would start them, their output kept in files, all ended with it.
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, type ChildProcess, type ChildProcessByStdio } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { get } from "node:http";
+import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** How long a program may take to become ready, in milliseconds. */
@@ -25,10 +26,7 @@ export class Programs {
 
   /** Starts `node script …arguments`; its output goes to `logOf(name)`. */
   start(name: string, script: string, args: readonly string[]): void {
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", script, ...args], {
-      stdio: ["ignore", "pipe", "pipe"],
-      cwd: this.#logFolder,
-    });
+    const child = spawnNode(script, args, this.#logFolder);
     const log = createWriteStream(this.logOf(name));
     for (const output of [child.stdout, child.stderr]) {
       output.on("data", (chunk: Buffer) => log.write(chunk));
@@ -70,6 +68,17 @@ export class Programs {
   }
 }
 
+function spawnNode(
+  script: string,
+  args: readonly string[],
+  cwd: string,
+): ChildProcessByStdio<null, Readable, Readable> {
+  return spawn(process.execPath, ["--disable-warning=ExperimentalWarning", script, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    cwd,
+  });
+}
+
 function answers(url: string): Promise<boolean> {
   return new Promise((resolve) => {
     const request = get(url, { timeout: 1_000 }, (response) => {
@@ -83,9 +92,7 @@ function answers(url: string): Promise<boolean> {
 
 /** Runs a command to its end; its standard output, or an error with what it said. */
 export async function run(script: string, args: readonly string[]): Promise<string> {
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", script, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const child = spawnNode(script, args, process.cwd());
   let output = "";
   child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on("data", (chunk: Buffer) => (output += chunk.toString()));
