@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import type { TestContext } from "node:test";
 import { staticSource } from "@culvert/test/support/identity.ts";
 import * as h2 from "@culvert/test/support/h2-raw.ts";
 import type { RawH2, RawServer } from "@culvert/test/support/h2-raw.ts";
@@ -21,18 +22,21 @@ import type { OpenTunnel, TunnelTarget } from "./pool.ts";
 const REQUEST = { authority: "10.0.0.1:80", headers: {} };
 const REFUSED_STREAM = 7;
 
-/** A peer that is played: `play` gets each connection after the SETTINGS exchange has been begun by it. */
+/** A peer that is played until the test ends: `play` gets each connection after the SETTINGS exchange has been begun by it. */
 interface Played {
   readonly server: RawServer;
   readonly pool: TunnelPool;
   readonly target: TunnelTarget;
   open(): Promise<OpenTunnel | Failure>;
-  close(): void;
 }
 
 type Play = (raw: RawH2, index: number) => void | Promise<void>;
 
-async function played(play: Play, options: { clock?: Clock; settings?: Buffer } = {}): Promise<Played> {
+async function played(
+  context: TestContext,
+  play: Play,
+  options: { clock?: Clock; settings?: Buffer } = {},
+): Promise<Played> {
   const cast = await tunnelCast();
   let index = 0;
   const server = await h2.listenRaw(cast.server, (raw) => {
@@ -42,16 +46,11 @@ async function played(play: Play, options: { clock?: Clock; settings?: Buffer } 
   const clock = options.clock ?? systemClock;
   const pool = new TunnelPool({ identity: staticSource(cast.client), limits, clock, onEvent: () => {} });
   const target = { ip: LOOPBACK, port: server.port, expected: [cast.server.svid.id] };
-  return {
-    server,
-    pool,
-    target,
-    open: () => pool.open(target, REQUEST),
-    close: () => {
-      pool.close();
-      server.close();
-    },
-  };
+  context.after(() => {
+    pool.close();
+    server.close();
+  });
+  return { server, pool, target, open: () => pool.open(target, REQUEST) };
 }
 
 const request = (raw: RawH2, stream: number): Promise<unknown> =>
@@ -78,7 +77,7 @@ function answering(...answers: readonly (string | undefined)[]): Play {
   };
 }
 
-test("the status of the answer is the failure, and only 200 opens a tunnel", async () => {
+test("the status of the answer is the failure, and only 200 opens a tunnel", async (context) => {
   const expected = [
     ["401", "PEER_DENIED"],
     ["403", "PEER_DENIED"],
@@ -90,7 +89,7 @@ test("the status of the answer is the failure, and only 200 opens a tunnel", asy
     ["201", "PEER_PROTOCOL_ERROR"],
     ["204", "PEER_PROTOCOL_ERROR"],
   ] as const;
-  const peer = await played(answering(...expected.map(([status]) => status)));
+  const peer = await played(context, answering(...expected.map(([status]) => status)));
   for (const [status, code] of expected) {
     const result = await peer.open();
     ok(isFailure(result));
@@ -98,11 +97,10 @@ test("the status of the answer is the failure, and only 200 opens a tunnel", asy
     match(result.detail, new RegExp(`: ${status} X$`));
   }
   equal(peer.server.connections.length, 1);
-  peer.close();
 });
 
-test("interim answers are no answer, and trailers after the answer reset the tunnel", async () => {
-  const peer = await played(async (raw) => {
+test("interim answers are no answer, and trailers after the answer reset the tunnel", async (context) => {
+  const peer = await played(context, async (raw) => {
     await request(raw, 1);
     raw.send(h2.headers(1, [[":status", "103"]]), h2.headers(1, [[":status", "200"]]));
     raw.send(h2.data(1, "bytes"), h2.headers(1, [["x-trailer", "1"]], 0x5));
@@ -112,11 +110,10 @@ test("interim answers are no answer, and trailers after the answer reset the tun
   tunnel.stream.resume();
   await new Promise((resolve) => void tunnel.stream.once("close", resolve));
   equal(tunnel.stream.rstCode, 1);
-  peer.close();
 });
 
-test("a limit that is lowered under way holds at once", async () => {
-  const peer = await played(async (raw) => {
+test("a limit that is lowered under way holds at once", async (context) => {
+  const peer = await played(context, async (raw) => {
     for (const stream of [1, 3]) {
       await request(raw, stream);
       raw.send(h2.headers(stream, [[":status", "200"]]), h2.settings([[h2.SETTING.MAX_CONCURRENT_STREAMS, 1]]));
@@ -127,11 +124,10 @@ test("a limit that is lowered under way holds at once", async () => {
   await first?.frame(({ type, flags }) => type === h2.TYPE.SETTINGS && flags === h2.FLAG.ACK);
   ok(!isFailure(await peer.open()));
   equal(peer.server.connections.length, 2);
-  peer.close();
 });
 
-test("a request that crosses a GOAWAY is tried on a new session, and open tunnels go on", async () => {
-  const peer = await played(async (raw, index) => {
+test("a request that crosses a GOAWAY is tried on a new session, and open tunnels go on", async (context) => {
+  const peer = await played(context, async (raw, index) => {
     await request(raw, 1);
     raw.send(h2.headers(1, [[":status", "200"]]));
     if (index > 0) return;
@@ -145,11 +141,10 @@ test("a request that crosses a GOAWAY is tried on a new session, and open tunnel
   peer.server.connections[0]?.send(h2.data(1, "still here", 0x1));
   const [chunk] = (await once(first.stream, "data")) as [Buffer];
   equal(String(chunk), "still here");
-  peer.close();
 });
 
-test("a request that was lost with a session that had answered others is tried again, a reset one is not", async () => {
-  const lost = await played(async (raw, index) => {
+test("a request that was lost with a session that had answered others is tried again, a reset one is not", async (context) => {
+  const lost = await played(context, async (raw, index) => {
     await request(raw, 1);
     raw.send(h2.headers(1, [[":status", "200"]]));
     if (index > 0) return;
@@ -159,8 +154,7 @@ test("a request that was lost with a session that had answered others is tried a
   ok(!isFailure(await lost.open()));
   ok(!isFailure(await lost.open()));
   equal(lost.server.connections.length, 2);
-  lost.close();
-  const reset = await played(async (raw) => {
+  const reset = await played(context, async (raw) => {
     await request(raw, 1);
     raw.send(h2.reset(1, 2));
   });
@@ -168,12 +162,12 @@ test("a request that was lost with a session that had answered others is tried a
   ok(isFailure(result));
   equal(result.code, "PEER_RESET");
   equal(reset.server.connections.length, 1);
-  reset.close();
 });
 
-test("a peer that refuses everything is left alone: few dials, then none, and nothing stays in the pool", async () => {
+test("a peer that refuses everything is left alone: few dials, then none, and nothing stays in the pool", async (context) => {
   const clock = new FakeClock(Date.now());
   const peer = await played(
+    context,
     async (raw) => {
       for (let stream = 1; !raw.closed; stream += 2) {
         await request(raw, stream);
@@ -194,37 +188,38 @@ test("a peer that refuses everything is left alone: few dials, then none, and no
   await until("the sessions to end", () => peer.pool.stats().sessions === 0);
   clock.advance(120_000);
   deepEqual(peer.pool.stats(), { keys: 0, sessions: 0, streams: 0 });
-  peer.close();
 });
 
-test("a peer that allows no streams is a failure at once", async () => {
+test("a peer that allows no streams is a failure at once", async (context) => {
   const settings = h2.settings([[h2.SETTING.MAX_CONCURRENT_STREAMS, 0]]);
-  const peer = await played(() => {}, { settings });
+  const peer = await played(context, () => {}, { settings });
   const result = await peer.open();
   ok(isFailure(result) && result.traits.retriable);
-  peer.close();
 });
 
-test("a peer that never answers costs the caller the deadline, and is told by a reset", async () => {
+test("a peer that never answers costs the caller the deadline, and is told by a reset", async (context) => {
   const clock = new FakeClock(Date.now());
-  const peer = await played(() => {}, { clock });
+  const peer = await played(context, () => {}, { clock });
   const opening = peer.open();
   const raw = await until("the connection", () => peer.server.connections[0]);
   await request(raw, 1);
+  // With the exchange of SETTINGS open, its own deadline would come first.
+  await raw.frame(({ type, flags }) => type === h2.TYPE.SETTINGS && flags === h2.FLAG.ACK);
   clock.advance(limits.answerTimeoutMs);
   const result = await opening;
   ok(isFailure(result));
   equal(result.code, "PEER_TIMEOUT");
   equal(await raw.resetCode(1), 8);
-  peer.close();
 });
 
-test("a peer that hangs before or in the handshake releases everybody who waits", async () => {
+test("a peer that hangs before or in the handshake releases everybody who waits", async (context) => {
   const clock = new FakeClock(Date.now());
   const silent = createServer((socket) => void socket.on("error", () => {}));
+  context.after(() => silent.close());
   await new Promise<void>((resolve) => void silent.listen(0, "127.0.0.1", resolve));
   const cast = await tunnelCast();
   const pool = new TunnelPool({ identity: staticSource(cast.client), limits, clock, onEvent: () => {} });
+  context.after(() => pool.close());
   const target = { ip: LOOPBACK, port: (silent.address() as AddressInfo).port, expected: [cast.server.svid.id] };
   const accepted = once(silent, "connection");
   const opening = Array.from({ length: 10 }, () => pool.open(target, REQUEST));
@@ -234,15 +229,15 @@ test("a peer that hangs before or in the handshake releases everybody who waits"
     return pool.inFlight(target) === 0;
   });
   for (const result of await Promise.all(opening)) ok(isFailure(result) && result.code === "PEER_TIMEOUT");
-  pool.close();
-  silent.close();
 });
 
-test("a peer that never sends SETTINGS is given up", async () => {
+test("a peer that never sends SETTINGS is given up", async (context) => {
   const clock = new FakeClock(Date.now());
   const cast = await tunnelCast();
   const server = await h2.listenRaw(cast.server, () => {});
+  context.after(() => server.close());
   const pool = new TunnelPool({ identity: staticSource(cast.client), limits, clock, onEvent: () => {} });
+  context.after(() => pool.close());
   const opening = pool.open({ ip: LOOPBACK, port: server.port, expected: [cast.server.svid.id] }, REQUEST);
   await until("the request", () => server.connections[0]?.frames.some(({ type }) => type === h2.TYPE.HEADERS));
   clock.advance(limits.settingsTimeoutMs);
@@ -250,14 +245,13 @@ test("a peer that never sends SETTINGS is given up", async () => {
   ok(isFailure(result));
   equal(result.code, "PEER_PROTOCOL_ERROR");
   equal(server.connections.length, 1);
-  pool.close();
-  server.close();
 });
 
-test("a session that answers no PING is ended, also while it drains", async () => {
+test("a session that answers no PING is ended, also while it drains", async (context) => {
   for (const draining of [false, true]) {
     const clock = new FakeClock(Date.now());
     const peer = await played(
+      context,
       async (raw) => {
         await request(raw, 1);
         raw.send(h2.headers(1, [[":status", "200"]]));
@@ -281,6 +275,5 @@ test("a session that answers no PING is ended, also while it drains", async () =
     clock.advance(1_000);
     await closed;
     equal(peer.pool.stats().sessions, 0);
-    peer.close();
   }
 });
