@@ -3,13 +3,17 @@
 // Tests that were skipped are listed with their reasons above the runner's closing lines.
 import { globSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { relative } from "node:path";
 import process from "node:process";
 import { run } from "node:test";
 import { spec, type TestEvent } from "node:test/reporters";
 import { REPOSITORY } from "./support/env.ts";
+import { SilenceWatch } from "./support/silence.ts";
 
-/** No file takes this long; one that hangs fails by name instead of stopping everything. */
-const FILE_DEADLINE_MS = 300_000;
+/** No test takes this long. */
+const TEST_DEADLINE_MS = 120_000;
+/** No file that works says nothing for this long: it is killed, and fails by name instead of stopping everything. */
+const SILENCE_MS = 150_000;
 
 /** The group of a test file: `unit`, or its folder under `test/`. */
 function groupOf(path: string): string {
@@ -40,11 +44,15 @@ function chosen(files: readonly string[], words: readonly string[]): string[] {
     .filter((file) => texts.length === 0 || texts.some((text) => file.includes(text)));
 }
 
-/** Passes the runner's events on and, before its totals, says what was skipped and why. */
-async function* withSkips(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEvent> {
+/** Passes the runner's events on, ends files that hang and, before the totals, says what was skipped and why. */
+async function* watched(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEvent> {
   const skipped: string[] = [];
   let told = false;
+  const watch = new SilenceWatch(SILENCE_MS, (file, silentMs) => {
+    process.stderr.write(`${relative(REPOSITORY, file)}: killed after ${Math.round(silentMs / 1_000)} s of silence\n`);
+  });
   for await (const event of events) {
+    watch.heard(event);
     if (event.type === "test:fail") process.exitCode = 1;
     if (event.type === "test:pass" && event.data.skip !== undefined && event.data.skip !== false) {
       skipped.push(`skipped: ${event.data.name}: ${event.data.skip === true ? "no reason given" : event.data.skip}`);
@@ -55,6 +63,7 @@ async function* withSkips(events: AsyncIterable<TestEvent>): AsyncGenerator<Test
     }
     yield event;
   }
+  watch.close();
 }
 
 const words = process.argv.slice(2);
@@ -71,7 +80,7 @@ const events = run({
   cwd: REPOSITORY,
   files: files.map((file) => `${REPOSITORY}/${file}`),
   concurrency: availableParallelism(),
-  timeout: FILE_DEADLINE_MS,
+  timeout: TEST_DEADLINE_MS,
 });
-for await (const event of withSkips(events)) reporter.write(event);
+for await (const event of watched(events)) reporter.write(event);
 reporter.end();
