@@ -7,6 +7,7 @@ import { until } from "@culvert/test/support/until.ts";
 import { systemClock } from "../net/clock.ts";
 import { FakeClock } from "../net/fake-clock.ts";
 import { parseIp, type Ip } from "../net/ip.ts";
+import { readFolder } from "./folder.ts";
 import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "./files-source.ts";
 import type { Lookup } from "./name-resolver.ts";
 import { formatProblem } from "./problem-text.ts";
@@ -95,6 +96,31 @@ describe("opening", () => {
     assert.ok(!("get" in problems));
     assert.match(problems.map(formatProblem).join("\n"), /ENOENT/);
   });
+});
+
+test("a change while the first names are awaited comes after them", async (context) => {
+  const folder = await folderFor(context);
+  await writeFile(join(folder, "a.yaml"), entry("a", "slow.local"));
+  const asked = Promise.withResolvers<void>();
+  const lookup: Lookup = () => {
+    asked.resolve();
+    return new Promise(() => undefined);
+  };
+  const clock = new FakeClock();
+  const opening = openResourceFolder({ folder, clock, onEvent: () => undefined, lookup });
+  await asked.promise;
+  const pending = clock.pending;
+  await writeFile(join(folder, ".a.tmp"), entry("b"));
+  await rename(join(folder, ".a.tmp"), join(folder, "a.yaml"));
+  await until("the event", () => clock.pending > pending);
+  clock.advance(100);
+  // As long as a second read would take that did not wait.
+  for (let read = 0; read < 5; read += 1) await readFolder(folder);
+  clock.advance(2_000);
+  const source = await opening;
+  assert.ok("get" in source);
+  context.after(() => source.close());
+  await untilNames(source, ["b"], clock);
 });
 
 describe("reload", () => {

@@ -85,7 +85,10 @@ class WatchedFolder implements ResourceFolder {
 
   /** Reads the first state; the problems when it cannot be used. */
   async open(): Promise<readonly Problem[] | undefined> {
-    const problems = await this.#read();
+    const reading = this.#read();
+    // Events come as soon as the folder is watched, which is before this read ends: what they ask for has to wait for it.
+    this.#running = reading;
+    const problems = await reading;
     if (problems !== undefined) return problems;
     this.#poll = this.#clock.every(POLL_MS, () => void this.#look());
     return undefined;
