@@ -206,6 +206,20 @@ test("the end of validity is told once", async () => {
   assert.equal(events.length, 1);
 });
 
+test("a look that a listener breaks is not the last one", async () => {
+  const folder = await folderWith();
+  const { source } = await open(folder);
+  const stop = source.onChange(() => {
+    throw new Error("listener");
+  });
+  await writeIdentityFolder(folder, second, authority);
+  await assert.rejects(source.reload(), /^Error: listener$/);
+  stop();
+  await writeIdentityFolder(folder, first, authority);
+  await source.reload();
+  assert.equal(source.get().svid.chain[0]?.serialNumber, first.leaf.serialNumber);
+});
+
 test("a closed source is silent and leaves no timer", async () => {
   const folder = await folderWith();
   const clock = new FakeClock(Date.now());

@@ -107,12 +107,16 @@ class WatchedFiles implements FilesSource {
   }
 
   async #lookUntilQuiet(): Promise<void> {
-    do {
-      this.#readAgain = false;
-      await this.#look();
-      // `#readAgain` may have been set by a call during the wait, which the type checker cannot know.
-    } while (this.#readAgain as boolean);
-    this.#reading = undefined;
+    try {
+      do {
+        this.#readAgain = false;
+        await this.#look();
+        // `#readAgain` may have been set by a call during the wait, which the type checker cannot know.
+      } while (this.#readAgain as boolean);
+    } finally {
+      // Whatever a listener throws, the next look is made: without it no renewal would ever be seen again.
+      this.#reading = undefined;
+    }
   }
 
   async #look(): Promise<void> {
