@@ -116,6 +116,9 @@ test("Kubernetes: the link ..data is swapped", async () => {
   assert.equal(source.get().svid.chain[0]?.serialNumber, second.leaf.serialNumber);
 });
 
+const weak = await testAuthority("ours.test", { key: "RSA-1024" });
+const underWeak = await mintSvid(weak, name);
+
 const faults: readonly [what: string, harm: (folder: string) => Promise<void>, reason: RegExp][] = [
   [
     "a key without its certificate",
@@ -128,6 +131,14 @@ const faults: readonly [what: string, harm: (folder: string) => Promise<void>, r
     /not the certificate's/,
   ],
   ["half a certificate", (at) => writeFile(join(at, "svid.pem"), second.chainPem.slice(0, 200)), /cut short/],
+  [
+    "an intermediate that TLS would not send",
+    async (at) => {
+      await writeWhole(join(at, "key.pem"), underWeak.keyPem, 0o600);
+      await writeWhole(join(at, "svid.pem"), underWeak.chainPem, 0o644);
+    },
+    /certificate 2 of the chain: an RSA key of 1024 bits is too weak/,
+  ],
   ["a key opened to others", (at) => chmod(join(at, "key.pem"), 0o644), /mode 0644/],
   ["a bundle emptied", (at) => writeFile(join(at, "bundle.pem"), ""), /holds no certificate/],
   ["a file taken away", (at) => rm(join(at, "bundle.pem")), /expected one of/],

@@ -37,8 +37,7 @@ export function claimedId(leaf: X509Certificate): SpiffeId | Failure {
       `${id}: key usage must have digitalSignature and neither keyCertSign nor cRLSign`,
     );
   }
-  const key = publicKeyOf(leaf);
-  const weakness = key === undefined ? "the public key cannot be read" : keyWeakness(key);
+  const weakness = keyProblem(leaf);
   return weakness === undefined ? id : fail("IDENTITY_UNTRUSTED", `${id}: ${weakness}`);
 }
 
@@ -67,6 +66,8 @@ function svidOf(given: readonly X509Certificate[], readKey: () => KeyObject): Sv
   if (isFailure(id)) return id;
   const problem = usageProblem(leaf) ?? orderProblem(chain);
   if (problem !== undefined) return fail("IDENTITY_MALFORMED", `${id}: ${problem}`);
+  const weakness = chainWeakness(chain);
+  if (weakness !== undefined) return fail("IDENTITY_UNTRUSTED", `${id}: ${weakness}`);
   let key: KeyObject;
   try {
     key = readKey();
@@ -103,4 +104,18 @@ function orderProblem(chain: readonly X509Certificate[]): string | undefined {
     return issuer !== undefined && !certificate.checkIssued(issuer);
   });
   return index === -1 ? undefined : `certificate ${index + 1} of the chain is not issued by the next one`;
+}
+
+/** A context of TLS throws on a key that is too weak, wherever in the chain it stands. */
+function chainWeakness(chain: readonly X509Certificate[]): string | undefined {
+  for (const [index, certificate] of chain.entries()) {
+    const weakness = keyProblem(certificate);
+    if (weakness !== undefined) return `certificate ${index + 1} of the chain: ${weakness}`;
+  }
+  return undefined;
+}
+
+function keyProblem(certificate: X509Certificate): string | undefined {
+  const key = publicKeyOf(certificate);
+  return key === undefined ? "the public key cannot be read" : keyWeakness(key);
 }
