@@ -17,8 +17,8 @@ const MINOR_EVERY_BYTES = 4 * 1024 * 1024;
 /** How often the loop's utilization is looked at while there is something to watch. */
 const WATCH_MS = 500;
 /**
- * Load has stopped for good after this. Not sooner: a full collection also costs the next burst, see `keepSpecimen`. After
- * start-up, when no connection was served yet, there is nothing to lose.
+ * Load has stopped for good after this. Not sooner: a thorough collection also costs the next burst, see `keepSpecimen`.
+ * After start-up, when no connection was served yet, there is nothing to lose.
  */
 const SETTLED_MS = 5_000;
 /** Below this share of a core the process counts as quiet. */
