@@ -85,7 +85,7 @@ after(async () => {
 
 /** Asks for a tunnel; "open", or the status and code that the peer answered. */
 async function ask(authority: string, headers: Record<string, string | string[]> = {}): Promise<string> {
-  const target = { ip: ip(own), port: 15008, expected: [id("default", "api")] };
+  const target = { ip: ip(own), port: 15008, expected: [id("default/api")] };
   const opened = await (pool as TunnelPool).open(target, { authority, headers });
   if (!isFailure(opened)) {
     opened.stream.close();
@@ -144,7 +144,7 @@ test("headers that lie change neither the decision nor who is logged", async () 
     uproxy.output.slice(seen).find((text) => text.includes('"direction":"inbound"')),
   );
   const entry = JSON.parse(line) as Record<string, unknown>;
-  assert.equal(entry["src.identity"], id("default", "caller"));
+  assert.equal(entry["src.identity"], id("default/caller"));
   assert.equal(entry["dst.service"], undefined);
   assert.ok(!line.includes("10.9.9.9") && !line.includes("kube-system"), line);
 });

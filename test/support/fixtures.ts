@@ -1,25 +1,40 @@
-// Pure. Workloads, services and snapshots for unit tests: what a test does not name has its usual value.
+// Pure. What a mesh is made of, for unit tests: what a test does not name has its usual value. Whatever has a name is named as
+// `namespace/name`, or as `name` in namespace `default`.
+import type { HttpRoute, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
-import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { parseTrustDomain, workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import type { AuthorizationPolicy } from "@culvert/shared/policy/authorization.ts";
 import { Directory, type DirectoryContents } from "@culvert/shared/workload/directory.ts";
 import type { Service, Waypoint, Workload } from "@culvert/shared/workload/workload.ts";
+import { must } from "./must.ts";
 
 /** An address that is known to be one. */
 export function ip(text: string): Ip {
-  return must(parseIp(text) ?? fail("INTERNAL", `not an address: ${text}`));
+  return must(parseIp(text));
 }
 
 /** The trust domain of all fixtures. */
 export const TRUST_DOMAIN: TrustDomain = must(parseTrustDomain("cluster.local"));
 
-/** `spiffe://cluster.local/ns/<namespace>/sa/<account>`. */
-export function id(namespace: string, account: string): SpiffeId {
-  return must(workloadId(TRUST_DOMAIN, namespace, account));
+/** `default/curl` → the SPIFFE ID of that account. */
+export function id(account: string, trustDomain: TrustDomain = TRUST_DOMAIN): SpiffeId {
+  const { namespace, name } = named(account);
+  return must(workloadId(trustDomain, namespace, name));
 }
 
-type WorkloadParts = Partial<Omit<Workload, "addresses" | "labels" | "ports">> & {
+interface Named {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function named(text: string): Named {
+  const [name = "", namespace = "default"] = text.split("/").toReversed();
+  return { uid: `${namespace}/${name}`, namespace, name };
+}
+
+type WorkloadParts = Partial<Omit<Workload, keyof Named | "addresses" | "labels" | "ports">> & {
   readonly addresses?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
   readonly ports?: Readonly<Record<string, number>>;
@@ -27,12 +42,9 @@ type WorkloadParts = Partial<Omit<Workload, "addresses" | "labels" | "ports">> &
 
 /** A workload in the mesh; its account is its name unless said otherwise. */
 export function workload(name: string, parts: WorkloadParts = {}): Workload {
-  const namespace = parts.namespace ?? "default";
   return {
-    uid: `${namespace}/${name}`,
-    namespace,
-    name,
-    serviceAccount: name,
+    ...named(name),
+    serviceAccount: named(name).name,
     hostname: undefined,
     protocol: "hbone",
     hbonePort: 15008,
@@ -48,31 +60,61 @@ export function workload(name: string, parts: WorkloadParts = {}): Workload {
   };
 }
 
-type ServiceParts = Partial<Omit<Service, "vips" | "selector">> & {
+type ServiceParts = Partial<Omit<Service, keyof Named | "vips" | "selector">> & {
   readonly vips?: readonly string[];
   readonly selector?: Readonly<Record<string, string>>;
 };
 
 /** A service with port 80 to port 8080 that selects `app: <name>`. */
 export function service(name: string, parts: ServiceParts = {}): Service {
-  const namespace = parts.namespace ?? "default";
+  const own = named(name);
   return {
-    uid: `${namespace}/${name}`,
-    namespace,
-    name,
-    hostname: `${name}.${namespace}.svc.cluster.local`,
+    ...own,
+    hostname: `${own.name}.${own.namespace}.svc.cluster.local`,
     ports: [{ name: "http", port: 80, targetPort: 8080, appProtocol: "http" }],
     waypoint: undefined,
     requireWaypoint: false,
     ...parts,
     vips: (parts.vips ?? []).map(ip),
-    selector: new Map(Object.entries(parts.selector ?? { app: name })),
+    selector: new Map(Object.entries(parts.selector ?? { app: own.name })),
   };
 }
 
 /** A remote waypoint for services. */
-export function waypoint(name: string, parts: Partial<Waypoint> = {}): Waypoint {
-  return { namespace: "default", name, serves: "service", placement: "remote", port: 15008, addresses: [], ...parts };
+export function waypoint(name: string, parts: Partial<Omit<Waypoint, "namespace" | "name">> = {}): Waypoint {
+  const own = named(name);
+  return {
+    namespace: own.namespace,
+    name: own.name,
+    serves: "service",
+    placement: "remote",
+    port: 15008,
+    addresses: [],
+    ...parts,
+  };
+}
+
+/** A policy that allows what its rules say, in its namespace. */
+export function policy(name: string, parts: Partial<Omit<AuthorizationPolicy, keyof Named>> = {}): AuthorizationPolicy {
+  return {
+    ...named(name),
+    action: "ALLOW",
+    dryRun: false,
+    target: { kind: "namespace" },
+    rules: [],
+    notUnderstood: undefined,
+    ...parts,
+  };
+}
+
+/** A route for any host, attached to nothing. */
+export function route(name: string, parts: Partial<Omit<HttpRoute, keyof Named>> = {}): HttpRoute {
+  return { ...named(name), createdAt: 0, parents: [], hostnames: [], rules: [], notUnderstood: undefined, ...parts };
+}
+
+/** A rule of a route, for all requests, that leads nowhere. */
+export function routeRule(parts: Partial<HttpRouteRule> = {}): HttpRouteRule {
+  return { name: undefined, matches: [], backends: [], notUnderstood: undefined, ...parts };
 }
 
 /** A snapshot of these workloads, services and waypoints. */
@@ -86,9 +128,4 @@ export function snapshot(contents: Partial<DirectoryContents>, parts: Partial<Sn
     problems: [],
     ...parts,
   };
-}
-
-function must<T>(value: T): Exclude<T, Failure> {
-  if (isFailure(value)) throw new Error(value.toString());
-  return value as Exclude<T, Failure>;
 }

@@ -24,7 +24,7 @@ export class Peer {
 
   /** A tunnel, or status and code of the refusal: `400 DESTINATION_NOT_MINE`. */
   async open(proxy: Proxy, authority: string, headers: TunnelHeaders = {}): Promise<Duplex | string> {
-    const target = { ip: ip(proxy.address), port: PORTS.hbone, expected: [id("default", proxy.name)] };
+    const target = { ip: ip(proxy.address), port: PORTS.hbone, expected: [id(`default/${proxy.name}`)] };
     const opened = await this.#pool.open(target, { authority, headers });
     if (!isFailure(opened)) return tunnelDuplex(opened.stream);
     return /\d{3} [A-Z_]+$/.exec(opened.detail)?.[0] ?? opened.toString();

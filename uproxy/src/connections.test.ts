@@ -12,7 +12,7 @@ function registry(): Connections {
 const inbound: ConnectionInfo = {
   direction: "inbound",
   facts: {
-    principal: id("default", "web"),
+    principal: id("default/web"),
     sourceIp: ip("10.0.0.9"),
     destinationIp: ip("10.0.0.5"),
     destinationPort: 80,

@@ -2,29 +2,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
-import type { AuthorizationPolicy } from "@culvert/shared/policy/authorization.ts";
-import { id, ip, service, snapshot, workload } from "@culvert/test/support/fixtures.ts";
+import { id, ip, policy, service, snapshot, workload } from "@culvert/test/support/fixtures.ts";
 import { explainInbound, explainOutbound } from "./explain.ts";
 import { deriveState } from "./state.ts";
 
-const policy: AuthorizationPolicy = {
-  uid: "default/api-for-web",
-  namespace: "default",
-  name: "api-for-web",
-  action: "ALLOW",
-  dryRun: false,
+const apiForWeb = policy("api-for-web", {
   target: { kind: "selector", labels: new Map([["app", "api"]]) },
   rules: [{ from: [{ principals: [{ kind: "exact", value: "cluster.local/ns/default/sa/web" }] }], to: [] }],
-  notUnderstood: undefined,
-};
+});
 const mesh = snapshot(
   {
     workloads: [workload("api", { addresses: ["10.0.0.5"], labels: { app: "api" } })],
     services: [service("api")],
   },
-  { policies: [policy] },
+  { policies: [apiForWeb] },
 );
-const identity = { version: 1, svid: { id: id("default", "api") }, bundles: new Map() } as unknown as Identity;
+const identity = { version: 1, svid: { id: id("default/api") }, bundles: new Map() } as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
 
 function last(explained: ReturnType<typeof explainOutbound>): string {
@@ -46,8 +39,8 @@ function ask(from: string | undefined): ReturnType<typeof explainInbound> {
 }
 
 test("an inbound explanation names policy, rule and the field that refuted it", () => {
-  assert.equal(last(ask(id("default", "web"))), "=> allowed by default/api-for-web rules[0]");
-  const denied = ask(id("default", "other"));
+  assert.equal(last(ask(id("default/web"))), "=> allowed by default/api-for-web rules[0]");
+  const denied = ask(id("default/other"));
   assert.match(last(denied), /^=> denied, DENIED_BY_POLICY: /);
   assert.ok(!isFailure(denied) && denied.some((line) => /rules\[0\].*principals/.test(line)), String(denied));
   assert.match(last(ask(undefined)), /^=> denied/);

@@ -33,7 +33,7 @@ const mesh = snapshot({
   ],
   waypoints: [waypoint("waypoint")],
 });
-const identity = { version: 1, svid: { id: id("default", "reviews") }, bundles: new Map() } as unknown as Identity;
+const identity = { version: 1, svid: { id: id("default/reviews") }, bundles: new Map() } as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
 const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;
 const app = { host: undefined, notTo: [tcp("", 15008), tcp("10.0.0.5", 15000), tcp("127.0.0.1", 8080)] };
@@ -86,7 +86,7 @@ test("while the resources do not say who we are, nothing is ours", () => {
 
 test("a workload that requires its waypoint refuses everybody else, and plaintext", () => {
   const facts = { sourceIp: ip("10.0.0.9"), destinationIp: ip("10.0.0.5"), destinationPort: 8080 };
-  const callers = [id("default", "waypoint"), id("default", "ratings"), undefined];
+  const callers = [id("default/waypoint"), id("default/ratings"), undefined];
   assert.deepEqual(
     callers.map((principal) => {
       const verdict = judge(state, { ...facts, principal });

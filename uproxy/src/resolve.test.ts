@@ -42,13 +42,13 @@ interface Expected {
 const reviews: Expected = {
   endpoints: ["10.0.0.5:15008", "fd00::6:15008"],
   authorities: ["10.0.0.5:8080", "[fd00::6]:8080"],
-  expects: [id("default", "reviews"), id("default", "reviews")],
+  expects: [id("default/reviews"), id("default/reviews")],
   service: "default/reviews",
 };
 const throughWaypoint = (authority: string, name: string | undefined): Expected => ({
   endpoints: ["10.0.0.20:15008"],
   authorities: [authority],
-  expects: [id("default", "waypoint")],
+  expects: [id("default/waypoint")],
   service: name,
   waypoint: "waypoint",
 });
@@ -63,7 +63,7 @@ const tunnels: readonly [string, Destination, Expected][] = [
     {
       endpoints: ["10.0.0.8:25008"],
       authorities: ["10.0.0.8:9999"],
-      expects: [id("default", "ratings-1")],
+      expects: [id("default/ratings-1")],
       service: undefined,
     },
   ],
@@ -142,8 +142,8 @@ test("says each step of its reasoning", () => {
   resolve(mesh, self, to("reviews", 80), "refuse", (step) => steps.push(step));
   assert.deepEqual(steps, [
     "reviews:80 is service default/reviews (reviews.default.svc.cluster.local)",
-    `endpoint default/reviews-1 at 10.0.0.5:15008, tunnel to 10.0.0.5:8080, expecting ${id("default", "reviews")}`,
-    `endpoint default/reviews-2 at [fd00::6]:15008, tunnel to [fd00::6]:8080, expecting ${id("default", "reviews")}`,
+    `endpoint default/reviews-1 at 10.0.0.5:15008, tunnel to 10.0.0.5:8080, expecting ${id("default/reviews")}`,
+    `endpoint default/reviews-2 at [fd00::6]:15008, tunnel to [fd00::6]:8080, expecting ${id("default/reviews")}`,
     "workload default/reviews-sick is not healthy: left out",
   ]);
 });

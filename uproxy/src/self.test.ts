@@ -15,7 +15,7 @@ const { directory } = snapshot({
 });
 
 function find(hints: Partial<SelfHints>): string {
-  const found = findSelf(directory, { id: id("default", "reviews"), configured: undefined, addresses: [], ...hints });
+  const found = findSelf(directory, { id: id("default/reviews"), configured: undefined, addresses: [], ...hints });
   return isFailure(found) ? found.toString() : found.uid;
 }
 
@@ -43,7 +43,7 @@ const refused: readonly [string, Partial<SelfHints>, RegExp][] = [
   ["no entry with one of its addresses", { addresses: [ip("10.0.0.9")] }, /10\.0\.0\.9: set workload/],
   [
     "two entries of one account at one address",
-    { id: id("default", "twin"), addresses: [ip("10.0.0.7")] },
+    { id: id("default/twin"), addresses: [ip("10.0.0.7")] },
     /twin-a, default\/twin-b/,
   ],
 ];

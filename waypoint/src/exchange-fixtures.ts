@@ -3,6 +3,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { compilePolicies } from "@culvert/shared/policy/compile.ts";
 import { decide, type Denial, type Permit } from "@culvert/shared/policy/decide.ts";
+import { id, ip } from "@culvert/test/support/fixtures.ts";
 import { canonicalHost } from "./canonical/host.ts";
 import { canonicalTarget } from "./canonical/target.ts";
 import { FakeChannel } from "./channel-fixtures.ts";
@@ -21,7 +22,6 @@ import { HeaderSlots } from "./http1/header-slots.ts";
 import { DEFAULT_HTTP1_LIMITS, type Http1Limits } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
-import { id, ip } from "./mesh-fixtures.ts";
 
 export const PEER: ExchangePeer = {
   id: id("default/client"),

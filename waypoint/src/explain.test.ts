@@ -1,16 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { HttpRoute } from "@culvert/shared/config/http-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
+import { id, route, routeRule } from "@culvert/test/support/fixtures.ts";
 import { explainRequest, type RequestQuestion } from "./explain.ts";
-import { id, policy, service, servicePort, snapshot, TRUST_DOMAIN, workload } from "./mesh-fixtures.ts";
+import { policy, SELF, service, servicePort, snapshot, workload } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 
-const SELF = {
-  gateway: { namespace: "default", name: "waypoint" },
-  id: id("default/waypoint"),
-  trustDomain: TRUST_DOMAIN,
-};
 const backend = (name: string, weight: number) => ({
   namespace: "default",
   name,
@@ -18,15 +13,10 @@ const backend = (name: string, weight: number) => ({
   weight,
   invalid: undefined,
 });
-const ROUTE: HttpRoute = {
-  uid: "default/split",
-  namespace: "default",
-  name: "split",
-  createdAt: 0,
+const ROUTE = route("split", {
   parents: [{ namespace: "default", name: "reviews", port: 9080 }],
-  hostnames: [],
   rules: [
-    {
+    routeRule({
       name: "beta",
       matches: [
         {
@@ -36,11 +26,9 @@ const ROUTE: HttpRoute = {
         },
       ],
       backends: [backend("v1", 90), backend("v2", 10), backend("gone", 0)],
-      notUnderstood: undefined,
-    },
+    }),
   ],
-  notUnderstood: undefined,
-};
+});
 
 const VIEW = new MeshView(
   snapshot({

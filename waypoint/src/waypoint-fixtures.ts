@@ -20,6 +20,7 @@ import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { testAuthority } from "@culvert/test/support/ca.ts";
+import { ip } from "@culvert/test/support/fixtures.ts";
 import { staticSource, testIdentity } from "@culvert/test/support/identity.ts";
 import { must } from "@culvert/test/support/tunnel-pair.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
@@ -27,12 +28,12 @@ import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
 import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
-import { ip, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
+import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Reporter } from "./report.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
-const GATEWAY = { namespace: "default", name: "waypoint" };
+const GATEWAY = SELF.gateway;
 const LOOPBACK = ip("127.0.0.1");
 
 /** An answer as the client got it. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { ip } from "@culvert/test/support/fixtures.ts";
 import type { AuthorizationPolicy, ConnectionFacts, PolicyRule, RequestFacts } from "./authorization.ts";
 import { compilePolicies } from "./compile.ts";
 import { decide, decideRequest } from "./decide.ts";
-import { cidr, domain, facts, from, id, ip, list, policy, request, to } from "./policy-fixtures.ts";
+import { cidr, domain, facts, from, id, list, policy, request, to } from "./policy-fixtures.ts";
 
 function allowed(policies: readonly AuthorizationPolicy[], connection: ConnectionFacts = facts()): boolean {
   return decide(compilePolicies(policies, "l4"), connection).allowed;

@@ -1,10 +1,9 @@
 // For tests: policies, connections and requests in few words.
-import assert from "node:assert/strict";
-import { isFailure } from "../failure/failure.ts";
+import { ip, policy as usualPolicy } from "@culvert/test/support/fixtures.ts";
+import { must } from "@culvert/test/support/must.ts";
 import { parseSpiffeId, parseTrustDomain } from "../identity/spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "../identity/spiffe-id.ts";
-import { parseCidr, parseIp } from "../net/ip.ts";
-import type { Cidr, Ip } from "../net/ip.ts";
+import { parseCidr, type Cidr } from "../net/ip.ts";
 import type { AuthorizationPolicy, ConnectionFacts, PolicyRule, RequestFacts, StringMatch } from "./authorization.ts";
 
 /** Reads one value as the resources write it. */
@@ -19,32 +18,11 @@ export function match(text: string): StringMatch {
 export const list = (...texts: string[]): StringMatch[] => texts.map(match);
 
 /** A SPIFFE ID that is known to be well-formed. */
-export function id(text: string): SpiffeId {
-  const parsed = parseSpiffeId(text);
-  assert(!isFailure(parsed), text);
-  return parsed;
-}
-
+export const id = (text: string): SpiffeId => must(parseSpiffeId(text));
 /** A trust domain that is known to be well-formed. */
-export function domain(text: string): TrustDomain {
-  const parsed = parseTrustDomain(text);
-  assert(!isFailure(parsed), text);
-  return parsed;
-}
-
-/** An address that is known to be well-formed. */
-export function ip(text: string): Ip {
-  const parsed = parseIp(text);
-  assert(parsed !== undefined, text);
-  return parsed;
-}
-
+export const domain = (text: string): TrustDomain => must(parseTrustDomain(text));
 /** A block that is known to be well-formed. */
-export function cidr(text: string): Cidr {
-  const parsed = parseCidr(text);
-  assert(parsed !== undefined, text);
-  return parsed;
-}
+export const cidr = (text: string): Cidr => must(parseCidr(text));
 
 /** A policy of namespace `default`, named after its action. */
 export function policy(
@@ -52,17 +30,7 @@ export function policy(
   rules: readonly PolicyRule[],
   more: Partial<AuthorizationPolicy> = {},
 ): AuthorizationPolicy {
-  return {
-    uid: `default/${action.toLowerCase()}`,
-    namespace: "default",
-    name: action.toLowerCase(),
-    action,
-    dryRun: false,
-    target: { kind: "namespace" },
-    rules,
-    notUnderstood: undefined,
-    ...more,
-  };
+  return usualPolicy(action.toLowerCase(), { action, rules, ...more });
 }
 
 /** The rule that matches everything. */

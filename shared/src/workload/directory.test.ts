@@ -1,99 +1,39 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { parseIp, type Ip } from "../net/ip.ts";
+import { ip, service, waypoint, workload } from "@culvert/test/support/fixtures.ts";
 import { Directory, targetPort } from "./directory.ts";
-import type { Service, ServicePort, Waypoint, Workload } from "./workload.ts";
+import type { Service, ServicePort } from "./workload.ts";
 
-function ip(text: string): Ip {
-  const parsed = parseIp(text);
-  assert.ok(parsed !== undefined);
-  return parsed;
-}
-
-function workload(uid: string, parts: Partial<Workload> = {}): Workload {
-  const [namespace = "", name = ""] = uid.split("/");
-  return {
-    uid,
-    namespace,
-    name,
-    serviceAccount: "default",
-    addresses: [],
-    hostname: undefined,
-    labels: new Map(),
-    protocol: "hbone",
-    hbonePort: 15008,
-    ports: new Map(),
-    weight: 1,
-    healthy: true,
-    waypoint: undefined,
-    requireWaypoint: false,
-    node: undefined,
-    ...parts,
-  };
-}
-
-function service(uid: string, parts: Partial<Service> = {}): Service {
-  const [namespace = "", name = ""] = uid.split("/");
-  return {
-    uid,
-    namespace,
-    name,
-    hostname: `${name}.${namespace}.svc.cluster.local`,
-    vips: [],
-    ports: [],
-    selector: undefined,
-    waypoint: undefined,
-    requireWaypoint: false,
-    ...parts,
-  };
-}
-
-const gateway: Waypoint = {
-  namespace: "shop",
-  name: "waypoint",
-  serves: "service",
-  placement: "remote",
-  port: 15008,
-  addresses: [],
-};
+const gateway = waypoint("shop/waypoint");
 
 const reviews1 = workload("shop/reviews-1", {
-  addresses: [ip("10.0.0.1"), ip("2001:db8::1")],
-  labels: new Map([
-    ["app", "reviews"],
-    ["version", "v1"],
-  ]),
+  addresses: ["10.0.0.1", "2001:db8::1"],
+  labels: { app: "reviews", version: "v1" },
 });
 const reviews2 = workload("shop/reviews-2", {
-  addresses: [ip("10.0.0.1")],
+  addresses: ["10.0.0.1"],
   hbonePort: 25008,
-  labels: new Map([
-    ["app", "reviews"],
-    ["version", "v2"],
-  ]),
+  labels: { app: "reviews", version: "v2" },
   waypoint: { namespace: "shop", name: "own" },
 });
-const stranger = workload("other/reviews", { labels: new Map([["app", "reviews"]]) });
+const stranger = workload("other/reviews", { labels: { app: "reviews" } });
 const instance = workload("shop/waypoint-1", {
-  labels: new Map([["gateway.networking.k8s.io/gateway-name", "waypoint"]]),
+  labels: { "gateway.networking.k8s.io/gateway-name": "waypoint" },
 });
 
 const ref = { namespace: "shop", name: "waypoint" };
 const reviews = service("shop/reviews", {
-  vips: [ip("10.96.0.1")],
-  selector: new Map([["app", "reviews"]]),
+  vips: ["10.96.0.1"],
+  selector: { app: "reviews" },
   waypoint: ref,
 });
 const reviewsV2 = service("shop/reviews-v2", {
-  selector: new Map([
-    ["app", "reviews"],
-    ["version", "v2"],
-  ]),
+  selector: { app: "reviews", version: "v2" },
   waypoint: ref,
 });
-const lonely = service("shop/lonely", { selector: new Map([["app", "nobody"]]) });
-const unselective = service("shop/unselective", { selector: new Map() });
-const external = service("other/reviews");
+const lonely = service("shop/lonely", { selector: { app: "nobody" } });
+const unselective = service("shop/unselective", { selector: {} });
+const external: Service = { ...service("other/reviews"), selector: undefined };
 
 const directory = new Directory({
   workloads: [reviews1, reviews2, stranger, instance],
@@ -180,22 +120,14 @@ test("the work is linear in workloads and services", () => {
   }
   const ids = Array.from({ length: 2000 }, (_, i) => String(i));
   const many = new Directory({
-    workloads: ids.map((id) =>
-      workload(`shop/w-${id}`, {
-        labels: new CountingMap([
-          ["id", id],
-          ["all", "yes"],
-        ]),
-      }),
-    ),
-    services: ids.map((id) =>
-      service(`shop/s-${id}`, {
-        selector: new Map([
-          ["all", "yes"],
-          ["id", id],
-        ]),
-      }),
-    ),
+    workloads: ids.map((id) => {
+      const labels = new CountingMap([
+        ["id", id],
+        ["all", "yes"],
+      ]);
+      return { ...workload(`shop/w-${id}`), labels };
+    }),
+    services: ids.map((id) => service(`shop/s-${id}`, { selector: { all: "yes", id } })),
     waypoints: [],
   });
   assert.equal(many.endpoints(service("shop/s-7")).length, 1);
@@ -232,8 +164,6 @@ describe("targetPort", () => {
     ],
   ];
   for (const [name, port, ports, expected] of rows) {
-    test(name, () =>
-      assert.equal(targetPort(reviews, port, workload("shop/w", { ports: new Map(Object.entries(ports)) })), expected),
-    );
+    test(name, () => assert.equal(targetPort(reviews, port, workload("shop/w", { ports })), expected));
   }
 });

@@ -8,9 +8,10 @@ import type { HttpRoute, HttpRouteBackend } from "@culvert/shared/config/http-ro
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { PolicyOperation } from "@culvert/shared/policy/authorization.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
-import { must } from "@culvert/test/support/tunnel-pair.ts";
+import { id, ip, route, routeRule } from "@culvert/test/support/fixtures.ts";
+import { must } from "@culvert/test/support/must.ts";
 import { until, within } from "@culvert/test/support/until.ts";
-import { id, ip, policy, service, servicePort, workload, type MeshParts } from "../mesh-fixtures.ts";
+import { policy, service, servicePort, workload, type MeshParts } from "../mesh-fixtures.ts";
 import { Bench, httpApp, readAll } from "../waypoint-fixtures.ts";
 
 const TCP = servicePort({ name: "tcp", port: 7000, targetPort: 7000, appProtocol: "tcp" });
@@ -151,18 +152,9 @@ describe("tunnels at the waypoint", () => {
 
   test("a route that is not understood, matches nothing or leads nowhere has its own code", async () => {
     const parents = [{ namespace: "default", name: "reviews", port: undefined }];
-    const base: HttpRoute = {
-      uid: "default/r",
-      namespace: "default",
-      name: "r",
-      createdAt: 0,
-      parents,
-      hostnames: [],
-      rules: [],
-      notUnderstood: undefined,
-    };
+    const base = route("r", { parents });
     const all = { path: { kind: "prefix", value: "/" }, method: undefined, headers: [] } as const;
-    const rule = { name: "main", matches: [all], backends: [], notUnderstood: undefined };
+    const rule = routeRule({ name: "main", matches: [all] });
     const cases: readonly (readonly [HttpRoute, number, string])[] = [
       [base, 404, "ROUTE_NOT_FOUND"],
       [{ ...base, notUnderstood: "spec.rules[0].filters" }, 500, "ROUTE_NOT_UNDERSTOOD"],
@@ -170,9 +162,9 @@ describe("tunnels at the waypoint", () => {
       [{ ...base, rules: [{ ...rule, backends: [to("gone")] }] }, 500, "BACKEND_INVALID"],
       [{ ...base, rules: [{ ...rule, backends: [to("empty")] }] }, 503, "NO_HEALTHY_UPSTREAM"],
     ];
-    for (const [route, status, code] of cases) {
+    for (const [routed, status, code] of cases) {
       const services = [...(mesh().services ?? []), service("default/empty")];
-      await bench.use(mesh({ routes: [route], services }));
+      await bench.use(mesh({ routes: [routed], services }));
       const answer = await bench.ask("reviews:9080", "/");
       assert.deepEqual([answer.status, answer.headers["culvert-code"]], [status, code]);
     }

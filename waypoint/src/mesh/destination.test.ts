@@ -4,26 +4,10 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { parseTrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
 import type { Waypoint } from "@culvert/shared/workload/workload.ts";
-import {
-  good,
-  id,
-  ip,
-  service,
-  servicePort,
-  snapshot,
-  TRUST_DOMAIN,
-  WAYPOINT,
-  waypointInstance,
-  workload,
-} from "../mesh-fixtures.ts";
-import { describeDestination, protocolOf, resolveDestination, type WaypointSelf } from "./destination.ts";
-
-const SELF: WaypointSelf = {
-  gateway: { namespace: "default", name: "waypoint" },
-  id: id("default/waypoint"),
-  trustDomain: TRUST_DOMAIN,
-};
-const MINE = { namespace: "default", name: "waypoint" };
+import { id, ip } from "@culvert/test/support/fixtures.ts";
+import { must } from "@culvert/test/support/must.ts";
+import { SELF, service, servicePort, snapshot, WAYPOINT, waypointInstance, workload } from "../mesh-fixtures.ts";
+import { describeDestination, protocolOf, resolveDestination } from "./destination.ts";
 
 const mesh = (waypoint: Waypoint = WAYPOINT) =>
   snapshot({
@@ -40,7 +24,7 @@ const mesh = (waypoint: Waypoint = WAYPOINT) =>
     workloads: [
       workload("default/reviews-1", "10.0.0.1"),
       workload("default/ratings-1", "10.0.0.2"),
-      workload("default/lonely-1", "10.0.0.3", { waypoint: MINE }),
+      workload("default/lonely-1", "10.0.0.3", { waypoint: SELF.gateway }),
       workload("default/db-1", "10.0.0.4"),
       workload("default/reviews-2", "10.0.0.5", { hbonePort: 25008 }),
       workload("default/db-2", "10.0.0.5", { hbonePort: 25009 }),
@@ -56,7 +40,7 @@ const mesh = (waypoint: Waypoint = WAYPOINT) =>
 
 function resolved(authority: string, caller = "default/curl", waypoint: Waypoint = WAYPOINT): string {
   const namespace = caller.split("/")[0];
-  const result = resolveDestination(mesh(waypoint), SELF, good(parseAuthority(authority)), {
+  const result = resolveDestination(mesh(waypoint), SELF, must(parseAuthority(authority)), {
     id: id(caller),
     namespace,
   });
@@ -75,8 +59,8 @@ test("a service is reached by its cluster IP or any of its names, on a port that
 test("a short name is read in the caller's namespace", () => {
   assert.equal(resolved("cart:9080", "shop/web"), "service shop/cart port 9080 http");
   assert.equal(resolved("cart:9080", "default/curl"), "DESTINATION_UNKNOWN");
-  const foreign = { id: id("shop/web", good(parseTrustDomain("far.example"))), namespace: undefined };
-  const short = resolveDestination(mesh(), SELF, good(parseAuthority("cart:9080")), foreign);
+  const foreign = { id: id("shop/web", must(parseTrustDomain("far.example"))), namespace: undefined };
+  const short = resolveDestination(mesh(), SELF, must(parseAuthority("cart:9080")), foreign);
   assert.ok(isFailure(short) && short.code === "DESTINATION_UNKNOWN");
 });
 

@@ -4,15 +4,11 @@ import type { HttpRoute } from "@culvert/shared/config/http-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { AuthorizationPolicy, PolicyOperation, PolicySource } from "@culvert/shared/policy/authorization.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
-import { good, id, ip, policy, service, servicePort, snapshot, TRUST_DOMAIN, workload } from "../mesh-fixtures.ts";
+import { id, ip, route } from "@culvert/test/support/fixtures.ts";
+import { must } from "@culvert/test/support/must.ts";
+import { policy, SELF, service, servicePort, snapshot, workload } from "../mesh-fixtures.ts";
 import { ConnectionGuard } from "./guard.ts";
 import { MeshView } from "./view.ts";
-
-const SELF = {
-  gateway: { namespace: "default", name: "waypoint" },
-  id: id("default/waypoint"),
-  trustDomain: TRUST_DOMAIN,
-};
 
 function view(policies: AuthorizationPolicy[], routes: HttpRoute[] = [], before?: MeshView): MeshView {
   const mesh = snapshot({
@@ -39,7 +35,7 @@ const CURL: PolicySource = { principals: [{ kind: "exact", value: "cluster.local
 const ADMIN: PolicyOperation = { paths: [{ kind: "prefix", value: "/admin" }] };
 
 function guardOf(mesh: MeshView, authority: string, caller = "default/curl"): ConnectionGuard {
-  const destination = good(mesh.destination(good(parseAuthority(authority)), { id: id(caller), namespace: "default" }));
+  const destination = must(mesh.destination(must(parseAuthority(authority)), { id: id(caller), namespace: "default" }));
   return new ConnectionGuard(mesh.guard(destination), {
     principal: id(caller),
     sourceIp: ip("10.0.0.8"),
@@ -92,27 +88,17 @@ test("a policy of the Gateway holds for all that it serves", () => {
 });
 
 test("routes belong to services, endpoints keep their load over a change", () => {
-  const route: HttpRoute = {
-    uid: "default/r",
-    namespace: "default",
-    name: "r",
-    createdAt: 0,
-    parents: [{ namespace: "default", name: "reviews", port: undefined }],
-    hostnames: [],
-    rules: [],
-    notUnderstood: undefined,
-  };
-  const mesh = view([], [route]);
+  const mesh = view([], [route("r", { parents: [{ namespace: "default", name: "reviews", port: undefined }] })]);
   const caller = { id: id("default/curl"), namespace: "default" };
-  const bySvc = good(mesh.destination(good(parseAuthority("reviews:9080")), caller));
-  const byIp = good(mesh.destination(good(parseAuthority("10.0.0.1:9080")), caller));
+  const bySvc = must(mesh.destination(must(parseAuthority("reviews:9080")), caller));
+  const byIp = must(mesh.destination(must(parseAuthority("10.0.0.1:9080")), caller));
   assert.ok(mesh.routes(bySvc, "default") !== undefined);
   assert.equal(mesh.routes(bySvc, "default"), mesh.routes(bySvc, "default"));
   assert.equal(mesh.routes(byIp, "default"), undefined);
-  const endpoint = good(good(mesh.group(bySvc)).endpoints[0]);
+  const endpoint = must(must(mesh.group(bySvc)).endpoints[0]);
   endpoint.load.inFlight = 3;
-  const again = good(view([], [], mesh).group(byIp));
-  assert.equal(good(again.endpoints[0]).load, endpoint.load);
+  const again = must(view([], [], mesh).group(byIp));
+  assert.equal(must(again.endpoints[0]).load, endpoint.load);
 });
 
 test("a backend must be a service port that speaks HTTP/1.1", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { HttpRoute, HttpRouteMatch, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
+import { route as routeOf, routeRule } from "@culvert/test/support/fixtures.ts";
 import { RouteGroup } from "./route-group.ts";
 
 interface MatchText {
@@ -20,22 +21,11 @@ function match({ path = "/", method, headers = {} }: MatchText): HttpRouteMatch 
 }
 
 function rule(name: string, matches: MatchText[], more: Partial<HttpRouteRule> = {}): HttpRouteRule {
-  return { name, matches: matches.map(match), backends: [], notUnderstood: undefined, ...more };
+  return routeRule({ name, matches: matches.map(match), ...more });
 }
 
 function route(name: string, rules: HttpRouteRule[], more: Partial<HttpRoute> = {}): HttpRoute {
-  const [namespace = "", bare = ""] = name.includes("/") ? name.split("/") : ["default", name];
-  return {
-    uid: `${namespace}/${bare}`,
-    namespace,
-    name: bare,
-    createdAt: 0,
-    parents: [],
-    hostnames: [],
-    rules,
-    notUnderstood: undefined,
-    ...more,
-  };
+  return routeOf(name, { rules, ...more });
 }
 
 function ask(group: RouteGroup, request: string, headers: Record<string, string> = {}, hostname = "reviews"): string {

@@ -2,15 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HttpRoute, HttpRouteParent } from "@culvert/shared/config/http-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
+import { route as routeOf, routeRule } from "@culvert/test/support/fixtures.ts";
 import { chooseBackend } from "./backend.ts";
 import { RouteIndex, ServiceRoutes } from "./service-routes.ts";
 
 const REVIEWS = { namespace: "default", name: "reviews", port: 9080 };
 
 function route(uid: string, ...parents: HttpRouteParent[]): HttpRoute {
-  const [namespace = "", name = ""] = uid.split("/");
-  const rules = [{ name: undefined, matches: [], backends: [], notUnderstood: undefined }];
-  return { uid, namespace, name, createdAt: 0, parents, hostnames: [], rules, notUnderstood: undefined };
+  return routeOf(uid, { parents, rules: [routeRule()] });
 }
 
 function attached(routes: HttpRoute[], caller: string | undefined): string {
@@ -50,7 +49,7 @@ function split(...weights: (number | string)[]): (random: number) => string {
     weight: Number(String(weight).replace("!", "")),
     invalid: typeof weight === "string" ? "no such service" : undefined,
   }));
-  const rule = { name: undefined, matches: [], backends, notUnderstood: undefined };
+  const rule = routeRule({ backends });
   return (random) => {
     const chosen = chooseBackend({ route: route("default/r"), rule, name: "rules[0]" }, random);
     return isFailure(chosen) ? chosen.code : chosen.name;

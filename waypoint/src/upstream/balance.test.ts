@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { ip, snapshot, service, servicePort, TRUST_DOMAIN, waypointInstance, workload } from "../mesh-fixtures.ts";
+import { ip } from "@culvert/test/support/fixtures.ts";
+import { SELF, snapshot, service, servicePort, waypointInstance, workload } from "../mesh-fixtures.ts";
 import { EndpointGroup } from "./balance.ts";
 import {
   endpointContext,
@@ -14,7 +15,7 @@ import type { Workload } from "@culvert/shared/workload/workload.ts";
 
 function context(workloads: readonly Workload[], loads: EndpointLoads = new EndpointLoads()): EndpointContext {
   const { directory } = snapshot({ workloads, services: [service("default/reviews")] });
-  return endpointContext(directory, TRUST_DOMAIN, { namespace: "default", name: "waypoint" }, loads);
+  return endpointContext(directory, SELF.trustDomain, SELF.gateway, loads);
 }
 
 function group(workloads: readonly Workload[], loads?: EndpointLoads): EndpointGroup {
