@@ -6,6 +6,7 @@ import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/ne
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import { releaseSlab } from "@culvert/shared/net/slabs.ts";
 import { connectReply, readConnect } from "./http-connect.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
 import type { Destination } from "./resolve.ts";
@@ -21,6 +22,8 @@ import {
 
 /** A client of the proxy port has to say where it wants to go within this. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** A client that was refused has to close within this. */
+const DISMISSAL_TIMEOUT_MS = 10_000;
 
 /** What the explicit listeners report. */
 export interface ExplicitEvents {
@@ -77,6 +80,7 @@ async function serveProxyClient(
   deadline.cancel();
   if (isFailure(asked)) {
     onRefused(client, asked);
+    dismiss(client, clock);
     return;
   }
   const { destination, reply } = asked;
@@ -84,7 +88,7 @@ async function serveProxyClient(
     granted: () => void client.write(reply(undefined)),
     refused: (failure) => {
       client.write(reply(failure));
-      client.end();
+      dismiss(client, clock);
     },
   };
   await outbound.carry(client, destination, answer);
@@ -102,7 +106,7 @@ async function readDestination(client: BulkSocket): Promise<Asked | Failure> {
   const socks = first[0] === SOCKS_VERSION;
   // Neither SOCKS5 nor the letter of a method: nothing that may still come would make sense of it.
   if (!socks && !/^[A-Z]/.test(first.toString("latin1", 0, 1))) {
-    return refuse(
+    return answered(
       client,
       connectReply,
       fail("PROXY_REQUEST_MALFORMED", `first byte ${first[0]}, expected CONNECT or 5`),
@@ -113,20 +117,36 @@ async function readDestination(client: BulkSocket): Promise<Asked | Failure> {
     if (isFailure(greeting)) return greeting;
     if (!greeting) {
       client.write(SOCKS_NO_ACCEPTABLE_METHOD);
-      client.end();
       return fail("PROXY_REQUEST_MALFORMED", "the SOCKS client offers no method without authentication");
     }
     client.write(SOCKS_NO_AUTHENTICATION);
   }
   const reply = socks ? socksReply : connectReply;
   const destination = await readMessage(client, socks ? readSocksRequest : readConnect);
-  return isFailure(destination) ? refuse(client, reply, destination) : { destination, reply };
+  return isFailure(destination) ? answered(client, reply, destination) : { destination, reply };
 }
 
-function refuse(client: BulkSocket, reply: Asked["reply"], failure: Failure): Failure {
+function answered(client: BulkSocket, reply: Asked["reply"], failure: Failure): Failure {
   client.write(reply(failure));
-  client.end();
   return failure;
+}
+
+/**
+ * Ends a client that comes to nothing: our FIN follows what was written, and what the client still sends is read and thrown
+ * away, because a reset for unread bytes could overtake the answer.
+ */
+function dismiss(client: BulkSocket, clock: Clock): void {
+  const deadline = clock.after(DISMISSAL_TIMEOUT_MS, () => client.reset());
+  client.setSink({
+    onBytes: (_chunk, slab) => {
+      if (slab !== undefined) releaseSlab(slab);
+      return true;
+    },
+    onEnd: () => undefined,
+    onClose: () => deadline.cancel(),
+  });
+  client.end();
+  client.resume();
 }
 
 /** Reads until `parse` has one whole message; what follows it is given back. */
