@@ -289,4 +289,36 @@ describe("names of workloads", () => {
     answer = "10.0.0.3";
     await untilAddress("10.0.0.3");
   });
+
+  test("those of the state in use stay until the next one is", async (context) => {
+    const folder = await folderFor(context);
+    const file = join(folder, "a.yaml");
+    await writeFile(file, `${entry("old", "old.local")}---\n${entry("kept", "kept.local")}`);
+    const asked: string[] = [];
+    const late = Promise.withResolvers<readonly Ip[]>();
+    const [first, second] = [parseIp("10.0.0.1"), parseIp("10.0.0.2")].filter((ip) => ip !== undefined);
+    assert.ok(first !== undefined && second !== undefined);
+    const lookup: Lookup = (host) => {
+      const isFirst = !asked.includes(host);
+      asked.push(host);
+      if (host === "kept.local" && !isFirst) return late.promise;
+      return host === "new.local" ? new Promise(() => undefined) : Promise.resolve([first]);
+    };
+    const { source, clock } = await open(context, folder, lookup);
+    await until("the second question for a name", () => {
+      clock.advance(1_000);
+      return asked.filter((host) => host === "kept.local").length === 2;
+    });
+
+    await writeFile(file, `${entry("kept", "kept.local")}---\n${entry("new", "new.local")}`);
+    const reloaded = source.reload();
+    await until("the new name", () => asked.includes("new.local"));
+    late.resolve([second]);
+    await until("the second address", () => source.get().version === 2);
+    assert.deepEqual(source.get().directory.workload("default/kept")?.addresses, [second]);
+    assert.deepEqual(source.get().directory.workload("default/old")?.addresses, [first]);
+    clock.advance(2_000);
+    await reloaded;
+    assert.deepEqual(names(source), ["kept", "new"]);
+  });
 });

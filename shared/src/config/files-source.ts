@@ -154,9 +154,12 @@ class WatchedFolder implements ResourceFolder {
     if (isSame) return undefined;
     const problems = [...state.parsed.problems, ...duplicates(state.parsed.resources)];
     if (problems.some(({ severity }) => severity === "error")) return problems;
-    this.#names.watch(hostsOf(state.parsed));
+    const hosts = hostsOf(state.parsed);
+    // Until the swap the state in use needs its names too: a change of one of them builds it again.
+    this.#names.watch(hosts.union(hostsOf(this.#parsed)));
     await this.#names.settled();
     if (this.#isClosed) return undefined;
+    this.#names.watch(hosts);
     this.#parsed = state.parsed;
     this.#reported = "";
     this.#swap();
