@@ -67,16 +67,27 @@ export async function loadResources(folder: string): Promise<Snapshot | Complain
   return source.get();
 }
 
-/** Asks a running process on its admin port; its answer as JSON. */
-export async function askAdmin(address: string, path: string): Promise<unknown> {
+/** Asks a running process on its admin port; its answer, which is a JSON object. */
+export async function askAdmin(address: string, path: string): Promise<object | Complaint> {
   const socket = /^unix:(?:\/\/)?(\/.+)$/.exec(address)?.[1];
   const at: HttpListen | undefined = socket === undefined ? parseListenAddress(address) : { path: socket };
   if (at === undefined)
     return wrongUsage(`--admin: expected host:port or unix:///path, found ${JSON.stringify(address)}`);
   const { httpGet } = await import("../observe/http-get.ts");
   const answer = await httpGet(at, path, ADMIN_TIMEOUT_MS);
-  if (isFailure(answer)) return { exit: EXIT.failed, message: `${address}: ${answer.toString()}` } satisfies Complaint;
-  return JSON.parse(answer.body) as unknown;
+  if (isFailure(answer)) return { exit: EXIT.failed, message: `${address}: ${answer.toString()}` };
+  // Another port, or a handler that has failed, answers in text.
+  const found = `${answer.status} ${JSON.stringify(answer.body.slice(0, SHOWN_CHARACTERS))}`;
+  return objectIn(answer.body) ?? { exit: EXIT.failed, message: `${address}: no answer of an admin port: ${found}` };
+}
+
+function objectIn(text: string): object | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Tells a complaint from a value. */
@@ -85,6 +96,8 @@ export function isComplaint(value: unknown): value is Complaint {
 }
 
 const ADMIN_TIMEOUT_MS = 10_000;
+/** Of an answer that is not understood. */
+const SHOWN_CHARACTERS = 200;
 /** How often `wait` asks: often enough for start-up order, too rarely to be felt. */
 const POLL_MS = 100;
 
