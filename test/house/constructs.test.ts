@@ -150,7 +150,7 @@ for (const [type, maker] of MAKERS) {
   test(`only ${maker} makes a ${type}`, () => {
     const found = productSources()
       .filter(({ path }) => path !== maker)
-      .flatMap((source) => places(source, new RegExp(`\\bas (unknown as )?${type}\\b|<${type}>[({]`)));
+      .flatMap((source) => places(source, new RegExp(`\\bas (unknown as )?${type}\\b|(?<!\\w)<${type}>[({]`)));
     assert.deepEqual(found, []);
   });
 }

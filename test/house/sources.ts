@@ -85,7 +85,7 @@ export function places(source: Source, pattern: RegExp): readonly string[] {
 }
 
 /** Blanks comments and the insides of strings and regular expressions; template expressions are kept as code. */
-function codeOf(text: string): string {
+export function codeOf(text: string): string {
   let out = "";
   let at = 0;
   const blank = (end: number): void => {
@@ -102,6 +102,11 @@ function codeOf(text: string): string {
       out += char;
       at += 1;
       blank(endOfString(text, at, char));
+      // The closing quote, which would begin another string; a line that ends before it has none.
+      if (text[at] === char) {
+        out += char;
+        at += 1;
+      }
     } else if (char === "`") {
       out += char;
       at += 1;

@@ -1,5 +1,5 @@
 // Pure. One end of a TCP connection.
-import { parseIp } from "./ip.ts";
+import { parseIp, UNSPECIFIED_IP } from "./ip.ts";
 import type { Ip } from "./ip.ts";
 
 /** An address and a port, as the kernel knows them. */
@@ -9,7 +9,7 @@ export interface Endpoint {
 }
 
 /** What is said of a socket that is closed and has forgotten its addresses. */
-const UNKNOWN: Endpoint = { ip: "0.0.0.0" as Ip, port: 0 };
+const UNKNOWN: Endpoint = { ip: UNSPECIFIED_IP, port: 0 };
 
 /** From what a socket says of itself; `0.0.0.0:0` once it is closed. */
 export function endpoint(address: string | undefined, port: number | undefined): Endpoint {
