@@ -4,7 +4,7 @@ import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
-import { tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import { formatBaggage, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
@@ -41,8 +41,7 @@ export class Upstream {
       ["k8s.namespace.name", namespace],
       ["service.name", name],
     ]);
-    const baggage = [...this.#baggage].map(([key, value]) => `${key}=${value}`).join(",");
-    this.#sharedHeaders = { "x-istio-source": "waypoint", baggage };
+    this.#sharedHeaders = { "x-istio-source": "waypoint", baggage: formatBaggage(this.#baggage) };
   }
 
   /**
