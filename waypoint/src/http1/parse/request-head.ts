@@ -6,7 +6,7 @@ import { equalsName, type HeaderSlots } from "../header-slots.ts";
 import { SLASH, at } from "./bytes.ts";
 import { ConnectionOptions } from "./connection-options.ts";
 import * as field from "./field-names.ts";
-import { type BodyKind, CHUNKED, isChunked, LENGTH, NO_BODY, readContentLength } from "./framing.ts";
+import { type BodyKind, CHUNKED, IN_CHUNKS, LENGTH, NO_BODY, readFraming } from "./framing.ts";
 import { readHost, readOtherForm, sameAuthority } from "./request-target.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
 
@@ -262,17 +262,13 @@ export class RequestHeadReader implements RequestHead {
   }
 
   #readFraming(): string | undefined {
-    if (this.#transferEncoding >= 0) {
-      if (this.scanner.minor === 0) return "Transfer-Encoding in HTTP/1.0";
-      if (this.#contentLength >= 0) return "both Content-Length and Transfer-Encoding";
-      if (!isChunked(this.#bytes, this.scanner.fields, this.#transferEncoding))
-        return "Transfer-Encoding is not exactly chunked";
-      this.body = CHUNKED;
-    } else if (this.#contentLength >= 0) {
-      const length = readContentLength(this.#bytes, this.scanner.fields, this.#contentLength);
-      if (length < 0) return "Content-Length is not a plain decimal number";
+    const { fields, minor } = this.scanner;
+    const length = readFraming(this.#bytes, fields, minor, this.#contentLength, this.#transferEncoding);
+    if (typeof length === "string") return length;
+    if (length === IN_CHUNKS) this.body = CHUNKED;
+    else if (length > 0) {
+      this.body = LENGTH;
       this.contentLength = length;
-      this.body = length > 0 ? LENGTH : NO_BODY;
     }
     return undefined;
   }

@@ -3,7 +3,7 @@
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
 import { ConnectionOptions } from "./connection-options.ts";
 import * as field from "./field-names.ts";
-import { CHUNKED, isChunked, LENGTH, NO_BODY, readContentLength, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
+import { CHUNKED, IN_CHUNKS, LENGTH, NO_BODY, readFraming, UNSAID, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
 
 const NOTHING = Buffer.alloc(0);
@@ -64,7 +64,7 @@ export class ResponseHeadReader {
   }
 
   #sortFields(toHead: boolean): string | undefined {
-    const { fields, count, minor } = this.scanner;
+    const { fields, count } = this.scanner;
     // RFC 9112 section 6.3: these have no body whatever their fields say.
     const bodiless = toHead || this.status < 200 || this.status === 204 || this.status === 304;
     const noFraming = this.status < 200 || this.status === 204;
@@ -101,7 +101,7 @@ export class ResponseHeadReader {
       this.#dropped[i] = drop;
     }
     if (this.#options.any) this.#dropNamed();
-    return this.#readFraming(contentLength, transferEncoding, bodiless, minor);
+    return this.#readFraming(contentLength, transferEncoding, bodiless);
   }
 
   #dropNamed(): void {
@@ -111,18 +111,15 @@ export class ResponseHeadReader {
     }
   }
 
-  #readFraming(contentLength: number, transferEncoding: number, bodiless: boolean, minor: number): string | undefined {
-    const { fields } = this.scanner;
-    this.body = bodiless ? NO_BODY : UNTIL_CLOSE;
-    if (transferEncoding >= 0) {
-      if (minor === 0) return "Transfer-Encoding in HTTP/1.0";
-      if (contentLength >= 0) return "both Content-Length and Transfer-Encoding";
-      if (!isChunked(this.#bytes, fields, transferEncoding)) return "Transfer-Encoding is not exactly chunked";
-      if (!bodiless) this.body = CHUNKED;
-    } else if (contentLength >= 0) {
-      const length = readContentLength(this.#bytes, fields, contentLength);
-      if (length < 0) return "Content-Length is not a plain decimal number";
-      if (!bodiless) this.body = length > 0 ? LENGTH : NO_BODY;
+  #readFraming(contentLength: number, transferEncoding: number, bodiless: boolean): string | undefined {
+    const { fields, minor } = this.scanner;
+    const length = readFraming(this.#bytes, fields, minor, contentLength, transferEncoding);
+    if (typeof length === "string") return length;
+    if (bodiless || length === 0) this.body = NO_BODY;
+    else if (length === UNSAID) this.body = UNTIL_CLOSE;
+    else if (length === IN_CHUNKS) this.body = CHUNKED;
+    else {
+      this.body = LENGTH;
       this.contentLength = length;
     }
     return undefined;
