@@ -97,7 +97,7 @@ class Uproxy implements Service {
           log.failure(kind, failure, { remote, peer });
         },
       });
-      if (isFailure(listening)) return notBound("inbound.hbone", inbound.hbone, listening);
+      if (isFailure(listening)) return notBound("inbound.hbone", listening);
       this.#tunnels = listening;
     }
 
@@ -108,12 +108,12 @@ class Uproxy implements Service {
     };
     for (const [index, listener] of outbound.listeners.entries()) {
       const listening = await listenExplicit(listener, carrier, events);
-      if (isFailure(listening)) return notBound(`outbound.listeners[${index}]`, listener.listen, listening);
+      if (isFailure(listening)) return notBound(`outbound.listeners[${index}]`, listening);
       this.#explicit.push(listening);
     }
     if (outbound.proxy !== undefined) {
       const listening = await listenProxy(outbound.proxy, carrier, clock, events);
-      if (isFailure(listening)) return notBound("outbound.proxy", outbound.proxy, listening);
+      if (isFailure(listening)) return notBound("outbound.proxy", listening);
       this.#explicit.push(listening);
     }
     if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
@@ -204,7 +204,6 @@ function ownAddresses(hbone: ListenAddress | undefined): readonly Ip[] {
   return [bound, ...found.map(({ address }) => parseIp(address.split("%")[0] ?? ""))].filter((ip) => ip !== undefined);
 }
 
-function notBound(key: string, address: ListenAddress, failure: Failure): StartFailure {
-  const where = formatHostPort(address.host === "" ? "*" : address.host, address.port);
-  return new StartFailure(EXIT.port, [`${key}: cannot listen on ${where}: ${failure.detail}`]);
+function notBound(key: string, failure: Failure): StartFailure {
+  return new StartFailure(EXIT.port, [`${key}: ${failure.detail}`]);
 }

@@ -4,7 +4,6 @@ import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
-import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
@@ -110,10 +109,7 @@ class Waypoint implements Service {
         log.failure(kind, failure, { remote, peer });
       },
     });
-    if (isFailure(server)) {
-      const where = formatHostPort(host === "" ? "*" : host, port);
-      return new StartFailure(EXIT.port, [`hbone: cannot listen on ${where}: ${server.detail}`]);
-    }
+    if (isFailure(server)) return new StartFailure(EXIT.port, [`hbone: ${server.detail}`]);
     this.#server = server;
     this.#warnWithoutGateway();
     if (this.#config.tracing !== undefined) {

@@ -222,5 +222,6 @@ test("an address that cannot be bound is a failure with its name", async () => {
   const server = await accepting(() => {});
   const second = await acceptBulk({ host: HOST, port: server.address.port, onSocket: () => {} });
   ok(isFailure(second) && second.detail === `cannot listen on ${HOST}:${server.address.port}: EADDRINUSE`);
+  equal(second.code, "PORT_UNAVAILABLE");
   await server.close();
 });

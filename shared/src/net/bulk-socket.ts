@@ -7,8 +7,10 @@
 // of a finished `Socket` 85, `dup` of its descriptor 90.
 import { createServer, Socket } from "node:net";
 import type { Server } from "node:net";
-import { fail } from "../failure/failure.ts";
+import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
+import { bind } from "./bind.ts";
+import type { BoundAddress } from "./bind.ts";
 import { deadlinesOf } from "./deadlines.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -211,9 +213,6 @@ export interface BulkListenOptions {
   /** An IP address; the empty string is all of them, IPv6 and IPv4. */
   readonly host: string;
   readonly port: number;
-  readonly backlog?: number;
-  /** Several processes share the port (SO_REUSEPORT). */
-  readonly reusePort?: boolean;
   /** Gets each accepted socket: half-open allowed, TCP_NODELAY set, nothing read yet. */
   readonly onSocket: (socket: BulkSocket) => void;
   /** The process is out of descriptors, and the like: `detail` is the system's code. */
@@ -222,35 +221,24 @@ export interface BulkListenOptions {
 
 /** A listener that has bound its port. */
 export interface BulkServer {
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: BoundAddress;
   /** Whether accepted sockets read through `onread`; false where the runtime no longer has the piece that this needs. */
   readonly pooled: boolean;
   /** Stops accepting. Sockets that were accepted live on. */
   close(): Promise<void>;
 }
 
-/** Listens. An address that cannot be bound is an INTERNAL failure whose detail names it and the system's code. */
-export function acceptBulk(options: BulkListenOptions): Promise<BulkServer | Failure> {
-  const { host, port, onSocket, onAcceptError } = options;
-  const refused = (code: string): void => onAcceptError?.(fail("TOO_MANY_CONNECTIONS", code));
+/** Listens. Fails as `bind` does. */
+export async function acceptBulk(options: BulkListenOptions): Promise<BulkServer | Failure> {
+  const { host, port, onSocket } = options;
+  const refused = (failure: Failure): void => options.onAcceptError?.(failure);
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
     onSocket(new BulkSocket(() => socket, true));
   });
-  return new Promise((resolve) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      resolve(fail("INTERNAL", `cannot listen on ${host}:${port}: ${error.code ?? error.message}`));
-    });
-    const where = { port, backlog: options.backlog ?? 4096, reusePort: options.reusePort ?? false };
-    server.listen(host === "" ? where : { ...where, host }, () => {
-      server.removeAllListeners("error");
-      server.on("error", (error: NodeJS.ErrnoException) => refused(error.code ?? error.message));
-      const pooled = takeHandles(server, onSocket, refused);
-      const bound = server.address();
-      const address =
-        typeof bound === "object" && bound !== null ? { host: bound.address, port: bound.port } : { host, port };
-      resolve({ address, pooled, close: () => new Promise((closed) => void server.close(() => closed())) });
-    });
-  });
+  const address = await bind(server, host, port, refused);
+  if (isFailure(address)) return address;
+  const pooled = takeHandles(server, onSocket, refused);
+  return { address, pooled, close: () => new Promise((closed) => void server.close(() => closed())) };
 }
 
 /** The private piece of a listening server: the native listener calls `onconnection` with each accepted handle. */
@@ -264,14 +252,18 @@ interface AcceptedHandle {
 }
 
 /** Puts itself in the place where accepted handles become sockets. `false`, and nothing changed, if there is no such place. */
-function takeHandles(server: Server, onSocket: (socket: BulkSocket) => void, refused: (code: string) => void): boolean {
+function takeHandles(
+  server: Server,
+  onSocket: (socket: BulkSocket) => void,
+  refused: (failure: Failure) => void,
+): boolean {
   const listener = (server as unknown as { _handle?: Partial<ListenHandle> | null })._handle;
   if (typeof listener?.onconnection !== "function") return false;
   const original = listener.onconnection;
   // Accepted sockets inherit it, which spares a system call each.
   const inherits = listener.setNoDelay?.(true) === 0;
   listener.onconnection = (status, handle) => {
-    if (status !== 0 || handle === undefined) return refused(`accept: ${status}`);
+    if (status !== 0 || handle === undefined) return refused(fail("TOO_MANY_CONNECTIONS", `accept: ${status}`));
     if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
     if (!inherits) handle.setNoDelay(true);
     onSocket(

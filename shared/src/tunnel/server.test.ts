@@ -282,5 +282,6 @@ test("a port that is taken is a failure with its name", async () => {
     onEvent: () => {},
   });
   ok(isFailure(second));
+  equal(second.code, "PORT_UNAVAILABLE");
   equal(second.detail, `cannot listen on ${host}:${port}: EADDRINUSE`);
 });

@@ -9,6 +9,8 @@ import type { Failure } from "../failure/failure.ts";
 import type { Identity, IdentitySource } from "../identity/source.ts";
 import { TlsContexts } from "../identity/tls.ts";
 import { peerOfSocket } from "../identity/verify.ts";
+import { bind } from "../net/bind.ts";
+import type { BoundAddress } from "../net/bind.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import { endpoint } from "../net/endpoint.ts";
 import { formatAuthority } from "./authority.ts";
@@ -36,8 +38,6 @@ export interface TunnelServerOptions {
   /** An IP address; the empty string is all of them, IPv6 and IPv4. */
   readonly host: string;
   readonly port: number;
-  /** Several processes share the port (SO_REUSEPORT): workers, and zero-loss upgrades. */
-  readonly reusePort?: boolean;
   readonly identity: IdentitySource;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
@@ -48,7 +48,7 @@ export interface TunnelServerOptions {
 
 /** A tunnel listener that has bound its port. */
 export interface TunnelServer {
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: BoundAddress;
   readonly sessions: number;
   readonly streams: number;
   /** Stops accepting and sends GOAWAY on every session; open streams go on. */
@@ -57,13 +57,13 @@ export interface TunnelServer {
   close(): Promise<void>;
 }
 
-/** Listens. An address that cannot be bound is an INTERNAL failure whose detail names it and the system's code. */
+/** Listens. Fails as `bind` does. */
 export function listenTunnels(options: TunnelServerOptions): Promise<TunnelServer | Failure> {
   return new Listener(options).listen();
 }
 
 class Listener implements TunnelServer {
-  address: { readonly host: string; readonly port: number };
+  address: BoundAddress;
   readonly #options: TunnelServerOptions;
   readonly #contexts: TlsContexts;
   readonly #server: ReturnType<typeof createServer>;
@@ -110,25 +110,17 @@ class Listener implements TunnelServer {
     return streams;
   }
 
-  listen(): Promise<TunnelServer | Failure> {
-    const { host, port, reusePort } = this.#options;
-    return new Promise((resolve) => {
-      this.#server.once("error", (error: NodeJS.ErrnoException) => {
-        this.#stopWatching();
-        resolve(fail("INTERNAL", `cannot listen on ${host}:${port}: ${error.code ?? error.message}`));
-      });
-      const where = { port, backlog: 4096, reusePort: reusePort ?? false };
-      this.#server.listen(host === "" ? where : { ...where, host }, () => {
-        this.#server.removeAllListeners("error");
-        this.#server.on("error", (error: NodeJS.ErrnoException) => {
-          const failure = fail("TOO_MANY_CONNECTIONS", error.code ?? error.message);
-          this.#options.onEvent({ kind: "session-refused", remote: "", peer: "", failure });
-        });
-        const bound = this.#server.address();
-        if (typeof bound === "object" && bound !== null) this.address = { host: bound.address, port: bound.port };
-        resolve(this);
-      });
+  async listen(): Promise<TunnelServer | Failure> {
+    const { host, port, onEvent } = this.#options;
+    const address = await bind(this.#server, host, port, (failure) => {
+      onEvent({ kind: "session-refused", remote: "", peer: "", failure });
     });
+    if (isFailure(address)) {
+      this.#stopWatching();
+      return address;
+    }
+    this.address = address;
+    return this;
   }
 
   drain(): void {
