@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { until } from "@culvert/test/support/until.ts";
 import { systemClock } from "../net/clock.ts";
@@ -21,6 +21,13 @@ async function folderFor(context: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "culvert-source-"));
   context.after(() => rm(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Puts a file in its place whole, so that no read that happens to run sees it empty. */
+async function put(file: string, text: string): Promise<void> {
+  const written = join(dirname(file), `.${basename(file)}.tmp`);
+  await writeFile(written, text);
+  await rename(written, file);
 }
 
 /** A folder that is open, with what it has said. */
@@ -63,7 +70,7 @@ async function untilNames(source: ResourceFolder, expected: readonly string[], c
 describe("opening", () => {
   test("gives the first snapshot", async (context) => {
     const folder = await folderFor(context);
-    await writeFile(join(folder, "a.yaml"), `${entry("a")}---\napiVersion: apps/v1\nkind: Deployment\n`);
+    await put(join(folder, "a.yaml"), `${entry("a")}---\napiVersion: apps/v1\nkind: Deployment\n`);
     const { source, events } = await open(context, folder);
     assert.deepEqual(names(source), ["a"]);
     assert.equal(source.get().version, 1);
@@ -73,7 +80,7 @@ describe("opening", () => {
 
   test("fails with every problem", async (context) => {
     const folder = await folderFor(context);
-    await writeFile(join(folder, "a.yaml"), `${BAD}---\n${entry("a")}---\n${entry("a")}`);
+    await put(join(folder, "a.yaml"), `${BAD}---\n${entry("a")}---\n${entry("a")}`);
     const clock = new FakeClock();
     const problems = await openResourceFolder({ folder, clock, onEvent: () => undefined });
     assert.ok(!("get" in problems));
@@ -100,7 +107,7 @@ describe("opening", () => {
 
 test("a change while the first names are awaited comes after them", async (context) => {
   const folder = await folderFor(context);
-  await writeFile(join(folder, "a.yaml"), entry("a", "slow.local"));
+  await put(join(folder, "a.yaml"), entry("a", "slow.local"));
   const asked = Promise.withResolvers<void>();
   const lookup: Lookup = () => {
     asked.resolve();
@@ -110,8 +117,7 @@ test("a change while the first names are awaited comes after them", async (conte
   const opening = openResourceFolder({ folder, clock, onEvent: () => undefined, lookup });
   await asked.promise;
   const pending = clock.pending;
-  await writeFile(join(folder, ".a.tmp"), entry("b"));
-  await rename(join(folder, ".a.tmp"), join(folder, "a.yaml"));
+  await put(join(folder, "a.yaml"), entry("b"));
   await until("the event", () => clock.pending > pending);
   clock.advance(100);
   // As long as a second read would take that did not wait.
@@ -126,19 +132,19 @@ test("a change while the first names are awaited comes after them", async (conte
 describe("reload", () => {
   test("swaps whole, tells listeners, and does nothing when no byte has changed", async (context) => {
     const folder = await folderFor(context);
-    await writeFile(join(folder, "a.yaml"), entry("a"));
+    await put(join(folder, "a.yaml"), entry("a"));
     const { source, events } = await open(context, folder);
     const heard: number[] = [];
     const stop = source.onChange(({ version }) => heard.push(version));
     const before = source.get();
 
-    await writeFile(join(folder, "b.yaml"), entry("b"));
+    await put(join(folder, "b.yaml"), entry("b"));
     await source.reload();
     assert.deepEqual(names(source), ["a", "b"]);
     assert.deepEqual([...before.directory.workloads()].length, 1);
     assert.deepEqual(heard, [2]);
 
-    await writeFile(join(folder, "b.yaml"), entry("b"));
+    await put(join(folder, "b.yaml"), entry("b"));
     await source.reload();
     assert.deepEqual(heard, [2]);
 
@@ -153,17 +159,17 @@ describe("reload", () => {
   test("keeps the last good snapshot, and says so once per change", async (context) => {
     const folder = await folderFor(context);
     const file = join(folder, "a.yaml");
-    await writeFile(file, entry("a"));
+    await put(file, entry("a"));
     const { source, events } = await open(context, folder);
     const good = source.get();
 
-    await writeFile(file, BAD);
+    await put(file, BAD);
     await source.reload();
     await source.reload();
     assert.equal(source.get(), good);
     assert.deepEqual(kinds(events), ["swapped", "kept"]);
 
-    await writeFile(file, "a: [\n");
+    await put(file, "a: [\n");
     await source.reload();
     await rm(folder, { recursive: true });
     await source.reload();
@@ -172,14 +178,14 @@ describe("reload", () => {
     assert.deepEqual(kinds(events), ["swapped", "kept", "kept", "kept"]);
 
     await mkdir(folder);
-    await writeFile(file, entry("b"));
+    await put(file, entry("b"));
     await source.reload();
     assert.deepEqual(names(source), ["b"]);
     assert.equal(source.get().version, 2);
 
-    await writeFile(file, BAD);
+    await put(file, BAD);
     await source.reload();
-    await writeFile(file, entry("b"));
+    await put(file, entry("b"));
     await source.reload();
     assert.equal(source.get().version, 3);
     assert.deepEqual(kinds(events).slice(4), ["swapped", "kept", "swapped"]);
@@ -189,7 +195,7 @@ describe("reload", () => {
     const folder = await folderFor(context);
     const { source } = await open(context, folder);
     for (let round = 1; round <= 5; round += 1) {
-      await writeFile(join(folder, `${round}.yaml`), entry(`w-${round}`, `10.0.0.${round}`));
+      await put(join(folder, `${round}.yaml`), entry(`w-${round}`, `10.0.0.${round}`));
       await Promise.all([source.reload(), source.reload(), source.reload()]);
       assert.equal(names(source).length, round);
     }
@@ -200,17 +206,16 @@ describe("reload", () => {
 describe("watching", () => {
   test("a file that is renamed into place is seen by an event", async (context) => {
     const folder = await folderFor(context);
-    await writeFile(join(folder, "a.yaml"), entry("a"));
+    await put(join(folder, "a.yaml"), entry("a"));
     const events: ResourceFolderEvent[] = [];
     const source = await openResourceFolder({ folder, clock: systemClock, onEvent: (event) => events.push(event) });
     assert.ok("get" in source);
     context.after(() => source.close());
-    await writeFile(join(folder, ".a.tmp"), entry("b"));
-    await rename(join(folder, ".a.tmp"), join(folder, "a.yaml"));
+    await put(join(folder, "a.yaml"), entry("b"));
     await untilNames(source, ["b"]);
-    await writeFile(join(folder, "a.yaml"), BAD);
+    await put(join(folder, "a.yaml"), BAD);
     await until("the bad file", () => kinds(events).includes("kept"));
-    await writeFile(join(folder, "a.yaml"), entry("c"));
+    await put(join(folder, "a.yaml"), entry("c"));
     await untilNames(source, ["c"]);
   });
 
@@ -235,13 +240,13 @@ describe("watching", () => {
     await mkdir(folder);
     const { source, clock } = await open(context, folder);
     await mkdir(join(folder, "sub"));
-    await writeFile(join(folder, "sub", "a.yaml"), entry("a"));
+    await put(join(folder, "sub", "a.yaml"), entry("a"));
     await untilNames(source, ["a"], clock);
-    await writeFile(join(folder, "sub", "a.yaml"), entry("b"));
+    await put(join(folder, "sub", "a.yaml"), entry("b"));
     await untilNames(source, ["b"], clock);
 
     await mkdir(join(parent, "next"));
-    await writeFile(join(parent, "next", "a.yaml"), entry("c"));
+    await put(join(parent, "next", "a.yaml"), entry("c"));
     await rename(folder, join(parent, "old"));
     await rename(join(parent, "next"), folder);
     await untilNames(source, ["c"], clock);
@@ -252,7 +257,7 @@ describe("watching", () => {
     const { source, events, clock } = await open(context, folder);
     source.close();
     assert.equal(clock.pending, 0);
-    await writeFile(join(folder, "a.yaml"), entry("a"));
+    await put(join(folder, "a.yaml"), entry("a"));
     await source.reload();
     assert.deepEqual(names(source), []);
     assert.deepEqual(kinds(events), ["swapped"]);
@@ -262,7 +267,7 @@ describe("watching", () => {
 describe("names of workloads", () => {
   test("are resolved before the first snapshot, and a change of theirs makes a new one", async (context) => {
     const folder = await folderFor(context);
-    await writeFile(join(folder, "a.yaml"), `${entry("a", "a.local")}---\n${entry("b", "b.local")}`);
+    await put(join(folder, "a.yaml"), `${entry("a", "a.local")}---\n${entry("b", "b.local")}`);
     let answer = "10.0.0.1";
     const lookup: Lookup = (host) => {
       const ip = parseIp(answer);
@@ -284,7 +289,7 @@ describe("names of workloads", () => {
     assert.equal(source.get().version, 2);
 
     // A bad folder does not stop the names of the good snapshot.
-    await writeFile(join(folder, "a.yaml"), BAD);
+    await put(join(folder, "a.yaml"), BAD);
     await source.reload();
     answer = "10.0.0.3";
     await untilAddress("10.0.0.3");
@@ -293,7 +298,7 @@ describe("names of workloads", () => {
   test("those of the state in use stay until the next one is", async (context) => {
     const folder = await folderFor(context);
     const file = join(folder, "a.yaml");
-    await writeFile(file, `${entry("old", "old.local")}---\n${entry("kept", "kept.local")}`);
+    await put(file, `${entry("old", "old.local")}---\n${entry("kept", "kept.local")}`);
     const asked: string[] = [];
     const late = Promise.withResolvers<readonly Ip[]>();
     const [first, second] = [parseIp("10.0.0.1"), parseIp("10.0.0.2")].filter((ip) => ip !== undefined);
@@ -310,7 +315,7 @@ describe("names of workloads", () => {
       return asked.filter((host) => host === "kept.local").length === 2;
     });
 
-    await writeFile(file, `${entry("kept", "kept.local")}---\n${entry("new", "new.local")}`);
+    await put(file, `${entry("kept", "kept.local")}---\n${entry("new", "new.local")}`);
     const reloaded = source.reload();
     await until("the new name", () => asked.includes("new.local"));
     late.resolve([second]);
