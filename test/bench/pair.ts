@@ -50,7 +50,8 @@ export function pairMeasurements(effort: Effort): Measurement[] {
     {
       name: "memory idle",
       async measure(running) {
-        await observe(effort.settleMs / 5);
+        // Long enough for a process to give back what its start has used.
+        await observe(effort.settleMs);
         return memoryFigures(running, "idle");
       },
     },
