@@ -2,9 +2,9 @@
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { AdminHandler, AdminReply } from "@culvert/shared/observe/admin.ts";
-import type { Connections } from "./connections.ts";
+import type { Connections } from "./connection/connections.ts";
 import { explainInbound, explainOutbound } from "./explain.ts";
-import type { UnknownDestinations } from "./resolve.ts";
+import type { UnknownDestinations } from "./outbound/resolve.ts";
 import type { UproxyState } from "./state.ts";
 
 /** What the handlers show. */

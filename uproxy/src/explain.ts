@@ -6,7 +6,7 @@ import { formatHostPort, parseIp } from "@culvert/shared/net/ip.ts";
 import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
-import { resolve, type Destination, type UnknownDestinations } from "./resolve.ts";
+import { resolve, type Destination, type UnknownDestinations } from "./outbound/resolve.ts";
 import { judge, type UproxyState } from "./state.ts";
 
 /** An explanation: one line a step, the last of them the outcome. */

@@ -8,7 +8,7 @@ import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
 import { decide, type Denial, type Permit } from "@culvert/shared/policy/decide.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
-import type { Self } from "./resolve.ts";
+import type { Self } from "./outbound/resolve.ts";
 import { findSelf, type SelfHints } from "./self.ts";
 
 /** Everything that a connection is decided by; one connection sees one state whole. */

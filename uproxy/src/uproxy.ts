@@ -16,11 +16,11 @@ import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { uproxyAdmin } from "./admin.ts";
-import { Connections } from "./connections.ts";
-import { listenExplicit, listenProxy, type ExplicitEvents } from "./explicit.ts";
-import { Inbound } from "./inbound.ts";
-import { Outbound } from "./outbound.ts";
-import { Reporter } from "./report.ts";
+import { Connections } from "./connection/connections.ts";
+import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
+import { Inbound } from "./inbound/inbound.ts";
+import { Outbound } from "./outbound/outbound.ts";
+import { Reporter } from "./connection/report.ts";
 import type { SelfHints } from "./self.ts";
 import { deriveState, judge, type UproxyState } from "./state.ts";
 

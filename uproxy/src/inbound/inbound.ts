@@ -8,11 +8,11 @@ import { parseForwarded } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
-import type { Connections, LiveConnection } from "./connections.ts";
-import { dialApp } from "./dial.ts";
+import type { Connections, LiveConnection } from "../connection/connections.ts";
+import { dialApp } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
-import type { ConnectionReport, Reporter } from "./report.ts";
-import { judge, type UproxyState } from "./state.ts";
+import type { ConnectionReport, Reporter } from "../connection/report.ts";
+import { judge, type UproxyState } from "../state.ts";
 
 /** What `Inbound` stands on. */
 export interface InboundOptions {

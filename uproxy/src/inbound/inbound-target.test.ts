@@ -5,7 +5,7 @@ import type { Identity } from "@culvert/shared/identity/source.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
 import { id, ip, service, snapshot, waypoint, workload } from "@culvert/test/support/fixtures.ts";
 import { inboundTarget } from "./inbound-target.ts";
-import { deriveState, judge } from "./state.ts";
+import { deriveState, judge } from "../state.ts";
 
 const waypointRef = { namespace: "default", name: "waypoint" };
 const mesh = snapshot({

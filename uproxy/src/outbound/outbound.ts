@@ -8,13 +8,13 @@ import { newTraceparent, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
-import type { Connections, LiveConnection } from "./connections.ts";
-import { dialPlain } from "./dial.ts";
+import type { Connections, LiveConnection } from "../connection/connections.ts";
+import { dialPlain } from "../connection/dial.ts";
 import { pickEndpoint } from "./pick-endpoint.ts";
-import { relay } from "./relay.ts";
-import type { Reporter, ConnectionReport } from "./report.ts";
+import { relay } from "../connection/relay.ts";
+import type { Reporter, ConnectionReport } from "../connection/report.ts";
 import { resolve, type Destination, type Endpoint, type Hop, type UnknownDestinations } from "./resolve.ts";
-import type { UproxyState } from "./state.ts";
+import type { UproxyState } from "../state.ts";
 
 /** How the app is told what became of its connection. */
 export interface ClientAnswer {

@@ -5,7 +5,7 @@ import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service } from "@culvert/shared/workload/workload.ts";
-import type { UproxyState } from "./state.ts";
+import type { UproxyState } from "../state.ts";
 
 /** The app's address as the caller sees it, where it is really reached, and the service that was asked for by name. */
 export interface InboundTarget {
