@@ -55,6 +55,33 @@ function spawnRelay(name: string, ...mappings: readonly (readonly [Address, Addr
   return startProgram({ name, command: process.execPath, args: [join(import.meta.dirname, "tcp-relay.ts"), ...args] });
 }
 
+/** The tunnel layer of uproxy without the rest of it. */
+export const bareTunnelPair: Subject = {
+  name: "bare tunnel",
+  about: "the tunnel layer of uproxy alone: no resolving, policy, access log or metrics",
+  async start(place) {
+    const hbone = { host: place.address(1), port: HBONE_PORT };
+    const http = { host: place.address(0), port: HTTP_PORT };
+    const bulk = { host: place.address(0), port: BULK_PORT };
+    const server = spawnBareTunnel(place, "server", "app", [show(hbone)]);
+    await server.watch("the tunnel listener", () => accepts(hbone.host, hbone.port));
+    const mappings = [`${show(http)}=${show(place.app)}`, `${show(bulk)}=${show(place.bulk)}`];
+    const client = spawnBareTunnel(place, "client", "client", [show(hbone), spiffeId("app"), ...mappings]);
+    return { http, bulk, parts: pairOf(client, server) };
+  },
+};
+
+function spawnBareTunnel(place: Place, role: string, account: string, args: readonly string[]): Program {
+  const { folder } = identityOf(place.identities, account);
+  const file = join(import.meta.dirname, "bare-tunnel.ts");
+  return startProgram({
+    name: `bare-tunnel-${role}`,
+    command: process.execPath,
+    // As uproxy itself is started.
+    args: ["--max-semi-space-size=4", "--use-openssl-ca", file, role, folder, ...args],
+  });
+}
+
 /** Two uproxies, configured as the README shows: files for identity and resources, everything else by default. */
 export const uproxyPair: Subject = {
   name: "uproxy pair",

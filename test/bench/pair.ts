@@ -5,7 +5,7 @@ import { observe } from "../support/until.ts";
 import { BUDGETS } from "./budgets.ts";
 import type { Effort } from "./effort.ts";
 import { atRate, bulk, holding, saturate, spending } from "./load.ts";
-import { direct, envoyPair, relayPair, uproxyPair } from "./pair-subjects.ts";
+import { bareTunnelPair, direct, envoyPair, relayPair, uproxyPair } from "./pair-subjects.ts";
 import type { Column, Target } from "./report.ts";
 import type { Measurement } from "./rounds.ts";
 import type { Figures, Running, Subject } from "./subject.ts";
@@ -15,7 +15,7 @@ const CONNECTIONS = 32;
 const RATE = 1000;
 
 /** Who takes part. */
-export const PAIR_SUBJECTS: readonly Subject[] = [direct, relayPair, uproxyPair, envoyPair];
+export const PAIR_SUBJECTS: readonly Subject[] = [direct, relayPair, bareTunnelPair, uproxyPair, envoyPair];
 
 /** Memory of both ends, the larger of the two: each pod carries one. */
 function memoryFigures(running: Running, when: string): Figures {
