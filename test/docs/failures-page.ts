@@ -104,6 +104,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   PROXY_REQUEST_MALFORMED:
     "The client does not speak HTTP CONNECT or SOCKS5 to the proxy port. Look at its proxy setting.",
   PORT_UNAVAILABLE: "Another process has the port, or it may not be bound. The detail names the address; exit code 4.",
+  SOCKET_OPTION_REFUSED:
+    "Transparent capture needs Linux, and its mark mode, a kept source address and TPROXY need a capability, which the detail names.",
   INTERNAL: "A defect of Culvert. Please report it with the log line.",
 };
 

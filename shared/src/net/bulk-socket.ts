@@ -282,15 +282,22 @@ export interface BulkConnectOptions {
   readonly host: string;
   readonly port: number;
   readonly localAddress?: string;
+  /** A TCP socket of the address's family that has options of its own; it belongs to the dial from here on. */
+  readonly descriptor?: number;
   readonly timeoutMs: number;
   readonly clock: Clock;
 }
 
 /** Dials one address. Fails with APP_REFUSED, APP_TIMEOUT or APP_UNREACHABLE; the detail has address and system code. */
 export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
-  const { host, port, localAddress, timeoutMs, clock } = options;
+  const { host, port, localAddress, descriptor, timeoutMs, clock } = options;
   return new Promise((resolve) => {
-    const bulk = new BulkSocket((onread) => new Socket({ onread, allowHalfOpen: true, noDelay: true }));
+    const bulk = new BulkSocket((onread) => {
+      const made = { onread, allowHalfOpen: true, noDelay: true };
+      if (descriptor === undefined) return new Socket(made);
+      // A socket that is given its descriptor would read at once, and fail, as it is not connected.
+      return new Socket({ ...made, fd: descriptor, readable: true, writable: true, manualStart: true } as object);
+    });
     const { socket } = bulk;
     const deadline = deadlinesOf(clock, timeoutMs).after(() => {
       resolve(fail("APP_TIMEOUT", `${host}:${port}: no answer in ${timeoutMs} ms`));
