@@ -13,7 +13,7 @@ import { spiffeId } from "../support/identities.ts";
 import { PORTS } from "../support/mesh.ts";
 import { authorizationPolicy, httpRoute, service, type Resource } from "../support/resources.ts";
 import { SHOP, startShop, type Shop } from "../support/shop.ts";
-import { attempt, converse, dial, type Connection } from "../support/tcp.ts";
+import { appClosesFirst, attempt, converse, dial, type Connection } from "../support/tcp.ts";
 import { until, within } from "../support/until.ts";
 import { startWireApp, seenValues, type Seen, type WireApp } from "../support/wire-app.ts";
 
@@ -106,14 +106,7 @@ describe("TCP through a waypoint", () => {
     const { received } = await converse(shop.client.address, COUNT, Buffer.alloc(3 * MIB));
     assert.equal(received.toString(), `${3 * MIB} bytes`);
     const { connection, app } = await bothSides();
-    app.end("only this");
-    assert.equal(await connection.ended(), "end");
-    assert.equal(connection.received.toString(), "only this");
-    const chunks: Buffer[] = [];
-    app.on("data", (chunk: Buffer) => chunks.push(chunk));
-    connection.finish("and that");
-    await once(app, "end");
-    assert.equal(Buffer.concat(chunks).toString(), "and that");
+    await appClosesFirst(connection, app);
   });
 
   test("a reset passes as a reset, both ways", async () => {

@@ -88,6 +88,20 @@ export function places(source: Source, pattern: RegExp): readonly string[] {
 export function codeOf(text: string): string {
   let out = "";
   let at = 0;
+  /** From the character that begins text of a template to the one that ends it or leads into an expression. */
+  const template = (): void => {
+    out += text[at];
+    at += 1;
+    blank(endOfTemplate(text, at));
+    if (text[at] !== "$") {
+      at += 1;
+      return;
+    }
+    templates.push(braces);
+    out += "${";
+    at += 2;
+    braces += 1;
+  };
   const blank = (end: number): void => {
     for (; at < end; at += 1) out += text[at] === "\n" ? "\n" : " ";
   };
@@ -108,27 +122,11 @@ export function codeOf(text: string): string {
         at += 1;
       }
     } else if (char === "`") {
-      out += char;
-      at += 1;
-      blank(endOfTemplate(text, at));
-      if (text[at] === "$") {
-        templates.push(braces);
-        out += "${";
-        at += 2;
-        braces += 1;
-      } else at += 1;
+      template();
     } else if (char === "}" && templates.at(-1) === braces - 1) {
       templates.pop();
       braces -= 1;
-      out += char;
-      at += 1;
-      blank(endOfTemplate(text, at));
-      if (text[at] === "$") {
-        templates.push(braces);
-        out += "${";
-        at += 2;
-        braces += 1;
-      } else at += 1;
+      template();
     } else if (char === "/" && /[=(,:[!&|?{;\n]\s*$|\breturn\s*$/.test(out.slice(-20))) {
       out += char;
       at += 1;

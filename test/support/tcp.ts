@@ -1,4 +1,6 @@
 // Machine. TCP by hand: what a test says to a socket and what comes back, with the way it ended.
+import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { DEADLINE_MS, within } from "./until.ts";
 
@@ -112,4 +114,16 @@ export async function converse(host: string, port: number, data: string | Uint8A
   const ended = await connection.ended();
   connection.close();
   return { received: connection.received, ended };
+}
+
+/** The app, whose end of the connection is `app`, closes its half first; what the client still has to say must reach it. */
+export async function appClosesFirst(connection: Connection, app: Socket): Promise<void> {
+  app.end("only this");
+  assert.equal(await connection.ended(), "end");
+  assert.equal(connection.received.toString(), "only this");
+  const chunks: Buffer[] = [];
+  app.on("data", (chunk: Buffer) => chunks.push(chunk));
+  connection.finish("and that");
+  await once(app, "end");
+  assert.equal(Buffer.concat(chunks).toString(), "and that");
 }

@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
-import { chmod, cp, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, cp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { mintSvid, svidName, testAuthority } from "@culvert/test/support/ca.ts";
-import type { Minted } from "@culvert/test/support/ca.ts";
+import { mintSvid, testAuthority } from "@culvert/test/support/ca.ts";
 import { LAYOUTS, must, writeIdentityFolder, writeWhole } from "@culvert/test/support/identity.ts";
 import { isFailure } from "../failure/failure.ts";
 import { FakeClock } from "../net/fake-clock.ts";
@@ -13,24 +11,8 @@ import { systemClock } from "../net/clock.ts";
 import type { Clock } from "../net/clock.ts";
 import { openFilesSource } from "./files.ts";
 import type { FilesSource, IdentityEvent } from "./files.ts";
+import { authority, first, folderWith, name, root, second } from "./identity-fixtures.ts";
 import type { IdentityLocation } from "./identity-folder.ts";
-
-const authority = await testAuthority("ours.test");
-const name = svidName(authority, "default", "reviews");
-const first = await mintSvid(authority, name);
-const second = await mintSvid(authority, name);
-
-const root = await mkdtemp(join(tmpdir(), "culvert-identity-"));
-after(() => rm(root, { recursive: true, force: true }));
-let folders = 0;
-
-/** A fresh folder with a good identity in it. */
-async function folderWith(minted: Minted = first, layout: keyof typeof LAYOUTS = "culvert"): Promise<string> {
-  folders += 1;
-  const folder = join(root, `${folders}`);
-  await writeIdentityFolder(folder, minted, authority, layout);
-  return folder;
-}
 
 /** A source with what it has told. */
 interface Opened {
@@ -103,8 +85,7 @@ test("without the watch the poll finds it", async () => {
 });
 
 test("Kubernetes: the link ..data is swapped", async () => {
-  folders += 1;
-  const folder = join(root, `${folders}`);
+  const folder = join(root, "swapped-link");
   await writeIdentityFolder(join(folder, "..one"), first, authority, "certManager");
   await writeIdentityFolder(join(folder, "..two"), second, authority, "certManager");
   await symlink("..one", join(folder, "..data"));

@@ -1,36 +1,19 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { chmod, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
-import { mint, mintSvid, svidName, testAuthority } from "@culvert/test/support/ca.ts";
-import type { Minted } from "@culvert/test/support/ca.ts";
+import { describe, test } from "node:test";
+import { mint, mintSvid, testAuthority } from "@culvert/test/support/ca.ts";
 import { LAYOUTS, must, writeIdentityFolder } from "@culvert/test/support/identity.ts";
 import { isFailure } from "../failure/failure.ts";
 import type { Failure, FailureCode } from "../failure/failure.ts";
+import { authority, first, folderWith, name, root, second } from "./identity-fixtures.ts";
 import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
 import type { IdentityLocation } from "./identity-folder.ts";
 import type { Identity } from "./source.ts";
 
-const authority = await testAuthority("ours.test");
 const other = await testAuthority("theirs.test");
-const name = svidName(authority, "default", "reviews");
-const first = await mintSvid(authority, name);
-const second = await mintSvid(authority, name);
-
-const root = await mkdtemp(join(tmpdir(), "culvert-identity-"));
-after(() => rm(root, { recursive: true, force: true }));
-let folders = 0;
-
-/** A fresh folder with a good identity in it. */
-async function folderWith(minted: Minted = first, layout: keyof typeof LAYOUTS = "culvert"): Promise<string> {
-  folders += 1;
-  const folder = join(root, `${folders}`);
-  await writeIdentityFolder(folder, minted, authority, layout);
-  return folder;
-}
 
 async function read(location: IdentityLocation): Promise<Identity | Failure> {
   const texts = await readIdentityTexts(location);

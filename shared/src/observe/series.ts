@@ -57,14 +57,9 @@ export interface SeriesHome {
   revive(series: Series): void;
 }
 
-/** A number that only grows. */
-export class Counter extends Series {
+/** One number. */
+abstract class NumberSeries extends Series {
   value = 0;
-
-  add(amount = 1): void {
-    this.value += amount;
-    this.touch();
-  }
 
   absorb(other: this): void {
     this.value += other.value;
@@ -76,10 +71,16 @@ export class Counter extends Series {
   }
 }
 
-/** A number that goes up and down. Does not end by lying idle. */
-export class Gauge extends Series {
-  value = 0;
+/** A number that only grows. */
+export class Counter extends NumberSeries {
+  add(amount = 1): void {
+    this.value += amount;
+    this.touch();
+  }
+}
 
+/** A number that goes up and down. Does not end by lying idle. */
+export class Gauge extends NumberSeries {
   set(value: number): void {
     this.value = value;
     this.touch();
@@ -88,15 +89,6 @@ export class Gauge extends Series {
   add(amount: number): void {
     this.value += amount;
     this.touch();
-  }
-
-  absorb(other: this): void {
-    this.value += other.value;
-    other.reset();
-  }
-
-  reset(): void {
-    this.value = 0;
   }
 }
 

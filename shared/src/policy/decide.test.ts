@@ -1,21 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { AuthorizationPolicy, ConnectionFacts, RequestFacts } from "./authorization.ts";
+import type { AuthorizationPolicy } from "./authorization.ts";
 import { compilePolicies } from "./compile.ts";
 import { decide, decideRequest, decideResolved, resolvePeer } from "./decide.ts";
-import { EVERYTHING, facts, list, policy, request, to } from "./policy-fixtures.ts";
-
-function allowed(policies: readonly AuthorizationPolicy[], connection: ConnectionFacts = facts()): boolean {
-  return decide(compilePolicies(policies, "l4"), connection).allowed;
-}
-
-function allowedRequest(
-  policies: readonly AuthorizationPolicy[],
-  asked: RequestFacts,
-  connection: ConnectionFacts = facts(),
-): boolean {
-  return decideRequest(compilePolicies(policies, "l7"), connection, asked).allowed;
-}
+import { allowed, allowedRequest, EVERYTHING, facts, list, policy, request, to } from "./policy-fixtures.ts";
 
 describe("the order of actions", () => {
   it("allows when no policy applies", () => {

@@ -1,22 +1,22 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ip } from "@culvert/test/support/fixtures.ts";
-import type { AuthorizationPolicy, ConnectionFacts, PolicyRule, RequestFacts } from "./authorization.ts";
+import type { ConnectionFacts, PolicyRule, RequestFacts } from "./authorization.ts";
 import { compilePolicies } from "./compile.ts";
-import { decide, decideRequest } from "./decide.ts";
-import { cidr, domain, facts, from, id, list, policy, request, to } from "./policy-fixtures.ts";
-
-function allowed(policies: readonly AuthorizationPolicy[], connection: ConnectionFacts = facts()): boolean {
-  return decide(compilePolicies(policies, "l4"), connection).allowed;
-}
-
-function allowedRequest(
-  policies: readonly AuthorizationPolicy[],
-  asked: RequestFacts,
-  connection: ConnectionFacts = facts(),
-): boolean {
-  return decideRequest(compilePolicies(policies, "l7"), connection, asked).allowed;
-}
+import { decide } from "./decide.ts";
+import {
+  allowed,
+  allowedRequest,
+  cidr,
+  domain,
+  facts,
+  from,
+  id,
+  list,
+  policy,
+  request,
+  to,
+} from "./policy-fixtures.ts";
 
 describe("fields of a connection", () => {
   const client = "cluster.local/ns/default/sa/client";

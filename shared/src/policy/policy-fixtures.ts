@@ -5,6 +5,8 @@ import { parseSpiffeId, parseTrustDomain } from "../identity/spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "../identity/spiffe-id.ts";
 import { parseCidr, type Cidr } from "../net/ip.ts";
 import type { AuthorizationPolicy, ConnectionFacts, PolicyRule, RequestFacts, StringMatch } from "./authorization.ts";
+import { compilePolicies } from "./compile.ts";
+import { decide, decideRequest } from "./decide.ts";
 
 /** Reads one value as the resources write it. */
 export function match(text: string): StringMatch {
@@ -57,4 +59,18 @@ export function facts(more: Partial<ConnectionFacts> = {}): ConnectionFacts {
 /** A GET of reviews. */
 export function request(more: Partial<RequestFacts> = {}): RequestFacts {
   return { method: "GET", host: "reviews:9080", path: "/reviews/1", ...more };
+}
+
+/** Whether a connection may pass. */
+export function allowed(policies: readonly AuthorizationPolicy[], connection: ConnectionFacts = facts()): boolean {
+  return decide(compilePolicies(policies, "l4"), connection).allowed;
+}
+
+/** Whether a request may pass. */
+export function allowedRequest(
+  policies: readonly AuthorizationPolicy[],
+  asked: RequestFacts,
+  connection: ConnectionFacts = facts(),
+): boolean {
+  return decideRequest(compilePolicies(policies, "l7"), connection, asked).allowed;
 }
