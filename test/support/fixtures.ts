@@ -71,6 +71,7 @@ export function service(name: string, parts: ServiceParts = {}): Service {
   return {
     ...own,
     hostname: `${own.name}.${own.namespace}.svc.cluster.local`,
+    headless: false,
     ports: [{ name: "http", port: 80, targetPort: 8080, appProtocol: "http" }],
     waypoint: undefined,
     requireWaypoint: false,

@@ -78,6 +78,8 @@ test("a complete small mesh", () => {
       "shop/reviews": {
         hostname: "reviews.shop.svc.cluster.local",
         vips: ["10.96.0.1"],
+        headless: false,
+        virtualAddresses: [],
         ports: [{ name: "http", port: 9080, targetPort: 9080, appProtocol: "http" }],
         selector: { app: "reviews" },
         waypoint: "shop/waypoint",

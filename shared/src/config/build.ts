@@ -81,7 +81,7 @@ class Surroundings {
 }
 
 function serviceOf(
-  { metadata, vips, ports, selector }: ServiceResource,
+  { metadata, vips, headless, ports, selector }: ServiceResource,
   mesh: Surroundings,
   hasEndpoints: boolean,
 ): Service {
@@ -92,6 +92,7 @@ function serviceOf(
     name,
     hostname: `${name}.${namespace}.svc.${CLUSTER_DOMAIN}`,
     vips,
+    headless,
     ports,
     selector: hasEndpoints ? selector : undefined,
     waypoint: mesh.waypointOf("service", namespace, metadata.labels),

@@ -15,6 +15,7 @@ export function dumpSnapshot(snapshot: Snapshot): Json {
     problems: snapshot.problems.map(dumpProblem),
     services: byUid(directory.services(), (service) => ({
       ...dumpService(service),
+      virtualAddresses: Object.values(directory.virtualAddresses(service) ?? {}),
       endpoints: directory.endpoints(service).map(({ uid }) => uid),
     })),
     workloads: byUid(directory.workloads(), dumpWorkload),
@@ -45,6 +46,7 @@ function dumpService(service: Service): { readonly [key: string]: Json } {
   return {
     hostname: service.hostname,
     vips: service.vips,
+    headless: service.headless,
     ports: service.ports.map(({ name, port, targetPort, appProtocol }) => ({ name, port, targetPort, appProtocol })),
     selector: dumpMap(service.selector),
     waypoint: dumpRef(service.waypoint),

@@ -85,6 +85,17 @@ test("services are found by cluster IP and name", () => {
   assert.equal(directory.service("shop/reviews-v2"), reviewsV2);
 });
 
+test("a service without address has virtual ones, by which it is found; one with a cluster IP or headless has none", () => {
+  const headless = service("shop/headless", { headless: true });
+  const some = new Directory({ workloads: [], services: [reviews, lonely, headless], waypoints: [] });
+  const { v4, v6 } = some.virtualAddresses(lonely) ?? {};
+  assert.ok(v4 !== undefined && v6 !== undefined);
+  assert.equal(some.serviceByVip(v4), lonely);
+  assert.equal(some.serviceByVip(v6), lonely);
+  for (const other of [reviews, headless]) assert.equal(some.virtualAddresses(other), undefined);
+  assert.equal(some.serviceByVip(ip("241.0.0.1")), undefined);
+});
+
 test("a service selects workloads of its own namespace that carry all of its labels", () => {
   assert.deepEqual(directory.endpoints(reviews), [reviews1, reviews2]);
   assert.deepEqual(directory.endpoints(reviewsV2), [reviews2]);

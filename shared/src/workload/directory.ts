@@ -1,5 +1,6 @@
 // Pure. All workloads, services and waypoints of one snapshot, and the questions that a connection asks of them.
 import type { Ip } from "../net/ip.ts";
+import { mayBeVirtual, virtualAddresses, type VirtualAddresses } from "./virtual-address.ts";
 import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "./workload.ts";
 
 /** Label of a workload that is an instance of a Gateway (Gateway API, "Automated deployments"). */
@@ -28,6 +29,8 @@ export class Directory {
   readonly #endpoints = new Map<string, Workload[]>();
   readonly #servicesOf = new Map<string, Service[]>();
   readonly #instances = new Map<string, Workload[]>();
+  /** Made when the first one is asked for: without DNS nobody does. */
+  #virtual: VirtualServices | undefined;
 
   constructor(contents: DirectoryContents) {
     const byLabel = new Map<string, Workload[]>();
@@ -72,9 +75,15 @@ export class Directory {
     return uid === undefined ? undefined : this.#services.get(uid);
   }
 
-  /** The service that owns a cluster IP. */
+  /** The service that owns a cluster IP, or to which a virtual address was given. */
   serviceByVip(ip: Ip): Service | undefined {
-    return this.#servicesByVip.get(ip);
+    const service = this.#servicesByVip.get(ip);
+    return service === undefined && mayBeVirtual(ip) ? this.#virtualServices().byAddress.get(ip) : service;
+  }
+
+  /** The addresses under which DNS names a service that has none of its own; `undefined` for every other service. */
+  virtualAddresses(service: Service): VirtualAddresses | undefined {
+    return needsAddress(service) ? this.#virtualServices().byHost.get(service.hostname) : undefined;
   }
 
   /** The workloads that a service selects, healthy or not. */
@@ -119,6 +128,32 @@ export class Directory {
   waypoints(): IterableIterator<Waypoint> {
     return this.#waypoints.values();
   }
+
+  #virtualServices(): VirtualServices {
+    return (this.#virtual ??= virtualServices(this.#services.values()));
+  }
+}
+
+/** The services that have virtual addresses. */
+interface VirtualServices {
+  readonly byHost: ReadonlyMap<string, VirtualAddresses>;
+  readonly byAddress: ReadonlyMap<Ip, Service>;
+}
+
+function virtualServices(services: Iterable<Service>): VirtualServices {
+  const needing = new Map<string, Service>();
+  for (const service of services) if (needsAddress(service)) needing.set(service.hostname, service);
+  const byHost = virtualAddresses(needing.keys());
+  const byAddress = new Map<Ip, Service>();
+  for (const [host, service] of needing) {
+    const addresses = byHost.get(host);
+    if (addresses !== undefined) byAddress.set(addresses.v4, service).set(addresses.v6, service);
+  }
+  return { byHost, byAddress };
+}
+
+function needsAddress({ vips, headless }: Service): boolean {
+  return vips.length === 0 && !headless;
 }
 
 /**

@@ -60,6 +60,8 @@ export interface Service {
   readonly hostname: string;
   /** Cluster IPs; empty for a headless service or outside Kubernetes. */
   readonly vips: readonly Ip[];
+  /** Said to have no address of its own (`clusterIP: None`): its name stands for its endpoints. */
+  readonly headless: boolean;
   readonly ports: readonly ServicePort[];
   /** Labels that a workload must carry; `undefined` selects nothing. */
   readonly selector: ReadonlyMap<string, string> | undefined;

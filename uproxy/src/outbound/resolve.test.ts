@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure, type FailureCode } from "@culvert/shared/failure/failure.ts";
+import { virtualAddresses } from "@culvert/shared/workload/virtual-address.ts";
 import { id, ip, service, snapshot, TRUST_DOMAIN, waypoint, workload } from "@culvert/test/support/fixtures.ts";
 import { resolve, type Destination } from "./resolve.ts";
 
@@ -25,6 +26,8 @@ const mesh = snapshot({
   ],
   waypoints: [waypoint("waypoint")],
 });
+/** That of `headless`, which the directory gave it. */
+const VIRTUAL = virtualAddresses(["headless.default.svc.cluster.local"]).get("headless.default.svc.cluster.local")?.v4;
 const self = { namespace: "default", trustDomain: TRUST_DOMAIN };
 
 function to(host: string, port: number): Destination {
@@ -75,6 +78,11 @@ const tunnels: readonly [string, Destination, Expected][] = [
   [
     "a service with a waypoint and no cluster IP is named",
     to("headless", 80),
+    throughWaypoint("headless.default.svc.cluster.local:80", "default/headless"),
+  ],
+  [
+    "a service with a waypoint by its virtual address, which is named too",
+    to(String(VIRTUAL), 80),
     throughWaypoint("headless.default.svc.cluster.local:80", "default/headless"),
   ],
   ["a workload with a waypoint", to("10.0.0.10", 443), throughWaypoint("10.0.0.10:443", undefined)],
@@ -146,4 +154,10 @@ test("says each step of its reasoning", () => {
     `endpoint default/reviews-2 at [fd00::6]:15008, tunnel to [fd00::6]:8080, expecting ${id("default/reviews")}`,
     "workload default/reviews-sick is not healthy: left out",
   ]);
+  steps.length = 0;
+  resolve(mesh, self, to(String(VIRTUAL), 80), "refuse", (step) => steps.push(step));
+  assert.equal(
+    steps[0],
+    `${VIRTUAL}:80 is a virtual address of service default/headless (headless.default.svc.cluster.local)`,
+  );
 });

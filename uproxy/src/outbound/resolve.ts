@@ -65,7 +65,10 @@ export function resolve(
       ? directory.serviceByHost(destination.host, self.namespace)
       : directory.serviceByVip(destination.ip);
   if (service !== undefined) {
-    note?.(`${describe(destination)} is service ${service.uid} (${service.hostname})`);
+    const isVirtual = destination.kind === "ip" && !service.vips.includes(destination.ip);
+    note?.(
+      `${describe(destination)} is ${isVirtual ? "a virtual address of " : ""}service ${service.uid} (${service.hostname})`,
+    );
     return toService(snapshot, self, service, destination, note);
   }
   if (destination.kind === "ip") {
@@ -97,11 +100,9 @@ function toService(
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${destination.port} (it has ${known})`);
   }
   if (service.waypoint !== undefined) {
-    const vip = service.vips[0];
-    const target = formatHostPort(
-      destination.kind === "ip" ? destination.ip : (vip ?? service.hostname),
-      destination.port,
-    );
+    // A virtual address means something to Culvert alone; the name means the same to every waypoint.
+    const asked = destination.kind === "ip" && service.vips.includes(destination.ip) ? destination.ip : undefined;
+    const target = formatHostPort(asked ?? service.vips[0] ?? service.hostname, destination.port);
     return toWaypoint(snapshot, self, service.waypoint, "service", target, service, note);
   }
   const endpoints = serviceEndpoints(snapshot, self, service, port, note);

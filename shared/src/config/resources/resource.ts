@@ -29,6 +29,8 @@ export interface ServiceResource {
   readonly kind: "Service";
   readonly metadata: Metadata;
   readonly vips: readonly Ip[];
+  /** `clusterIP: None`. */
+  readonly headless: boolean;
   readonly ports: readonly ServicePort[];
   /** As written; what the Service says of the workloads that it selects holds even when it is not understood. */
   readonly selector: ReadonlyMap<string, string> | undefined;

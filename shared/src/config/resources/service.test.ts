@@ -43,7 +43,9 @@ ports:
 });
 
 test("a headless Service, and one without selector", () => {
-  assert.deepEqual(parse("clusterIP: None\nselector: {a: b}\nports: [{port: 80}]").service?.vips, []);
+  const headless = parse("clusterIP: None\nselector: {a: b}\nports: [{port: 80}]").service;
+  assert.deepEqual([headless?.vips, headless?.headless], [[], true]);
+  assert.equal(parse("ports: [{port: 80}]").service?.headless, false);
   const { service, problems } = parse("ports: [{port: 80}]");
   assert.deepEqual(problems, []);
   assert.equal(service?.selector, undefined);

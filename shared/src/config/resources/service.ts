@@ -40,6 +40,7 @@ export function parseService(
 ): ServiceResource | undefined {
   if (spec === undefined) return report.error(placeOf(metadata), "spec", "expected a mapping, found nothing");
   const selector = spec.strings("selector");
+  const headless = spec.string("clusterIP") === "None";
   const vips = clusterIps(spec, report);
   const ports = servicePorts(spec, report);
   const type = spec.word("type", ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]);
@@ -51,7 +52,7 @@ export function parseService(
   spec.end();
   const selects = selector !== undefined && selector.size > 0;
   const isUnderstood = report.reason === undefined;
-  return { kind: "Service", metadata, vips, ports, selector: selects ? selector : undefined, isUnderstood };
+  return { kind: "Service", metadata, vips, headless, ports, selector: selects ? selector : undefined, isUnderstood };
 }
 
 /** What is spoken on a port: `appProtocol`, else the port's name up to its first hyphen. */
