@@ -4,8 +4,7 @@ import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
-import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
-import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
@@ -103,7 +102,7 @@ class Uproxy implements Service {
 
     const carrier = new Outbound({ ...common, pool: this.#pool, unknown: outbound.unknown });
     const events: ExplicitEvents = {
-      onRefused: (client, failure) => this.#tell("proxy client refused", failure, client.remote),
+      onRefused: (client, failure) => this.#tell("client refused", failure, client.source),
       onAcceptError: (failure) => this.#tell("connection not accepted", failure),
     };
     for (const [index, listener] of outbound.listeners.entries()) {
@@ -156,10 +155,9 @@ class Uproxy implements Service {
     this.#pool.close();
   }
 
-  #tell(message: string, failure: Failure, remote?: Endpoint): void {
+  #tell(message: string, failure: Failure, remote?: string): void {
     this.#foundation.countFailure(failure);
-    const from = remote === undefined ? {} : { remote: formatHostPort(remote.ip, remote.port) };
-    this.#foundation.log.failure(message, failure, from);
+    this.#foundation.log.failure(message, failure, remote === undefined ? {} : { remote });
   }
 
   #derive(): UproxyState {
@@ -188,8 +186,8 @@ class Uproxy implements Service {
 /** Everything that this proxy listens on: no tunnel may lead back to it. */
 function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
   const { inbound, outbound, admin, readiness, metrics } = config;
-  const addresses = [inbound.hbone, outbound.proxy, admin?.kind === "tcp" ? admin : undefined, readiness, metrics];
-  return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address !== undefined);
+  const addresses = [inbound.hbone, outbound.proxy, admin, readiness, metrics];
+  return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
 }
 
 /** What the configuration and this host say of which workload we stand beside. */

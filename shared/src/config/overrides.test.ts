@@ -84,7 +84,7 @@ describe("variables override keys", () => {
     ["bad YAML", { CULVERT_OUTBOUND_LISTENERS: "[{" }, "CULVERT_OUTBOUND_LISTENERS: outbound.listeners: Flow"],
     [
       "a bad list item",
-      { CULVERT_OUTBOUND_LISTENERS: "[{listen: 1}]" },
+      { CULVERT_OUTBOUND_LISTENERS: '[{listen: 1, to: "a:1"}]' },
       "CULVERT_OUTBOUND_LISTENERS:1: outbound.listeners[0].listen: expected a loopback address such as 127.0.0.1:1",
     ],
   ];

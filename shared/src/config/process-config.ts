@@ -1,14 +1,7 @@
 // Types. The process configuration of uproxy and waypoint, read, checked and completed with defaults: what the keys of
 // `uproxy.yaml` and `waypoint.yaml` mean to the program. Durations are milliseconds, sizes bytes, addresses parsed.
-import type { ListenAddress } from "../net/listen-address.ts";
+import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { TunnelLimits } from "../tunnel/limits.ts";
-
-/** A UNIX socket to listen on. */
-export interface UnixAddress {
-  readonly kind: "unix";
-  /** Absolute path. */
-  readonly path: string;
-}
 
 /** Where the own identity comes from. */
 export interface IdentityConfig {
@@ -51,8 +44,10 @@ export interface CommonConfig {
 
 /** An explicit listener: what the app dials, and where the mesh carries it. */
 export interface ExplicitListener {
-  /** On loopback. */
-  readonly listen: ListenAddress;
+  /** On loopback, unless more is allowed. */
+  readonly listen: ListenAddress | UnixAddress;
+  /** Mode of a UNIX socket. */
+  readonly mode: number;
   /** Host name or canonical IP address, and port. */
   readonly to: { readonly host: string; readonly port: number };
 }
@@ -68,8 +63,8 @@ export interface UproxyConfig extends CommonConfig {
   };
   readonly outbound: {
     readonly listeners: readonly ExplicitListener[];
-    /** HTTP CONNECT and SOCKS5, on loopback. */
-    readonly proxy: ListenAddress | undefined;
+    /** HTTP CONNECT and SOCKS5; on loopback, unless more is allowed. */
+    readonly proxy: ListenAddress | UnixAddress | undefined;
     /** What becomes of a destination that is in no resource. */
     readonly unknown: "passthrough" | "refuse";
   };

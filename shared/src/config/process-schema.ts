@@ -1,19 +1,23 @@
 // Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
 import { dirname, isAbsolute, join as joinPath } from "node:path";
-import { isLoopbackHost, parseHost, parseListenAddress, splitHostPort } from "../net/listen-address.ts";
-import type { ListenAddress } from "../net/listen-address.ts";
-import { formatHostPort } from "../net/ip.ts";
+import { parseHost, splitHostPort } from "../net/listen-address.ts";
 import { parseTrustDomain } from "../identity/spiffe-id.ts";
 import { isFailure } from "../failure/failure.ts";
 import { LIMITS_SCHEMA } from "./limits-schema.ts";
+import {
+  explicitListener,
+  listenAddress,
+  localAddress,
+  loopbackAddress,
+  loopbackUnlessAllowed,
+  proxyListener,
+} from "./listen-schema.ts";
 import { isDnsLabel, isDnsName } from "./names.ts";
 import type {
   AccessLogChoice,
   CommonConfig,
-  ExplicitListener,
   IdentityConfig,
   ResourcesConfig,
-  UnixAddress,
   UproxyConfig,
   WaypointConfig,
 } from "./process-config.ts";
@@ -53,36 +57,6 @@ const path: Schema<string> = refine(
   (value, _refuse, node) => (isAbsolute(value) ? value : joinPath(dirname(node.source), value)),
 );
 
-const listenAddress: Schema<ListenAddress> = scalar("host:port, :port or port", (value) =>
-  typeof value === "boolean" ? undefined : parseListenAddress(value),
-);
-
-const loopbackAddress: Schema<ListenAddress> = {
-  ...refine(listenAddress, (address, refuse) =>
-    isLoopbackHost(address.host)
-      ? address
-      : refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`),
-  ),
-  expects: "loopback host:port",
-};
-
-const adminAddress: Schema<ListenAddress | UnixAddress> = refine(
-  scalar<ListenAddress | UnixAddress>("loopback host:port, or unix:///path", (value) => {
-    const socket = typeof value === "string" ? /^unix:(?:\/\/)?(\/[^\0]+)$/.exec(value)?.[1] : undefined;
-    if (socket !== undefined) return { kind: "unix", path: socket };
-    return typeof value === "boolean" ? undefined : parseListenAddress(value);
-  }),
-  (address, refuse) => {
-    if (address.kind === "unix" || isLoopbackHost(address.host)) return address;
-    return refuse(`expected a loopback address such as 127.0.0.1:${address.port}, found ${describe(address)}`);
-  },
-);
-
-const destination = scalar("host:port", (value) => {
-  const parts = typeof value === "string" ? splitHostPort(value) : undefined;
-  return parts === undefined || parts.host === "" || parts.port === 0 ? undefined : parts;
-});
-
 const server = scalar("host:port", (value) => {
   const parts = typeof value === "string" ? splitHostPort(value) : undefined;
   return parts === undefined || parts.host === "" ? undefined : parts;
@@ -100,6 +74,11 @@ const share = (value: string | number | boolean): number | undefined => {
 const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fraction such as 0.01", (value) => {
   if (value === "all" || value === "failures") return value;
   return value === "off" || value === false ? "off" : share(value);
+});
+
+const flag: Schema<boolean> = scalar("true | false", (value) => {
+  if (typeof value === "boolean") return value;
+  return value === "true" || value === "false" ? value === "true" : undefined;
 });
 
 const socketUri = scalar("unix:///path", (value) => (/^unix:\/\/\/[^\0]+$/.test(String(value)) ? value : undefined));
@@ -153,7 +132,7 @@ const resources: Schema<ResourcesConfig> = refine(
 const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
   identity: required(identity, "where the own certificate comes from: exactly one of these"),
   resources: required(resources, "where the mesh resources come from: exactly one of these"),
-  admin: defaulted(orOff(adminAddress), "127.0.0.1:15000", "admin: config dump, explain, log level, drain"),
+  admin: defaulted(orOff(localAddress), "127.0.0.1:15000", "admin: config dump, explain, log level, drain"),
   readiness: defaulted(orOff(listenAddress), ":15021", "readiness and liveness"),
   metrics: defaulted(orOff(listenAddress), ":15020", "Prometheus metrics"),
   drain: section(
@@ -173,11 +152,6 @@ const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
   ),
   limits: section(LIMITS_SCHEMA, "limits that differ from their defaults"),
 };
-
-const explicitListener: Schema<ExplicitListener> = objectOf({
-  listen: required(loopbackAddress, "what the app dials"),
-  to: required(destination, "where the mesh carries it"),
-});
 
 /** `uproxy.yaml`. */
 export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
@@ -210,20 +184,23 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
       "mesh to app",
     ),
     outbound: section(
-      objectOf({
-        listeners: defaulted(listOf(explicitListener), "[]", "explicit listeners"),
-        proxy: defaulted(
-          orOff(loopbackAddress),
-          "127.0.0.1:15080",
-          "HTTP CONNECT and SOCKS5, told apart by the first byte",
-        ),
-        transparent: defaulted(
-          notYet(orOff(listenAddress), "leave it off and use outbound.listeners or outbound.proxy"),
-          "off",
-          "port of captured outbound connections (transparent mode)",
-        ),
-        unknown: defaulted(oneOf("passthrough", "refuse"), "passthrough", "a destination that is in no resource"),
-      }),
+      loopbackUnlessAllowed(
+        objectOf({
+          listeners: defaulted(listOf(explicitListener), "[]", "explicit listeners"),
+          proxy: defaulted(proxyListener, "127.0.0.1:15080", "HTTP CONNECT and SOCKS5, told apart by the first byte"),
+          allowNonLoopback: defaulted(
+            flag,
+            "false",
+            "listeners and proxy may be bound where others reach them, who then act with this workload's identity",
+          ),
+          transparent: defaulted(
+            notYet(orOff(listenAddress), "leave it off and use outbound.listeners or outbound.proxy"),
+            "off",
+            "port of captured outbound connections (transparent mode)",
+          ),
+          unknown: defaulted(oneOf("passthrough", "refuse"), "passthrough", "a destination that is in no resource"),
+        }),
+      ),
       "app to mesh",
     ),
     dns: defaulted(
@@ -276,7 +253,3 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
   }),
   ({ workers: _workers, ...rest }) => rest,
 );
-
-function describe(address: ListenAddress): string {
-  return address.host === "" ? `:${address.port} (all interfaces)` : formatHostPort(address.host, address.port);
-}

@@ -1,5 +1,6 @@
 // Machine. A TCP socket for bulk and for very many connections: it reads into pooled buffers through `onread`, hands its
 // bytes to a sink that can be replaced under way (first a handshake parser, then the pump), and ends by FIN or by RST.
+// It is one thing: what is accepted and what is dialled are the same socket.
 //
 // `net.connect` takes `onread` officially. For accepted sockets the runtime offers none, so `takeHandles` below reaches
 // for the listener's private `onconnection`; where that piece is missing the socket falls back to 'data' events, which
@@ -14,6 +15,7 @@ import type { BoundAddress } from "./bind.ts";
 import { deadlinesOf } from "./deadlines.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { formatHostPort } from "./ip.ts";
 import { releaseSlab, scratch, SLAB_BYTES, startSlabReader, stopSlabReader, takeSlab } from "./slabs.ts";
 import type { Clock } from "./clock.ts";
 
@@ -46,9 +48,12 @@ export class BulkSocket {
   #failure: Failure | undefined;
   #remote: Endpoint | undefined;
   #local: Endpoint | undefined;
+  /** Of the UNIX socket through which it came. */
+  readonly #path: string | undefined;
 
   /** `makeSocket` makes a socket that does not read yet; `plain` says that it cannot take `onread`. */
-  constructor(makeSocket: (onread: OnRead) => Socket, plain = false) {
+  constructor(makeSocket: (onread: OnRead) => Socket, plain = false, path?: string) {
+    this.#path = path;
     this.socket = makeSocket({
       buffer: () => (this.#bulk ? takeSlab() : scratch),
       callback: (length, buffer) => this.#read(length, buffer),
@@ -74,9 +79,23 @@ export class BulkSocket {
     }
   }
 
-  /** The other side's address. The first question is to be asked while the socket lives. */
+  /**
+   * The other side's address, or the one that it was said to speak for; `0.0.0.0:0` behind a UNIX socket. The first
+   * question is to be asked while the socket lives.
+   */
   get remote(): Endpoint {
     return (this.#remote ??= endpoint(this.socket.remoteAddress, this.socket.remotePort));
+  }
+
+  /** The same as text: `ip:port`, or `unix:/path` of the socket through which it came. */
+  get source(): string {
+    const { ip, port } = this.remote;
+    return this.#path === undefined || port !== 0 ? formatHostPort(ip, port) : `unix:${this.#path}`;
+  }
+
+  /** Says for whom the other side speaks: a proxy in front has told it. */
+  speaksFor(caller: Endpoint): void {
+    this.#remote = caller;
   }
 
   /** Our own address: of a socket captured by TPROXY, the one that the application wanted. */
@@ -153,9 +172,16 @@ export class BulkSocket {
     this.socket.end();
   }
 
-  /** Ends both directions at once by a TCP reset, so that what is cut short never looks whole. */
+  /**
+   * Ends both directions at once by a TCP reset, so that what is cut short never looks whole. UNIX sockets have no such
+   * thing: there the other side sees a reset only if it had sent what nobody read.
+   */
   reset(): void {
     const { socket } = this;
+    if (this.#path !== undefined) {
+      socket.destroy();
+      return;
+    }
     // The kernel call behind a reset is refused while our FIN is being sent, and the descriptor would be lost with it.
     if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0 && !socket.destroyed) {
       socket.once("finish", () => socket.resetAndDestroy());
@@ -208,11 +234,25 @@ interface OnRead {
   readonly callback: (length: number, buffer: Uint8Array) => boolean;
 }
 
-/** Where to listen. */
-export interface BulkListenOptions {
-  /** An IP address; the empty string is all of them, IPv6 and IPv4. */
-  readonly host: string;
-  readonly port: number;
+/** How a UNIX socket is bound: `unix-socket.ts` makes one. */
+export interface UnixBinding {
+  readonly path: string;
+  bind(server: Server, onAcceptError: (failure: Failure) => void): Promise<BoundAddress | Failure>;
+}
+
+/** Where to listen: a TCP port, or a UNIX socket. */
+export type BulkListenOptions = BulkAcceptOptions &
+  (
+    | {
+        /** An IP address; the empty string is all of them, IPv6 and IPv4. */
+        readonly host: string;
+        readonly port: number;
+        readonly unix?: undefined;
+      }
+    | { readonly unix: UnixBinding }
+  );
+
+interface BulkAcceptOptions {
   /** Gets each accepted socket: half-open allowed, TCP_NODELAY set, nothing read yet. */
   readonly onSocket: (socket: BulkSocket) => void;
   /** The process is out of descriptors, and the like: `detail` is the system's code. */
@@ -230,14 +270,18 @@ export interface BulkServer {
 
 /** Listens. Fails as `bind` does. */
 export async function acceptBulk(options: BulkListenOptions): Promise<BulkServer | Failure> {
-  const { host, port, onSocket } = options;
+  const { onSocket } = options;
+  const path = options.unix?.path;
   const refused = (failure: Failure): void => options.onAcceptError?.(failure);
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
-    onSocket(new BulkSocket(() => socket, true));
+    onSocket(new BulkSocket(() => socket, true, path));
   });
-  const address = await bind(server, host, port, refused);
+  const address =
+    options.unix === undefined
+      ? await bind(server, options.host, options.port, refused)
+      : await options.unix.bind(server, refused);
   if (isFailure(address)) return address;
-  const pooled = takeHandles(server, onSocket, refused);
+  const pooled = takeHandles(server, onSocket, refused, path);
   return { address, pooled, close: () => new Promise((closed) => void server.close(() => closed())) };
 }
 
@@ -256,22 +300,24 @@ function takeHandles(
   server: Server,
   onSocket: (socket: BulkSocket) => void,
   refused: (failure: Failure) => void,
+  path: string | undefined,
 ): boolean {
   const listener = (server as unknown as { _handle?: Partial<ListenHandle> | null })._handle;
   if (typeof listener?.onconnection !== "function") return false;
   const original = listener.onconnection;
-  // Accepted sockets inherit it, which spares a system call each.
-  const inherits = listener.setNoDelay?.(true) === 0;
+  // Accepted sockets inherit it, which spares a system call each; a UNIX socket has no such delay.
+  const inherits = path !== undefined || listener.setNoDelay?.(true) === 0;
   listener.onconnection = (status, handle) => {
     if (status !== 0 || handle === undefined) return refused(fail("TOO_MANY_CONNECTIONS", `accept: ${status}`));
-    if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
-    if (!inherits) handle.setNoDelay(true);
-    onSocket(
-      new BulkSocket((onread) => {
-        const made = { handle, onread, allowHalfOpen: true, readable: true, writable: true, manualStart: true };
-        return new Socket(made as object);
-      }),
-    );
+    if (!inherits) {
+      if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
+      handle.setNoDelay(true);
+    }
+    const makeSocket = (onread: OnRead): Socket => {
+      const made = { handle, onread, allowHalfOpen: true, readable: true, writable: true, manualStart: true };
+      return new Socket(made as object);
+    };
+    onSocket(new BulkSocket(makeSocket, false, path));
   };
   return true;
 }

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { isLoopbackHost, parseHost, parseListenAddress, splitHostPort } from "./listen-address.ts";
+import { isLoopbackHost, parseHost, parseListenAddress, parseUnixAddress, splitHostPort } from "./listen-address.ts";
+
+describe("parseUnixAddress", () => {
+  for (const text of ["unix:/run/app.sock", "unix:///run/app.sock"]) {
+    test(text, () => assert.deepEqual(parseUnixAddress(text), { kind: "unix", path: "/run/app.sock" }));
+  }
+  const long = `unix:/${"ü".repeat(48)}`;
+  for (const text of ["", "unix:", "unix:a", "unix:/", "unix:/a/", "unix://a", "unix:/a\0b", "/run/app.sock", long]) {
+    test(`not ${JSON.stringify(text)}`, () => assert.equal(parseUnixAddress(text), undefined));
+  }
+});
 
 describe("parseListenAddress", () => {
   const good: [string | number, string, number][] = [

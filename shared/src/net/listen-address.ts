@@ -1,4 +1,4 @@
-// Pure. Where a listener is bound, as configuration writes it: `host:port`, `:port` or a bare port.
+// Pure. Where a listener is bound, as configuration writes it: `host:port`, `:port`, a bare port, or `unix:/path`.
 import { parseIp, isLoopback } from "./ip.ts";
 
 /** A TCP address to listen on. */
@@ -8,6 +8,22 @@ export interface ListenAddress {
   readonly host: string;
   /** 0 lets the system choose. */
   readonly port: number;
+}
+
+/** A UNIX socket to listen on. */
+export interface UnixAddress {
+  readonly kind: "unix";
+  /** Absolute path. */
+  readonly path: string;
+}
+
+/** Longest path of a socket: 107 bytes are the kernel's, and it is bound under a longer name before it is moved into place. */
+export const MAX_SOCKET_PATH = 95;
+
+/** Reads `unix:/path` or `unix:///path`; `undefined` when it is neither, or too long for a socket. */
+export function parseUnixAddress(value: string): UnixAddress | undefined {
+  const path = /^unix:(?:\/\/)?(\/[^/\0](?:[^\0]*[^/\0])?)$/.exec(value)?.[1];
+  return path === undefined || Buffer.byteLength(path) > MAX_SOCKET_PATH ? undefined : { kind: "unix", path };
 }
 
 /**

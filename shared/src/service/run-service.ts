@@ -2,7 +2,7 @@
 // metrics and admin, signals, and an end in order.
 import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
-import type { CommonConfig, UnixAddress } from "../config/process-config.ts";
+import type { CommonConfig } from "../config/process-config.ts";
 import { dumpSnapshot } from "../config/config-dump.ts";
 import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "../config/files-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
@@ -10,7 +10,7 @@ import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
 import { openFilesSource, type FilesSource, type IdentityEvent } from "../identity/files.ts";
 import { systemClock, type Clock } from "../net/clock.ts";
-import type { ListenAddress } from "../net/listen-address.ts";
+import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import { processMemory } from "../net/memory.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { certificatesHandler, lifecycleHandlers, loggingHandlers } from "../observe/admin-handlers.ts";

@@ -23,6 +23,9 @@ test("writes what ztunnel writes", () => {
     baggage: "k8s.namespace.name=default,k8s.deployment.name=reviews",
   });
   equal(tunnelHeaders({ clientAddress: "fd00::1", clientPort: 1 })["forwarded"], 'for="[fd00::1]:1"');
+  const nameless = tunnelHeaders({ clientAddress: "0.0.0.0", clientPort: 0, serviceHost: "reviews.default" });
+  equal(nameless["forwarded"], "for=unknown;host=reviews.default");
+  deepEqual(parseForwarded(nameless["forwarded"]), { for: undefined, host: "reviews.default" });
 });
 
 test("reads the first element of forwarded and nothing malformed", () => {

@@ -29,12 +29,15 @@ export interface TunnelOrigin {
   readonly traceparent?: string | undefined;
 }
 
-/** The header fields of a tunnel request. Members of baggage that are empty or need escaping are left out. */
+/**
+ * The header fields of a tunnel request. Members of baggage that are empty or need escaping are left out; a client without
+ * an address (port 0) is `unknown` (RFC 7239 section 6.2).
+ */
 export function tunnelHeaders(origin: TunnelOrigin): Record<string, string> {
   const host = origin.serviceHost === undefined ? "" : `;host=${origin.serviceHost}`;
-  const headers: Record<string, string> = {
-    forwarded: `for="${formatAuthority(origin.clientAddress, origin.clientPort)}"${host}`,
-  };
+  const { clientAddress, clientPort } = origin;
+  const client = clientPort === 0 ? "unknown" : `"${formatAuthority(clientAddress, clientPort)}"`;
+  const headers: Record<string, string> = { forwarded: `for=${client}${host}` };
   const baggage = origin.baggage === undefined ? "" : formatBaggage(origin.baggage);
   if (baggage !== "") headers["baggage"] = baggage;
   if (origin.traceparent !== undefined) headers["traceparent"] = origin.traceparent;

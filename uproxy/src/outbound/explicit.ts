@@ -2,10 +2,10 @@
 // where it wants to go (SOCKS5 or HTTP CONNECT, told apart by the first byte).
 import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer, type BulkSocket, type UnixBinding } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
-import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { releaseSlab } from "@culvert/shared/net/slabs.ts";
 import { connectReply, readConnect } from "./http-connect.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
@@ -25,16 +25,19 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** A client that was refused has to close within this. */
 const DISMISSAL_TIMEOUT_MS = 10_000;
 
+/** Mode of the proxy port as a UNIX socket: the group may connect, so that proxy and app may be different users. */
+const PROXY_SOCKET_MODE = 0o660;
+
 /** What the explicit listeners report. */
 export interface ExplicitEvents {
-  /** A client of the proxy port never got as far as a destination. */
+  /** A client never got as far as a destination. */
   readonly onRefused: (client: BulkSocket, failure: Failure) => void;
   /** A connection could not be accepted: the process is out of descriptors, and the like. */
   readonly onAcceptError: (failure: Failure) => void;
 }
 
 /** Listens on an explicit listener: every connection leads to `listener.to`. */
-export function listenExplicit(
+export async function listenExplicit(
   listener: ExplicitListener,
   outbound: Outbound,
   events: ExplicitEvents,
@@ -43,8 +46,7 @@ export function listenExplicit(
   const ip = parseIp(host);
   const destination: Destination = ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
   return acceptBulk({
-    host: listener.listen.host,
-    port: listener.listen.port,
+    ...(await placeOf(listener.listen, listener.mode)),
     onAcceptError: events.onAcceptError,
     onSocket: (client) => {
       // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
@@ -55,18 +57,27 @@ export function listenExplicit(
 }
 
 /** Listens on the proxy port. */
-export function listenProxy(
-  address: ListenAddress,
+export async function listenProxy(
+  address: ListenAddress | UnixAddress,
   outbound: Outbound,
   clock: Clock,
   events: ExplicitEvents,
 ): Promise<BulkServer | Failure> {
   return acceptBulk({
-    host: address.host,
-    port: address.port,
+    ...(await placeOf(address, PROXY_SOCKET_MODE)),
     onAcceptError: events.onAcceptError,
     onSocket: (client) => void serveProxyClient(client, outbound, clock, events.onRefused),
   });
+}
+
+/** Where to listen; what binds UNIX sockets is loaded by the first of them. */
+async function placeOf(
+  address: ListenAddress | UnixAddress,
+  mode: number,
+): Promise<ListenAddress | { readonly unix: UnixBinding }> {
+  if (address.kind === "tcp") return address;
+  const { unixBinding } = await import("@culvert/shared/net/unix-socket.ts");
+  return { unix: unixBinding(address.path, mode) };
 }
 
 async function serveProxyClient(

@@ -63,7 +63,7 @@ export class Outbound {
     const connection = connections.register({
       direction: "outbound",
       facts: undefined,
-      source: formatHostPort(client.remote.ip, client.remote.port),
+      source: client.source,
       destination: asked,
       startedAt: clock.monotonic(),
     });
