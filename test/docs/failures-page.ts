@@ -103,6 +103,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The proxy is shutting down. Callers should have gone elsewhere; if many see this, lengthen the time between readiness and the end.",
   PROXY_REQUEST_MALFORMED:
     "The client does not speak HTTP CONNECT or SOCKS5 to the proxy port. Look at its proxy setting.",
+  PROXY_HEADER_MALFORMED:
+    "The listener has `proxyProtocol: v2` and the client sends no such header, or version 1. In HAProxy it is `send-proxy-v2`.",
   PORT_UNAVAILABLE: "Another process has the port, or it may not be bound. The detail names the address; exit code 4.",
   SOCKET_OPTION_REFUSED:
     "Transparent capture needs Linux, and its mark mode, a kept source address and TPROXY need a capability, which the detail names.",

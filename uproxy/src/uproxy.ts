@@ -82,7 +82,13 @@ class Uproxy implements Service {
     const common = { state, connections: this.#connections, reporter: this.#reporter, clock, limits: this.#limits };
 
     if (inbound.hbone !== undefined) {
-      const server = new Inbound({ ...common, app: { host: inbound.app, notTo: ownListeners(this.#config) } });
+      const introducedTo = new Set(inbound.proxyProtocol);
+      const server = new Inbound({
+        ...common,
+        app: { host: inbound.app, notTo: ownListeners(this.#config) },
+        introduce: introducedTo.size === 0 ? undefined : (await import("./inbound/introduce.ts")).introduce,
+        introducedTo,
+      });
       const listening = await listenTunnels({
         host: inbound.hbone.host,
         port: inbound.hbone.port,
@@ -106,7 +112,7 @@ class Uproxy implements Service {
       onAcceptError: (failure) => this.#tell("connection not accepted", failure),
     };
     for (const [index, listener] of outbound.listeners.entries()) {
-      const listening = await listenExplicit(listener, carrier, events);
+      const listening = await listenExplicit(listener, carrier, clock, events);
       if (isFailure(listening)) return notBound(`outbound.listeners[${index}]`, listening);
       this.#explicit.push(listening);
     }

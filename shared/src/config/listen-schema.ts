@@ -9,7 +9,7 @@ import {
 } from "../net/listen-address.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { ExplicitListener, UproxyConfig } from "./process-config.ts";
-import { defaulted, INVALID, join, objectOf, orOff, refine, required, scalar, type Schema } from "./schema.ts";
+import { defaulted, INVALID, join, objectOf, oneOf, orOff, refine, required, scalar, type Schema } from "./schema.ts";
 import type { Node } from "./tree.ts";
 
 /** Any TCP address. */
@@ -57,6 +57,11 @@ export const explicitListener: Schema<ExplicitListener> = objectOf({
     socketMode,
     "0660",
     "mode of a UNIX socket: the group of its folder (set-group-id), or of the process, may connect too",
+  ),
+  proxyProtocol: defaulted(
+    orOff(oneOf("v2")),
+    "off",
+    "each connection begins with a PROXY protocol header, which says whose it is",
   ),
 });
 

@@ -38,7 +38,7 @@ test("the shortest uproxy.yaml has every default", () => {
     workload: undefined,
     identity: { kind: "files", location: "/id" },
     resources: { kind: "files", folder: "/mesh" },
-    inbound: { hbone: { kind: "tcp", host: "", port: 15008 }, app: undefined },
+    inbound: { hbone: { kind: "tcp", host: "", port: 15008 }, app: undefined, proxyProtocol: [] },
     outbound: { listeners: [], proxy: { kind: "tcp", host: "127.0.0.1", port: 15080 }, unknown: "passthrough" },
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },
@@ -71,11 +71,11 @@ workload: {namespace: shop, name: reviews-1}
 identity:
   files: {certificate: svid.pem, key: /keys/key.pem, bundles: {cluster.local: b/cl.pem, __proto__: p.pem}}
 resources: {files: mesh}
-inbound: {hbone: "10.0.0.5:25008", app: "::1", plaintext: off}
+inbound: {hbone: "10.0.0.5:25008", app: "::1", proxyProtocol: [8080, "9090"], plaintext: off}
 outbound:
   listeners:
     - {listen: "127.0.0.1:9080", to: "reviews.default:9080"}
-    - {listen: "[::1]:0", to: "[2001:DB8::1]:80"}
+    - {listen: "[::1]:0", to: "[2001:DB8::1]:80", proxyProtocol: v2}
     - {listen: "unix:/run/app/reviews.sock", to: "reviews:80", mode: 0600}
   proxy: off
   transparent: false
@@ -102,23 +102,26 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
       },
     },
     resources: { kind: "files", folder: "/etc/culvert/mesh" },
-    inbound: { hbone: { kind: "tcp", host: "10.0.0.5", port: 25008 }, app: "::1" },
+    inbound: { hbone: { kind: "tcp", host: "10.0.0.5", port: 25008 }, app: "::1", proxyProtocol: [8080, 9090] },
     outbound: {
       listeners: [
         {
           listen: { kind: "tcp", host: "127.0.0.1", port: 9080 },
           to: { host: "reviews.default", port: 9080 },
           mode: 0o660,
+          proxyProtocol: undefined,
         },
         {
           listen: { kind: "tcp", host: "::1", port: 0 },
           to: { host: "2001:db8::1", port: 80 },
           mode: 0o660,
+          proxyProtocol: "v2",
         },
         {
           listen: { kind: "unix", path: "/run/app/reviews.sock" },
           to: { host: "reviews", port: 80 },
           mode: 0o600,
+          proxyProtocol: undefined,
         },
       ],
       proxy: undefined,

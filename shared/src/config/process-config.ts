@@ -48,6 +48,8 @@ export interface ExplicitListener {
   readonly listen: ListenAddress | UnixAddress;
   /** Mode of a UNIX socket. */
   readonly mode: number;
+  /** Whether each connection begins with a PROXY header; `undefined`: none does. */
+  readonly proxyProtocol: "v2" | undefined;
   /** Host name or canonical IP address, and port. */
   readonly to: { readonly host: string; readonly port: number };
 }
@@ -60,6 +62,8 @@ export interface UproxyConfig extends CommonConfig {
     readonly hbone: ListenAddress | undefined;
     /** Host at which the app is reached; `undefined` is `same`, the address in the tunnel request. */
     readonly app: string | undefined;
+    /** Ports of the app to which a PROXY header is sent before the first byte. */
+    readonly proxyProtocol: readonly number[];
   };
   readonly outbound: {
     readonly listeners: readonly ExplicitListener[];

@@ -25,6 +25,7 @@ import {
   defaulted,
   either,
   exactlyOneKey,
+  integer,
   INVALID,
   listOf,
   notYet,
@@ -175,6 +176,11 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
           "same",
           "host at which the app is reached; `same` is the address in the tunnel request",
         ),
+        proxyProtocol: defaulted(
+          listOf(integer(1, 65_535)),
+          "[]",
+          "ports of the app that await a PROXY protocol v2 header, which says who calls",
+        ),
         plaintext: defaulted(
           notYet(orOff(listenAddress), "leave it off: inbound plaintext needs transparent mode"),
           "off",
@@ -211,7 +217,7 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
   }),
   ({ inbound, outbound, dns: _dns, ...rest }) => ({
     ...rest,
-    inbound: { hbone: inbound.hbone, app: inbound.app },
+    inbound: { hbone: inbound.hbone, app: inbound.app, proxyProtocol: inbound.proxyProtocol },
     outbound: { listeners: outbound.listeners, proxy: outbound.proxy, unknown: outbound.unknown },
   }),
 );

@@ -107,6 +107,7 @@ export const FAILURES = {
   MISBEHAVING_PEER: traits("downstream", false, 429, 429, 8, ENHANCE_YOUR_CALM, "OM", "the peer spent its budget of misbehaviour"),
   DRAINING: traits("us", true, 503, 503, 14, REFUSED_STREAM, "UO", "the proxy is shutting down"),
   PROXY_REQUEST_MALFORMED: traits("downstream", false, 400, 400, 13, CANCEL, "DPE", "the bytes on the explicit proxy port are neither CONNECT nor SOCKS5"),
+  PROXY_HEADER_MALFORMED: traits("downstream", false, 400, 400, 13, CANCEL, "DPE", "the connection must begin with a well-formed PROXY protocol v2 header"),
   PORT_UNAVAILABLE: traits("us", false, 503, 503, 14, INTERNAL_ERROR, "LR", "a port could not be bound"),
   SOCKET_OPTION_REFUSED: traits("us", false, 503, 503, 14, INTERNAL_ERROR, "LR", "the system does not allow a socket option that the configuration needs"),
   INTERNAL: traits("us", false, 500, 500, 13, INTERNAL_ERROR, "LR", "a defect of the proxy; please report it"),

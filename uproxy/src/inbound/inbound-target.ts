@@ -1,6 +1,7 @@
 // Pure. Which address of the own app a tunnel request means, if it means one at all.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
+import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
+import { formatHostPort, ipFamily, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort } from "@culvert/shared/workload/directory.ts";
@@ -14,6 +15,8 @@ export interface InboundTarget {
   readonly host: string;
   readonly port: number;
   readonly service: Service | undefined;
+  /** The address that was asked for: of a service that was asked for by name, its own. */
+  readonly asked: Endpoint;
 }
 
 /** Where the app is. */
@@ -44,7 +47,8 @@ export function inboundTarget(
       const mine = workload.addresses.join(", ");
       return fail("DESTINATION_NOT_MINE", `${authority.host} is not an address of ${workload.uid} (${mine})`);
     }
-    return atApp(app, { ip: authority.host, port: authority.port, service: undefined });
+    const asked = { ip: authority.host, port: authority.port };
+    return atApp(app, { ...asked, service: undefined, asked });
   }
   const target = formatHostPort(authority.host, authority.port);
   const service = state.snapshot.directory.serviceByHost(authority.host, workload.namespace);
@@ -58,7 +62,9 @@ export function inboundTarget(
     return fail("SERVICE_NOT_MINE", `${workload.uid} has no port named ${String(port.targetPort)}`);
   }
   const ip = workload.addresses.includes(local) ? local : (workload.addresses[0] ?? local);
-  return atApp(app, { ip, port: appPort, service });
+  const vip = service.vips.find((candidate) => ipFamily(candidate) === 4) ?? service.vips[0];
+  const asked = vip === undefined ? { ip, port: appPort } : { ip: vip, port: authority.port };
+  return atApp(app, { ip, port: appPort, service, asked });
 }
 
 function atApp(app: AppPlace, target: Omit<InboundTarget, "host">): InboundTarget | Failure {

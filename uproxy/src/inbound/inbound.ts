@@ -8,9 +8,11 @@ import { parseForwarded } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
+import type { Service } from "@culvert/shared/workload/workload.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import { dialApp } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
+import type { Introduction } from "./introduce.ts";
 import type { ConnectionReport, Reporter } from "../connection/report.ts";
 import { judge, type UproxyState } from "../state.ts";
 
@@ -22,6 +24,10 @@ export interface InboundOptions {
   readonly clock: Clock;
   readonly limits: TunnelLimits;
   readonly app: AppPlace;
+  /** How a caller is introduced to an app port that wants it. */
+  readonly introduce?: ((introduction: Introduction) => Buffer) | undefined;
+  /** Those ports. */
+  readonly introducedTo: ReadonlySet<number>;
 }
 
 /** Serves the tunnel requests of the mesh. */
@@ -54,11 +60,12 @@ export class Inbound {
       startedAt: clock.monotonic(),
     });
     connection.onEnd((failure) => request.refuse(failure));
-    const report = this.#report(request, connection, now, isFailure(target) ? undefined : target);
+    const service = isFailure(target) ? undefined : (target.service ?? serviceSaid(request, now));
+    const report = this.#report(request, connection, now, isFailure(target) ? undefined : target, service);
     const failure =
       isFailure(target) || facts === undefined
         ? (target as Failure)
-        : await this.#carry(request, connection, now, target, facts, report);
+        : await this.#carry(request, connection, now, target, service, facts, report);
     if (failure !== undefined && connection.bytes === undefined) request.refuse(failure);
     connections.release(connection);
     report.end(connection.ended ?? failure);
@@ -70,10 +77,11 @@ export class Inbound {
     connection: LiveConnection,
     state: UproxyState,
     target: InboundTarget,
+    service: Service | undefined,
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits } = this.#options;
+    const { clock, limits, introduce, introducedTo } = this.#options;
     const verdict = judge(state, facts);
     report.decided(verdict);
     if (!verdict.allowed) return verdict.failure;
@@ -86,6 +94,11 @@ export class Inbound {
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the caller left while the app was dialled");
     }
     report.opened();
+    if (introduce !== undefined && introducedTo.has(port)) {
+      const { source, peer } = request;
+      const introduction = { source, destination: target.asked, identity: peer.id, service: service?.hostname };
+      app.write(introduce(introduction));
+    }
     const running = pump(app, request.stream, { clock, streamLeads: "downstream", ...pumpLimits(limits) });
     connection.bytes = running;
     connection.onEnd((reason) => running.abort(reason));
@@ -97,24 +110,27 @@ export class Inbound {
     connection: LiveConnection,
     state: UproxyState,
     target: InboundTarget | undefined,
+    service: Service | undefined,
   ): ConnectionReport {
-    const { directory } = state.snapshot;
-    // What the caller says of the service it asked for is a label for logs and metrics, and only if it is one of ours.
-    const workload = isFailure(state.workload) ? undefined : state.workload;
-    const said = parseForwarded(request.headers["forwarded"]).host;
-    const named = said === undefined ? undefined : directory.serviceByHost(said, state.self.namespace);
-    const isMine = named !== undefined && workload !== undefined && directory.servicesOf(workload).includes(named);
     return this.#options.reporter.open({
       connection,
       ownId: state.id,
       peerId: request.peer.id,
-      sourceWorkload: directory.workloadsAt(request.source.ip)[0],
-      destinationWorkload: workload,
-      service: target?.service ?? (isMine ? named : undefined),
+      sourceWorkload: state.snapshot.directory.workloadsAt(request.source.ip)[0],
+      destinationWorkload: isFailure(state.workload) ? undefined : state.workload,
+      service,
       hboneAddress: formatHostPort(request.local.ip, request.local.port),
       destinationAddress: target === undefined ? request.rawAuthority : formatHostPort(target.ip, target.port),
     });
   }
+}
+
+/** What the caller says of the service it asked for: a label, and only if it is one of ours. */
+function serviceSaid(request: TunnelRequest, { snapshot, self, workload }: UproxyState): Service | undefined {
+  if (isFailure(workload)) return undefined;
+  const said = parseForwarded(request.headers["forwarded"]).host;
+  const named = said === undefined ? undefined : snapshot.directory.serviceByHost(said, self.namespace);
+  return named !== undefined && snapshot.directory.servicesOf(workload).includes(named) ? named : undefined;
 }
 
 function pumpLimits(limits: TunnelLimits): { halfClosedIdleMs: number; streamQueue: number } {

@@ -8,6 +8,7 @@ import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { releaseSlab } from "@culvert/shared/net/slabs.ts";
 import { connectReply, readConnect } from "./http-connect.ts";
+import { closedEarly, readMessage } from "./read-message.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
 import type { Destination } from "./resolve.ts";
 import {
@@ -17,7 +18,6 @@ import {
   SOCKS_NO_AUTHENTICATION,
   SOCKS_VERSION,
   socksReply,
-  type Read,
 } from "./socks5.ts";
 
 /** A client of the proxy port has to say where it wants to go within this. */
@@ -40,19 +40,28 @@ export interface ExplicitEvents {
 export async function listenExplicit(
   listener: ExplicitListener,
   outbound: Outbound,
+  clock: Clock,
   events: ExplicitEvents,
 ): Promise<BulkServer | Failure> {
   const { host, port } = listener.to;
   const ip = parseIp(host);
   const destination: Destination = ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
+  const carry = (client: BulkSocket): void => {
+    // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
+    const answer: ClientAnswer = { granted: () => undefined, refused: () => client.reset() };
+    void outbound.carry(client, destination, answer);
+  };
+  const takeHeader = listener.proxyProtocol && (await import("./proxied.ts")).takeProxyHeader;
+  const carryProxied = async (client: BulkSocket): Promise<void> => {
+    const failure = await takeHeader?.(client, clock);
+    if (failure === undefined) return carry(client);
+    events.onRefused(client, failure);
+    client.reset();
+  };
   return acceptBulk({
     ...(await placeOf(listener.listen, listener.mode)),
     onAcceptError: events.onAcceptError,
-    onSocket: (client) => {
-      // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
-      const answer: ClientAnswer = { granted: () => undefined, refused: () => client.reset() };
-      void outbound.carry(client, destination, answer);
-    },
+    onSocket: takeHeader === undefined ? carry : (client) => void carryProxied(client),
   });
 }
 
@@ -158,26 +167,4 @@ function dismiss(client: BulkSocket, clock: Clock): void {
   });
   client.end();
   client.resume();
-}
-
-/** Reads until `parse` has one whole message; what follows it is given back. */
-async function readMessage<T>(
-  client: BulkSocket,
-  parse: (bytes: Buffer) => Read<T> | Failure | undefined,
-): Promise<T | Failure> {
-  let bytes: Buffer = Buffer.alloc(0);
-  for (;;) {
-    const chunk = await client.read();
-    if (chunk === undefined || isFailure(chunk)) return chunk ?? closedEarly();
-    bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
-    const message = parse(bytes);
-    if (isFailure(message)) return message;
-    if (message === undefined) continue;
-    if (message.consumed < bytes.length) client.unread(bytes.subarray(message.consumed));
-    return message.value;
-  }
-}
-
-function closedEarly(): Failure {
-  return fail("DOWNSTREAM_CLOSED", "the client closed before it had said where it wants to go");
 }
