@@ -26,7 +26,8 @@ export const UNSPECIFIED_IP: Ip = "0.0.0.0" as Ip;
  */
 export function parseIp(text: string): Ip | undefined {
   if (isIPv4(text)) return text as Ip;
-  if (text.includes("%") || !isIPv6(text)) return undefined;
+  // Names go no further: Node makes its pattern of IPv6 when first asked, which takes some milliseconds of a start.
+  if (!text.includes(":") || text.includes("%") || !isIPv6(text)) return undefined;
   const canonical = new SocketAddress({ address: text, family: "ipv6" }).address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical);
   return (mapped?.[1] ?? canonical) as Ip;

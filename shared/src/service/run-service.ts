@@ -115,6 +115,8 @@ class Runner {
     this.#readiness.set("listeners", true);
     processMemory.worked();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
+    // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
+    void this.#writer.flush(FLUSH_MS);
     return undefined;
   }
 
