@@ -30,9 +30,9 @@ export function allSources(): readonly Source[] {
     });
 }
 
-/** Sources that ship: neither tests nor what only tests use. */
+/** Sources that ship: neither tests and what only they use, nor the demo, nor what makes the bundles. */
 export function productSources(): readonly Source[] {
-  return allSources().filter((source) => !source.isTest && !source.path.startsWith("deploy/demo/"));
+  return allSources().filter((source) => !source.isTest && !/^deploy\/(demo|bundle)\//.test(source.path));
 }
 
 /** Every file of the checkout that is kept in it, text or not, from the root. */

@@ -10,13 +10,17 @@ export interface BuildVersion {
   readonly commit: string;
 }
 
+/** Written in by the bundler: a bundle may lie in somebody else's checkout. Sources ask their own. */
+declare const CULVERT_COMMIT: string | undefined;
+
 const CHECKOUT = join(import.meta.dirname, "../../..");
 const COMMIT = /^[0-9a-f]{40,64}$/;
 const REF = /^ref: (refs\/[\w./-]+)$/;
 
 /** Version and commit of this build. Reads files: for the start of a program, not for its work. */
 export function buildVersion(): BuildVersion {
-  return { version: manifest.version, commit: commitOf(CHECKOUT) ?? "unknown" };
+  const commit = typeof CULVERT_COMMIT === "string" ? CULVERT_COMMIT : commitOf(CHECKOUT);
+  return { version: manifest.version, commit: commit ?? "unknown" };
 }
 
 /** The line of `--version` of the program of that name. */

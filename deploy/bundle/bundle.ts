@@ -1,0 +1,92 @@
+// Root. `pnpm bundle [FOLDER]`: makes one JavaScript file of each program, in `dist` unless a folder is named, and prints
+// their sizes. Such a file runs with nothing but Node beside it. `<program>.mjs.map` tells where a line of a stack trace
+// comes from; programs do not read it.
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import process from "node:process";
+import { commitOf } from "@culvert/shared/config/version.ts";
+import { build, type Metafile } from "esbuild";
+import { builtInModules } from "./built-in-modules.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const BYTES_PER_KIB = 1024;
+
+/** Launcher, whose first line has Node's flags, and root file of each program. */
+const PROGRAMS = {
+  uproxy: { launcher: "uproxy/bin/uproxy.mjs", main: "uproxy/src/main.ts" },
+  waypoint: { launcher: "waypoint/bin/waypoint.mjs", main: "waypoint/src/main.ts" },
+  authority: { launcher: "deploy/authority/bin/authority.mjs", main: "deploy/authority/src/main.ts" },
+} as const;
+
+/** Builds one program whole; returns the path and the size of what was written. */
+async function bundle(program: keyof typeof PROGRAMS, folder: string): Promise<{ path: string; bytes: number }> {
+  const { launcher, main } = PROGRAMS[program];
+  const outfile = join(folder, `${program}.mjs`);
+  const { metafile, outputFiles } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: [main],
+    outfile,
+    bundle: true,
+    write: false,
+    metafile: true,
+    format: "esm",
+    platform: "node",
+    target: `node${process.versions.node.split(".")[0]}`,
+    minify: true,
+    // Apart, for those who read a stack trace: in memory it would cost more than the program.
+    sourcemap: "external",
+    sourcesContent: false,
+    legalComments: "none",
+    logLevel: "warning",
+    define: { CULVERT_COMMIT: JSON.stringify(commitOf(ROOT) ?? "unknown") },
+    plugins: [
+      builtInModules({
+        // Written as ECMAScript modules, of which only what is used is taken; the package gives Node its other form.
+        yaml: yamlModules(),
+      }),
+    ],
+  });
+  const [flags = ""] = readFileSync(join(ROOT, launcher), "utf8").split("\n", 1);
+  for (const { path, text } of outputFiles) {
+    const whole = path === outfile ? `${flags}\n${withoutHashbang(text)}${licences(metafile)}` : text;
+    writeFileSync(path, whole);
+  }
+  chmodSync(outfile, 0o755);
+  return { path: outfile, bytes: readFileSync(outfile).length };
+}
+
+function yamlModules(): string {
+  const main = createRequire(join(ROOT, "shared/package.json")).resolve("yaml");
+  return join(dirname(main), "../browser/dist/index.js");
+}
+
+/** The entry has one of its own, for the sources; the map counts its line too, so that one line takes the place of one. */
+function withoutHashbang(text: string): string {
+  return text.replace(/^#!.*\n/, "");
+}
+
+/** The licences of the packages inside, as comments: they ask to go where the code goes. */
+function licences({ inputs }: Metafile): string {
+  const folders = new Set<string>();
+  for (const path of Object.keys(inputs)) {
+    const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(path)?.[0];
+    if (folder !== undefined) folders.add(join(ROOT, folder));
+  }
+  const byText = new Map<string, string[]>();
+  for (const folder of [...folders].toSorted()) {
+    const { name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Record<string, string>;
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${name} has no licence text in ${folder}`);
+    const text = readFileSync(join(folder, file), "utf8").trim().replaceAll("*/", "* /");
+    byText.set(text, [...(byText.get(text) ?? []), `${name} ${version}`]);
+  }
+  return [...byText].map(([text, names]) => `/*! ${names.join(", ")}\n${text}\n*/\n`).join("");
+}
+
+const folder = resolve(process.argv[2] ?? join(ROOT, "dist"));
+mkdirSync(folder, { recursive: true });
+for (const program of Object.keys(PROGRAMS) as (keyof typeof PROGRAMS)[]) {
+  const { path, bytes } = await bundle(program, folder);
+  process.stdout.write(`${path}: ${(bytes / BYTES_PER_KIB).toFixed(0)} KiB\n`);
+}
