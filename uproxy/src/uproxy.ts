@@ -18,6 +18,7 @@ import { uproxyAdmin } from "./admin.ts";
 import { Connections } from "./connection/connections.ts";
 import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
 import { Inbound } from "./inbound/inbound.ts";
+import type { Capture } from "./outbound/transparent.ts";
 import { Outbound } from "./outbound/outbound.ts";
 import { Reporter } from "./connection/report.ts";
 import type { SelfHints } from "./self.ts";
@@ -106,7 +107,14 @@ class Uproxy implements Service {
       this.#tunnels = listening;
     }
 
-    const carrier = new Outbound({ ...common, pool: this.#pool, unknown: outbound.unknown });
+    const capture = outbound.transparent === undefined ? undefined : await this.#openCapture();
+    if (isFailure(capture)) return new StartFailure(EXIT.failed, [`outbound.transparent: ${capture.detail}`]);
+    const carrier = new Outbound({
+      ...common,
+      pool: this.#pool,
+      unknown: outbound.unknown,
+      ...(capture === undefined ? {} : { loops: capture.loops }),
+    });
     const events: ExplicitEvents = {
       onRefused: (client, failure) => this.#tell("client refused", failure, client.source),
       onAcceptError: (failure) => this.#tell("connection not accepted", failure),
@@ -121,8 +129,18 @@ class Uproxy implements Service {
       if (isFailure(listening)) return notBound("outbound.proxy", listening);
       this.#explicit.push(listening);
     }
+    if (outbound.transparent !== undefined && capture !== undefined) {
+      const listening = await capture.listen(outbound.transparent, carrier, events);
+      if (isFailure(listening)) return notBound("outbound.transparent", listening);
+      this.#explicit.push(listening);
+    }
     if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
     return undefined;
+  }
+
+  async #openCapture(): Promise<Capture | Failure> {
+    const { openCapture } = await import("./outbound/transparent.ts");
+    return openCapture(this.#config.capture);
   }
 
   get admin(): readonly AdminHandler[] {
@@ -192,7 +210,7 @@ class Uproxy implements Service {
 /** Everything that this proxy listens on: no tunnel may lead back to it. */
 function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
   const { inbound, outbound, admin, readiness, metrics } = config;
-  const addresses = [inbound.hbone, outbound.proxy, admin, readiness, metrics];
+  const addresses = [inbound.hbone, outbound.proxy, outbound.transparent, admin, readiness, metrics];
   return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
 }
 

@@ -39,7 +39,20 @@ test("the shortest uproxy.yaml has every default", () => {
     identity: { kind: "files", location: "/id" },
     resources: { kind: "files", folder: "/mesh" },
     inbound: { hbone: { kind: "tcp", host: "", port: 15008 }, app: undefined, proxyProtocol: [] },
-    outbound: { listeners: [], proxy: { kind: "tcp", host: "127.0.0.1", port: 15080 }, unknown: "passthrough" },
+    outbound: {
+      listeners: [],
+      proxy: { kind: "tcp", host: "127.0.0.1", port: 15080 },
+      transparent: undefined,
+      unknown: "passthrough",
+    },
+    capture: {
+      exempt: { kind: "user", id: 1337 },
+      outbound: {
+        include: { ports: [], cidrs: [], users: [], groups: [] },
+        exclude: { ports: [], cidrs: [], users: [], groups: [] },
+      },
+      inbound: { include: { ports: [] }, exclude: { ports: [], sources: [] } },
+    },
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },
     metrics: { kind: "tcp", host: "", port: 15020 },
@@ -78,8 +91,9 @@ outbound:
     - {listen: "[::1]:0", to: "[2001:DB8::1]:80", proxyProtocol: v2}
     - {listen: "unix:/run/app/reviews.sock", to: "reviews:80", mode: 0600}
   proxy: off
-  transparent: false
+  transparent: 15001
   unknown: refuse
+capture: {exempt: {user: 0}, outbound: {exclude: {ports: [22]}}}
 dns: off
 admin: unix:///run/culvert/admin.sock
 readiness: 8080
@@ -125,7 +139,16 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
         },
       ],
       proxy: undefined,
+      transparent: { kind: "tcp", host: "", port: 15001 },
       unknown: "refuse",
+    },
+    capture: {
+      exempt: { kind: "user", id: 0 },
+      outbound: {
+        include: { ports: [], cidrs: [], users: [], groups: [] },
+        exclude: { ports: [{ first: 22, last: 22 }], cidrs: [], users: [], groups: [] },
+      },
+      inbound: { include: { ports: [] }, exclude: { ports: [], sources: [] } },
     },
     admin: { kind: "unix", path: "/run/culvert/admin.sock" },
     readiness: { kind: "tcp", host: "", port: 8080 },
@@ -179,11 +202,6 @@ describe("errors name file, line, path, expectation and finding", () => {
       "its form, first",
       "identity: {files: /i}\nresources:\n  authority: {adress: 'a:1'}",
       "x.yaml:3: resources.authority.adress: unknown key; did you mean address?",
-    ],
-    [
-      "transparent capture",
-      `${SOURCES}outbound: {transparent: ':15001'}`,
-      "x.yaml:3: outbound.transparent: is not supported in this release; leave it off and use outbound.listeners or outbound.proxy",
     ],
     [
       "plaintext capture",

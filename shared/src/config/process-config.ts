@@ -1,5 +1,6 @@
 // Types. The process configuration of uproxy and waypoint, read, checked and completed with defaults: what the keys of
 // `uproxy.yaml` and `waypoint.yaml` mean to the program. Durations are milliseconds, sizes bytes, addresses parsed.
+import type { Cidr } from "../net/ip.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { TunnelLimits } from "../tunnel/limits.ts";
 
@@ -54,6 +55,31 @@ export interface ExplicitListener {
   readonly to: { readonly host: string; readonly port: number };
 }
 
+/** Whole numbers from `first` to `last`, both included: ports, user ids, group ids. */
+export interface NumberRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Connections of the app, by what they go to and who makes them; an empty list says nothing. */
+export interface OutboundSelection {
+  readonly ports: readonly NumberRange[];
+  readonly cidrs: readonly Cidr[];
+  readonly users: readonly NumberRange[];
+  readonly groups: readonly NumberRange[];
+}
+
+/** What the rules of transparent capture turn to uproxy. Which listeners there are to turn it to is said by their own keys. */
+export interface CaptureConfig {
+  /** How the rules tell uproxy's own connections from the app's. */
+  readonly exempt: { readonly kind: "user" | "group" | "mark"; readonly id: number };
+  readonly outbound: { readonly include: OutboundSelection; readonly exclude: OutboundSelection };
+  readonly inbound: {
+    readonly include: { readonly ports: readonly NumberRange[] };
+    readonly exclude: { readonly ports: readonly NumberRange[]; readonly sources: readonly Cidr[] };
+  };
+}
+
 /** `uproxy.yaml`. */
 export interface UproxyConfig extends CommonConfig {
   /** Who I am; `undefined`: the workload that has my SVID's account and one of my addresses. */
@@ -69,9 +95,12 @@ export interface UproxyConfig extends CommonConfig {
     readonly listeners: readonly ExplicitListener[];
     /** HTTP CONNECT and SOCKS5; on loopback, unless more is allowed. */
     readonly proxy: ListenAddress | UnixAddress | undefined;
+    /** Where the rules of `capture` turn the app's connections to. */
+    readonly transparent: ListenAddress | undefined;
     /** What becomes of a destination that is in no resource. */
     readonly unknown: "passthrough" | "refuse";
   };
+  readonly capture: CaptureConfig;
 }
 
 /** `waypoint.yaml`. */

@@ -3,6 +3,7 @@ import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { parseHost, splitHostPort } from "../net/listen-address.ts";
 import { parseTrustDomain } from "../identity/spiffe-id.ts";
 import { isFailure } from "../failure/failure.ts";
+import { CAPTURE_SCHEMA } from "./capture-schema.ts";
 import { LIMITS_SCHEMA } from "./limits-schema.ts";
 import {
   explicitListener,
@@ -200,25 +201,26 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
             "listeners and proxy may be bound where others reach them, who then act with this workload's identity",
           ),
           transparent: defaulted(
-            notYet(orOff(listenAddress), "leave it off and use outbound.listeners or outbound.proxy"),
+            orOff(listenAddress),
             "off",
-            "port of captured outbound connections (transparent mode)",
+            "port of captured outbound connections, usually `:15001`; the rules are `capture`'s",
           ),
           unknown: defaulted(oneOf("passthrough", "refuse"), "passthrough", "a destination that is in no resource"),
         }),
       ),
       "app to mesh",
     ),
+    capture: section(CAPTURE_SCHEMA, "what `uproxy capture` turns to the transparent listeners"),
     dns: defaulted(
       notYet(orOff(loopbackAddress), "leave it off: names are resolved by outbound.listeners and outbound.proxy"),
       "off",
       "DNS for the app",
     ),
   }),
-  ({ inbound, outbound, dns: _dns, ...rest }) => ({
+  ({ inbound, outbound: { listeners, proxy, transparent, unknown }, dns: _dns, ...rest }) => ({
     ...rest,
     inbound: { hbone: inbound.hbone, app: inbound.app, proxyProtocol: inbound.proxyProtocol },
-    outbound: { listeners: outbound.listeners, proxy: outbound.proxy, unknown: outbound.unknown },
+    outbound: { listeners, proxy, transparent, unknown },
   }),
 );
 

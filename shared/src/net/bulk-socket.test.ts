@@ -30,7 +30,12 @@ async function acceptingPlain(onSocket: (socket: BulkSocket) => void): Promise<B
   });
   await new Promise<void>((resolve) => void server.listen(0, HOST, resolve));
   const address = { host: HOST, port: (server.address() as AddressInfo).port };
-  return { address, pooled: false, close: () => new Promise((resolve) => void server.close(() => resolve())) };
+  return {
+    address,
+    pooled: false,
+    descriptor: -1,
+    close: () => new Promise((resolve) => void server.close(() => resolve())),
+  };
 }
 
 async function connected(port: number): Promise<BulkSocket> {

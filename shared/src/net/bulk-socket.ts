@@ -264,6 +264,8 @@ export interface BulkServer {
   readonly address: BoundAddress;
   /** Whether accepted sockets read through `onread`; false where the runtime no longer has the piece that this needs. */
   readonly pooled: boolean;
+  /** Descriptor for socket options that the runtime does not offer; -1 when there is none. */
+  readonly descriptor: number;
   /** Stops accepting. Sockets that were accepted live on. */
   close(): Promise<void>;
 }
@@ -282,7 +284,8 @@ export async function acceptBulk(options: BulkListenOptions): Promise<BulkServer
       : await options.unix.bind(server, refused);
   if (isFailure(address)) return address;
   const pooled = takeHandles(server, onSocket, refused, path);
-  return { address, pooled, close: () => new Promise((closed) => void server.close(() => closed())) };
+  const descriptor = (server as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+  return { address, pooled, descriptor, close: () => new Promise((closed) => void server.close(() => closed())) };
 }
 
 /** The private piece of a listening server: the native listener calls `onconnection` with each accepted handle. */

@@ -10,6 +10,7 @@ import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import { dialPlain } from "../connection/dial.ts";
+import type { LoopGuard } from "./loop-guard.ts";
 import { pickEndpoint } from "./pick-endpoint.ts";
 import { relay } from "../connection/relay.ts";
 import type { Reporter, ConnectionReport } from "../connection/report.ts";
@@ -33,6 +34,8 @@ export interface OutboundOptions {
   readonly clock: Clock;
   readonly limits: TunnelLimits;
   readonly unknown: UnknownDestinations;
+  /** Where capture may turn our own connections back to us. */
+  readonly loops?: LoopGuard;
 }
 
 /** Endpoints tried for one connection, the first included. */
@@ -126,12 +129,8 @@ export class Outbound {
   }
 
   async #open(hop: Hop, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
-    const { clock, limits, pool } = this.#options;
-    if (hop.kind === "passthrough") {
-      const timeoutMs = limits.connectTimeoutMs;
-      const socket = await dialPlain({ host: hop.host, port: hop.port, timeoutMs }, clock);
-      return isFailure(socket) ? socket : { kind: "plain", socket };
-    }
+    const { pool } = this.#options;
+    if (hop.kind === "passthrough") return this.#openPlain(hop.host, hop.port);
     const tried: Endpoint[] = [];
     let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
     while (tried.length < MAX_TRIES) {
@@ -155,12 +154,8 @@ export class Outbound {
     hop: Extract<Hop, { kind: "tunnel" }>,
     client: BulkSocket,
   ): Promise<Opened | Failure> {
-    const { clock, limits, pool } = this.#options;
-    if (endpoint.authority === undefined) {
-      const timeoutMs = limits.connectTimeoutMs;
-      const socket = await dialPlain({ host: endpoint.ip, port: endpoint.port, timeoutMs }, clock);
-      return isFailure(socket) ? socket : { kind: "plain", socket };
-    }
+    const { pool } = this.#options;
+    if (endpoint.authority === undefined) return this.#openPlain(endpoint.ip, endpoint.port);
     const headers = tunnelHeaders({
       clientAddress: client.remote.ip,
       clientPort: client.remote.port,
@@ -170,5 +165,14 @@ export class Outbound {
     });
     const tunnel = await pool.open(endpoint, { authority: endpoint.authority, headers });
     return isFailure(tunnel) ? tunnel : { kind: "tunnel", tunnel };
+  }
+
+  async #openPlain(host: string, port: number): Promise<Opened | Failure> {
+    const { clock, limits, loops } = this.#options;
+    const socket = await dialPlain({ host, port, timeoutMs: limits.connectTimeoutMs }, clock);
+    if (isFailure(socket)) return socket;
+    if (loops?.dialled(socket) !== true) return { kind: "plain", socket };
+    socket.reset();
+    return fail("LOOP_DETECTED", `own connection to ${formatHostPort(host, port)} was captured`);
   }
 }
