@@ -93,7 +93,7 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The detail names file, line and field. What the route matches is answered 500 until it is corrected.",
   BACKEND_INVALID: "A `backendRef` names a Service or port that does not exist, or a kind that cannot be served.",
   EGRESS_REFUSED:
-    "The destination is in no resource and `outbound.unknown` is `refuse`. Add a resource for it, or let unknown destinations pass.",
+    "The destination is in no resource and `outbound.unknown` is `refuse`, or its ServiceEntry does not list the port or is not understood. Add a ServiceEntry or the port, or let unknown destinations pass.",
   TOO_MANY_CONNECTIONS: "The proxy is full. Add an instance, or raise the limit if there is memory for it.",
   TOO_MANY_WAITERS:
     "Connections wait for a peer that does not take them: look at the codes of that peer's other lines.",

@@ -1,6 +1,6 @@
 // Machine. Applications of a mesh under test: plain TCP and HTTP servers in the test's own process that know nothing of any mesh.
 import { createServer as createHttpServer, type IncomingMessage } from "node:http";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
 /** An application that runs. */
 export interface App {
@@ -27,7 +27,7 @@ function listen(server: Server, host: string, port: number): Promise<App> {
     server.listen({ host, port }, () =>
       resolve({
         host,
-        port,
+        port: (server.address() as AddressInfo).port,
         sockets,
         get accepted() {
           return accepted;

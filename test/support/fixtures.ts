@@ -3,10 +3,10 @@
 import type { HttpRoute, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { parseTrustDomain, workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import { parseCidr, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { AuthorizationPolicy } from "@culvert/shared/policy/authorization.ts";
 import { Directory, type DirectoryContents } from "@culvert/shared/workload/directory.ts";
-import type { Service, Waypoint, Workload } from "@culvert/shared/workload/workload.ts";
+import type { Service, ServiceEntry, ServicePort, Waypoint, Workload } from "@culvert/shared/workload/workload.ts";
 import { must } from "./must.ts";
 
 /** An address that is known to be one. */
@@ -75,10 +75,42 @@ export function service(name: string, parts: ServiceParts = {}): Service {
     ports: [{ name: "http", port: 80, targetPort: 8080, appProtocol: "http" }],
     waypoint: undefined,
     requireWaypoint: false,
+    entry: undefined,
     ...parts,
     vips: (parts.vips ?? []).map(ip),
     selector: new Map(Object.entries(parts.selector ?? { app: own.name })),
   };
+}
+
+type EntryParts = Partial<Omit<ServiceEntry, "cidrs" | "exportedTo">> & {
+  readonly cidrs?: readonly string[];
+  readonly exportedTo?: readonly string[];
+};
+
+/** The one host of a ServiceEntry `namespace/name`, outside the mesh, with port 443 and resolution STATIC. */
+export function serviceEntry(name: string, host: string, parts: EntryParts = {}, more: Partial<Service> = {}): Service {
+  const own = named(name);
+  return {
+    ...service(`${own.namespace}/${host}`, { ports: [servicePort("tls", 443)] }),
+    hostname: host,
+    selector: undefined,
+    ...more,
+    entry: {
+      name: own.name,
+      location: "external",
+      resolution: "static",
+      endpoints: [],
+      notUnderstood: undefined,
+      ...parts,
+      cidrs: (parts.cidrs ?? []).map((text) => must(parseCidr(text))),
+      exportedTo: parts.exportedTo === undefined ? undefined : new Set(parts.exportedTo),
+    },
+  };
+}
+
+/** A port of a service that leads to the same port of the app; what is spoken there is undeclared. */
+export function servicePort(name: string, port: number, targetPort = port): ServicePort {
+  return { name, port, targetPort, appProtocol: "unspecified" };
 }
 
 /** A remote waypoint for services. */

@@ -100,6 +100,16 @@ export function waypoint(
   ];
 }
 
+/** A ServiceEntry of one host; `spec` is everything but the host. */
+export function serviceEntry(name: string, host: string, spec: object, options: Marks = {}): Resource {
+  return {
+    apiVersion: "networking.istio.io/v1",
+    kind: "ServiceEntry",
+    metadata: metadata(name, options),
+    spec: { hosts: [host], ...spec },
+  };
+}
+
 /** An HTTPRoute on a Service. */
 export function httpRoute(name: string, parent: string, rules: readonly unknown[], options: Marks = {}): Resource {
   return {
@@ -110,10 +120,11 @@ export function httpRoute(name: string, parent: string, rules: readonly unknown[
   };
 }
 
-/** What an AuthorizationPolicy applies to: workloads by label, Services or Gateways by name, or the whole namespace. */
+/** What an AuthorizationPolicy applies to: workloads by label, others by kind and name, or the whole namespace. */
 export type Applies =
   | { readonly app: string }
   | { readonly service: string }
+  | { readonly entry: string }
   | { readonly gateway: string }
   | { readonly everything: true };
 
@@ -136,6 +147,9 @@ export function authorizationPolicy(
 function target(applies: Applies): object {
   if ("app" in applies) return { selector: { matchLabels: { app: applies.app } } };
   if ("service" in applies) return { targetRefs: [{ group: "", kind: "Service", name: applies.service }] };
+  if ("entry" in applies) {
+    return { targetRefs: [{ group: "networking.istio.io", kind: "ServiceEntry", name: applies.entry }] };
+  }
   if ("gateway" in applies) {
     return { targetRefs: [{ group: "gateway.networking.k8s.io", kind: "Gateway", name: applies.gateway }] };
   }

@@ -247,7 +247,7 @@ test("what is not understood leads nowhere, and is still there", () => {
   );
   const [vip] = ips("10.96.0.1");
   assert.ok(vip !== undefined);
-  const found = directory.serviceByVip(vip);
+  const found = directory.serviceByVip(vip, "shop");
   assert.ok(found !== undefined);
   assert.deepEqual(directory.endpoints(found), []);
   assert.equal(directory.workload("shop/w")?.healthy, false);

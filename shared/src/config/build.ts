@@ -6,10 +6,14 @@ import type { Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../w
 import type { HttpRoute, HttpRouteBackend } from "./http-route.ts";
 import { duplicates, danglingReferences, missingBackend } from "./cross-check.ts";
 import { DATAPLANE_MODE_LABEL, REQUIRE_WAYPOINT_ANNOTATION } from "./resources/metadata.ts";
+import { placesOf } from "./resources/service-entry.ts";
+import { DEFAULT_HBONE_PORT } from "./resources/workload-entry.ts";
 import type {
+  EndpointPlace,
   Metadata,
   ParsedResources,
   Resource,
+  ServiceEntryResource,
   ServiceResource,
   WorkloadEntryResource,
 } from "./resources/resource.ts";
@@ -37,7 +41,14 @@ export function buildSnapshot(
     if (resource.kind === "Gateway" && resource.waypoint !== undefined) waypoints.push(resource.waypoint);
   }
   const mesh = new Surroundings(namespaces, waypoints);
+  const entries = new Map<string, Service>();
+  for (const resource of ofKind(resources, "ServiceEntry")) {
+    for (const host of entryServices(resource, mesh, addressesOf)) {
+      if (!entries.has(host.uid)) entries.set(host.uid, host);
+    }
+  }
   const services = ofKind(resources, "Service").map((resource) => serviceOf(resource, mesh, resource.isUnderstood));
+  services.push(...entries.values());
   const workloads = ofKind(resources, "WorkloadEntry").map((resource) => workloadOf(resource, mesh, addressesOf));
   const directory = new Directory({ workloads: markRequiring(workloads, resources, mesh), services, waypoints });
   return {
@@ -97,6 +108,68 @@ function serviceOf(
     selector: hasEndpoints ? selector : undefined,
     waypoint: mesh.waypointOf("service", namespace, metadata.labels),
     requireWaypoint: mesh.requiresWaypoint(metadata),
+    entry: undefined,
+  };
+}
+
+/** One service for each host of an entry. */
+function entryServices(
+  resource: ServiceEntryResource,
+  mesh: Surroundings,
+  addressesOf: (host: string) => readonly Ip[],
+): Service[] {
+  const { metadata, hosts, vips, cidrs, ports, location, resolution, selector, exportedTo, notUnderstood } = resource;
+  const { namespace, name } = metadata;
+  return hosts.map((host) => ({
+    uid: `${namespace}/${host}`,
+    namespace,
+    name: host,
+    hostname: host,
+    vips,
+    // Nothing stands behind a name that is to be reached where it leads to, nor behind a wildcard.
+    headless: resolution === "none" || host.startsWith("*"),
+    ports,
+    selector: notUnderstood === undefined ? selector : undefined,
+    waypoint: mesh.waypointOf("service", namespace, metadata.labels),
+    requireWaypoint: mesh.requiresWaypoint(metadata),
+    entry: {
+      name,
+      location,
+      resolution,
+      cidrs,
+      endpoints: placesOf(resource, host).map((place, index) =>
+        entryWorkload(metadata, place, index, location === "internal", mesh, addressesOf),
+      ),
+      exportedTo,
+      notUnderstood,
+    },
+  }));
+}
+
+function entryWorkload(
+  { namespace, name }: Metadata,
+  { address, serviceAccount, labels, ports, weight }: EndpointPlace,
+  index: number,
+  isInside: boolean,
+  mesh: Surroundings,
+  addressesOf: (host: string) => readonly Ip[],
+): Workload {
+  return {
+    uid: `${namespace}/${name}#${index}`,
+    namespace,
+    name,
+    serviceAccount,
+    addresses: address.kind === "ip" ? [address.ip] : addressesOf(address.host),
+    hostname: address.kind === "ip" ? undefined : address.host,
+    labels,
+    protocol: isInside && mesh.isMeshed(namespace, labels) ? "hbone" : "none",
+    hbonePort: DEFAULT_HBONE_PORT,
+    ports,
+    weight,
+    healthy: true,
+    waypoint: undefined,
+    requireWaypoint: false,
+    node: labels.get(NODE_LABEL),
   };
 }
 

@@ -1,6 +1,6 @@
 // Pure. A snapshot as JSON, as it is understood: what `config_dump` shows. Resources hold no secret, so nothing is left out.
 import type { AuthorizationPolicy, PeerAuthentication, PolicyTarget, StringMatch } from "../policy/authorization.ts";
-import type { Service, Waypoint, WaypointRef, Workload } from "../workload/workload.ts";
+import type { Service, ServiceEntry, Waypoint, WaypointRef, Workload } from "../workload/workload.ts";
 import type { HttpRoute } from "./http-route.ts";
 import type { Problem, Snapshot } from "./snapshot.ts";
 
@@ -51,6 +51,25 @@ function dumpService(service: Service): { readonly [key: string]: Json } {
     selector: dumpMap(service.selector),
     waypoint: dumpRef(service.waypoint),
     requireWaypoint: service.requireWaypoint,
+    ...(service.entry === undefined ? {} : { entry: dumpEntry(service.entry) }),
+  };
+}
+
+function dumpEntry(entry: ServiceEntry): Json {
+  const { name, location, resolution, cidrs, endpoints, exportedTo, notUnderstood } = entry;
+  return {
+    name,
+    location,
+    resolution,
+    blocks: cidrs.map(({ text }) => text),
+    endpoints: endpoints.map(({ addresses, hostname, ports, weight }) => ({
+      addresses,
+      hostname: hostname ?? null,
+      ports: dumpMap(ports),
+      weight,
+    })),
+    exportedTo: exportedTo === undefined ? null : [...exportedTo],
+    notUnderstood: notUnderstood ?? null,
   };
 }
 

@@ -1,6 +1,7 @@
 // Pure. What is wrong between resources: two of one name or one address, and references that lead nowhere.
 import type { Directory } from "../workload/directory.ts";
 import { namedWaypoint, USE_WAYPOINT_LABEL } from "../workload/waypoint-of.ts";
+import type { Service } from "../workload/workload.ts";
 import type { HttpRouteBackend } from "./http-route.ts";
 import type { Metadata, Resource } from "./resources/resource.ts";
 import type { Problem } from "./snapshot.ts";
@@ -28,16 +29,28 @@ export function* duplicates(resources: readonly Resource[]): Generator<Problem> 
   }
 }
 
+/** Two ServiceEntries of one namespace for one host: the first counts. */
+function* repeatedHosts(resources: readonly Resource[]): Generator<Problem> {
+  const hosts = new Map<string, Metadata>();
+  for (const resource of resources) {
+    if (resource.kind !== "ServiceEntry") continue;
+    for (const host of resource.hosts) {
+      const uid = `${resource.metadata.namespace}/${host}`;
+      const first = hosts.get(uid);
+      if (first === undefined) hosts.set(uid, resource.metadata);
+      else yield problem(resource, "not-understood", "spec.hosts", `${host} is already in that at ${placeOf(first)}`);
+    }
+  }
+}
+
 /** References to what is not there. None of them opens a way: a missing waypoint, parent or backend serves nobody. */
 export function* danglingReferences(resources: readonly Resource[], directory: Directory): Generator<Problem> {
-  const gateways = new Set<string>();
-  for (const { kind, metadata } of resources) {
-    if (kind === "Gateway") gateways.add(`${metadata.namespace}/${metadata.name}`);
-  }
+  yield* repeatedHosts(resources);
+  const named = new Set(resources.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`));
   for (const resource of resources) {
     const report = (path: string, text: string): Problem => problem(resource, "not-understood", path, text);
     const { kind, metadata } = resource;
-    if (kind === "Service" || kind === "WorkloadEntry" || kind === "Namespace") {
+    if (kind === "Service" || kind === "ServiceEntry" || kind === "WorkloadEntry" || kind === "Namespace") {
       const labels = kind === "WorkloadEntry" ? resource.labels : metadata.labels;
       const ref = namedWaypoint(labels, kind === "Namespace" ? metadata.name : metadata.namespace);
       if (ref !== undefined && ref !== "none" && directory.waypoint(ref) === undefined) {
@@ -48,8 +61,8 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
     } else if (kind === "AuthorizationPolicy" && resource.policy.target.kind === "refs") {
       for (const [index, ref] of resource.policy.target.refs.entries()) {
         const uid = `${metadata.namespace}/${ref.name}`;
-        const exists = ref.kind === "Gateway" ? gateways.has(uid) : directory.service(uid) !== undefined;
-        if (!exists) yield report(`spec.targetRefs[${index}]`, `there is no ${ref.kind} ${uid}`);
+        if (!named.has(`${ref.kind} ${uid}`))
+          yield report(`spec.targetRefs[${index}]`, `there is no ${ref.kind} ${uid}`);
       }
     }
   }
@@ -58,11 +71,17 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
 /** Why a backend cannot be served, as far as that depends on the Services. */
 export function missingBackend(backend: HttpRouteBackend, directory: Directory): string | undefined {
   const uid = `${backend.namespace}/${backend.name}`;
-  const service = directory.service(uid);
+  const service = serviceNamed(directory, uid);
   if (service === undefined) return `there is no Service ${uid}`;
   return service.ports.some(({ port }) => port === backend.port)
     ? undefined
     : `Service ${uid} has no port ${backend.port}`;
+}
+
+/** Routes name Services; the host of a ServiceEntry is none. */
+function serviceNamed(directory: Directory, uid: string): Service | undefined {
+  const service = directory.service(uid);
+  return service?.entry === undefined ? service : undefined;
 }
 
 function* danglingInRoute(
@@ -71,7 +90,7 @@ function* danglingInRoute(
   report: (path: string, text: string) => Problem,
 ): Generator<Problem> {
   for (const { namespace, name, port } of route.parents) {
-    const service = directory.service(`${namespace}/${name}`);
+    const service = serviceNamed(directory, `${namespace}/${name}`);
     if (service === undefined) yield report("spec.parentRefs", `there is no Service ${namespace}/${name}`);
     else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
       yield report("spec.parentRefs", `Service ${namespace}/${name} has no port ${port}`);

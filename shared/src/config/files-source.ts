@@ -5,6 +5,7 @@ import { buildSnapshot } from "./build.ts";
 import { duplicates } from "./cross-check.ts";
 import { readFolder, scanFolder, type FolderScan, type ReadFile } from "./folder.ts";
 import { NameResolver, type Lookup } from "./name-resolver.ts";
+import { placesOf } from "./resources/service-entry.ts";
 import type { ParsedResources } from "./resources/resource.ts";
 import type { ConfigSource, Problem, Snapshot } from "./snapshot.ts";
 
@@ -14,7 +15,7 @@ export type ResourceFolderEvent =
   | { readonly kind: "swapped"; readonly snapshot: Snapshot }
   /** The folder now holds errors: the last good snapshot stays in use. */
   | { readonly kind: "kept"; readonly problems: readonly Problem[] }
-  /** A DNS name of a WorkloadEntry cannot be resolved; its last good addresses stay. */
+  /** A DNS name of a WorkloadEntry or ServiceEntry cannot be resolved; its last good addresses stay. */
   | { readonly kind: "name-unresolved"; readonly host: string; readonly text: string };
 
 /** A watched folder of resources. */
@@ -226,6 +227,10 @@ function hostsOf({ resources }: ParsedResources): Set<string> {
   const hosts = new Set<string>();
   for (const resource of resources) {
     if (resource.kind === "WorkloadEntry" && resource.address.kind === "name") hosts.add(resource.address.host);
+    if (resource.kind !== "ServiceEntry" || resource.resolution !== "dns" || resource.selector !== undefined) continue;
+    for (const { address } of resource.hosts.flatMap((host) => placesOf(resource, host))) {
+      if (address.kind === "name") hosts.add(address.host);
+    }
   }
   return hosts;
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { assert as check, property, uint8Array } from "fast-check";
 import {
+  isHostOnly,
   cidrContains,
   formatHostPort,
   ipBytes,
@@ -149,4 +150,22 @@ test("formatHostPort", () => {
   assert.equal(formatHostPort("10.0.0.5", 80), "10.0.0.5:80");
   assert.equal(formatHostPort("::1", 80), "[::1]:80");
   assert.equal(formatHostPort("reviews", 80), "reviews:80");
+});
+
+test("addresses that mean this host or its link alone", () => {
+  const own = [
+    "0.0.0.0",
+    "127.0.0.1",
+    "169.254.169.254",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "ff02::1",
+  ];
+  for (const text of own) assert.equal(isHostOnly(ip(text)), true, text);
+  for (const text of ["10.0.0.1", "169.255.0.1", "192.0.2.1", "fd00::1", "2001:db8::1"]) {
+    assert.equal(isHostOnly(ip(text)), false, text);
+  }
 });

@@ -43,6 +43,18 @@ export function isLoopback(address: Ip): boolean {
   return address === "::1" || address.startsWith("127.");
 }
 
+/**
+ * Whether an address means this host or its link alone: unspecified (RFC 6890), loopback, link-local, where clouds hand out
+ * their hosts' credentials, and multicast.
+ */
+export function isHostOnly(address: Ip): boolean {
+  if (isLoopback(address)) return true;
+  const bytes = ipBytes(address);
+  const [first = 0, second = 0] = bytes;
+  if (bytes.length === 4) return first === 0 || (first === 169 && second === 254) || first >= 224;
+  return address === "::" || (first === 0xfe && (second & 0xc0) === 0x80) || first === 0xff;
+}
+
 /** The address in network byte order: 4 or 16 bytes. */
 export function ipBytes(address: Ip): Uint8Array {
   if (ipFamily(address) === 4) return Uint8Array.from(address.split("."), Number);

@@ -23,6 +23,7 @@ const POLICIES: readonly AuthorizationPolicy[] = [
   policy("other", "reviews", selector({ app: "reviews" })),
   policy("default", "on-service", { kind: "refs", refs: [{ kind: "Service", name: "reviews" }] }),
   policy("default", "on-gateway", { kind: "refs", refs: [{ kind: "Gateway", name: "waypoint" }] }),
+  policy("default", "on-entry", { kind: "refs", refs: [{ kind: "ServiceEntry", name: "reviews" }] }),
   policy("other", "on-service", { kind: "refs", refs: [{ kind: "Service", name: "reviews" }] }),
 ];
 
@@ -53,15 +54,20 @@ it("takes another root namespace when told", () => {
 
 it("chooses for a waypoint by references of the same namespace only", () => {
   const gateway = { namespace: "default", name: "waypoint" };
-  const service = { namespace: "default", name: "reviews" };
+  const service = { namespace: "default", name: "reviews", entry: undefined };
   assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway, service })), [
     "default/on-service",
     "default/on-gateway",
   ]);
   assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway, service: undefined })), ["default/on-gateway"]);
-  assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway, service: { namespace: "other", name: "reviews" } })), [
+  assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway, service: { ...service, namespace: "other" } })), [
     "default/on-gateway",
     "other/on-service",
+  ]);
+  const host = { namespace: "default", name: "reviews.example.com", entry: { name: "reviews" } };
+  assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway, service: host })), [
+    "default/on-gateway",
+    "default/on-entry",
   ]);
   assert.deepEqual(uids(policiesForWaypoint(POLICIES, { gateway: { ...gateway, name: "x" }, service: undefined })), []);
 });

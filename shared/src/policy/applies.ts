@@ -16,6 +16,11 @@ export interface PolicyObject {
   readonly name: string;
 }
 
+/** A Service, or one host of a ServiceEntry, which is named by the name of the entry. */
+export interface PolicyService extends PolicyObject {
+  readonly entry: { readonly name: string } | undefined;
+}
+
 /**
  * The policies that the uproxy of a workload enforces: those of its namespace and of the root namespace, for all
  * workloads or by a selector that the workload's labels satisfy. Policies with `targetRefs` are the waypoint's.
@@ -39,7 +44,7 @@ export function policiesForWorkload(
  */
 export function policiesForWaypoint(
   policies: readonly AuthorizationPolicy[],
-  target: { readonly gateway: PolicyObject; readonly service: PolicyObject | undefined },
+  target: { readonly gateway: PolicyObject; readonly service: PolicyService | undefined },
 ): readonly AuthorizationPolicy[] {
   return policies.filter((policy) => {
     if (policy.target.kind !== "refs") return false;
@@ -57,8 +62,11 @@ function names(
   namespace: string,
   ref: PolicyTargetRef,
   gateway: PolicyObject,
-  service: PolicyObject | undefined,
+  service: PolicyService | undefined,
 ): boolean {
-  const object = ref.kind === "Gateway" ? gateway : service;
-  return object !== undefined && object.namespace === namespace && object.name === ref.name;
+  if (ref.kind === "Gateway") return gateway.namespace === namespace && gateway.name === ref.name;
+  if (service === undefined || service.namespace !== namespace) return false;
+  return ref.kind === "ServiceEntry"
+    ? service.entry?.name === ref.name
+    : service.entry === undefined && service.name === ref.name;
 }

@@ -43,12 +43,12 @@ export type PolicyTarget =
   | { readonly kind: "namespace" }
   /** Workloads that carry all labels; enforced by their uproxy. */
   | { readonly kind: "selector"; readonly labels: ReadonlyMap<string, string> }
-  /** Services or Gateways by name; enforced by the waypoint. */
+  /** Services, ServiceEntries or Gateways by name; enforced by the waypoint. */
   | { readonly kind: "refs"; readonly refs: readonly PolicyTargetRef[] };
 
 /** One entry of `spec.targetRefs`. */
 export interface PolicyTargetRef {
-  readonly kind: "Service" | "Gateway";
+  readonly kind: "Service" | "ServiceEntry" | "Gateway";
   readonly name: string;
 }
 

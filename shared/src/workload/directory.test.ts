@@ -80,8 +80,8 @@ describe("services are found by host name, read in the caller's namespace", () =
 });
 
 test("services are found by cluster IP and name", () => {
-  assert.equal(directory.serviceByVip(ip("10.96.0.1")), reviews);
-  assert.equal(directory.serviceByVip(ip("10.0.0.1")), undefined);
+  assert.equal(directory.serviceByVip(ip("10.96.0.1"), "shop"), reviews);
+  assert.equal(directory.serviceByVip(ip("10.0.0.1"), "shop"), undefined);
   assert.equal(directory.service("shop/reviews-v2"), reviewsV2);
 });
 
@@ -90,10 +90,10 @@ test("a service without address has virtual ones, by which it is found; one with
   const some = new Directory({ workloads: [], services: [reviews, lonely, headless], waypoints: [] });
   const { v4, v6 } = some.virtualAddresses(lonely) ?? {};
   assert.ok(v4 !== undefined && v6 !== undefined);
-  assert.equal(some.serviceByVip(v4), lonely);
-  assert.equal(some.serviceByVip(v6), lonely);
+  assert.equal(some.serviceByVip(v4, "web"), lonely);
+  assert.equal(some.serviceByVip(v6, "web"), lonely);
   for (const other of [reviews, headless]) assert.equal(some.virtualAddresses(other), undefined);
-  assert.equal(some.serviceByVip(ip("241.0.0.1")), undefined);
+  assert.equal(some.serviceByVip(ip("241.0.0.1"), "web"), undefined);
 });
 
 test("a service selects workloads of its own namespace that carry all of its labels", () => {

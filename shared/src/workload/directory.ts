@@ -1,5 +1,6 @@
 // Pure. All workloads, services and waypoints of one snapshot, and the questions that a connection asks of them.
 import type { Ip } from "../net/ip.ts";
+import { ServiceEntries } from "./service-entries.ts";
 import { mayBeVirtual, virtualAddresses, type VirtualAddresses } from "./virtual-address.ts";
 import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "./workload.ts";
 
@@ -26,9 +27,10 @@ export class Directory {
   readonly #services = new Map<string, Service>();
   readonly #servicesByVip = new Map<Ip, Service>();
   readonly #waypoints = new Map<string, Waypoint>();
-  readonly #endpoints = new Map<string, Workload[]>();
+  readonly #endpoints = new Map<string, readonly Workload[]>();
   readonly #servicesOf = new Map<string, Service[]>();
   readonly #instances = new Map<string, Workload[]>();
+  readonly #entries: ServiceEntries;
   /** Made when the first one is asked for: without DNS nobody does. */
   #virtual: VirtualServices | undefined;
 
@@ -44,11 +46,13 @@ export class Directory {
     for (const waypoint of contents.waypoints) this.#waypoints.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
     for (const service of contents.services) {
       this.#services.set(service.uid, service);
-      for (const vip of service.vips) this.#servicesByVip.set(vip, service);
-      const endpoints = select(service, byLabel);
+      if (service.entry === undefined) for (const vip of service.vips) this.#servicesByVip.set(vip, service);
+      const selected = select(service, byLabel);
+      const endpoints = selected.length === 0 && service.entry !== undefined ? service.entry.endpoints : selected;
       this.#endpoints.set(service.uid, endpoints);
-      for (const workload of endpoints) append(this.#servicesOf, workload.uid, service);
+      for (const workload of selected) append(this.#servicesOf, workload.uid, service);
     }
+    this.#entries = new ServiceEntries(contents.services);
   }
 
   /** The workload `namespace/name`. */
@@ -68,17 +72,21 @@ export class Directory {
 
   /**
    * The service that a host name means: `name` (in the caller's namespace), `name.namespace`, `name.namespace.svc` or
-   * `name.namespace.svc.cluster.local`, in any case, with or without the final dot.
+   * `name.namespace.svc.cluster.local`, in any case, with or without the final dot; else the host of a ServiceEntry.
    */
   serviceByHost(host: string, callerNamespace: string): Service | undefined {
     const uid = serviceUidOfHost(host, callerNamespace);
-    return uid === undefined ? undefined : this.#services.get(uid);
+    const service = uid === undefined ? undefined : this.#services.get(uid);
+    // Whoever may write a ServiceEntry must not take over the name of a Service.
+    return service ?? this.#entries.byHost(host, callerNamespace);
   }
 
-  /** The service that owns a cluster IP, or to which a virtual address was given. */
-  serviceByVip(ip: Ip): Service | undefined {
-    const service = this.#servicesByVip.get(ip);
-    return service === undefined && mayBeVirtual(ip) ? this.#virtualServices().byAddress.get(ip) : service;
+  /** The service that owns a cluster IP, a single address of a ServiceEntry, or to which a virtual address was given. */
+  serviceByVip(ip: Ip, callerNamespace: string): Service | undefined {
+    const service = this.#servicesByVip.get(ip) ?? this.#entries.byAddress(ip, callerNamespace);
+    if (service !== undefined || !mayBeVirtual(ip)) return service;
+    const virtual = this.#virtualServices().byAddress.get(ip);
+    return virtual?.entry === undefined ? virtual : this.#entries.byHost(virtual.hostname, callerNamespace);
   }
 
   /** The addresses under which DNS names a service that has none of its own; `undefined` for every other service. */
@@ -86,7 +94,21 @@ export class Directory {
     return needsAddress(service) ? this.#virtualServices().byHost.get(service.hostname) : undefined;
   }
 
-  /** The workloads that a service selects, healthy or not. */
+  /** The ServiceEntry with the narrowest block that holds an address. A workload that has the address comes before it. */
+  serviceByBlock(ip: Ip, callerNamespace: string): Service | undefined {
+    return this.#entries.byBlock(ip, callerNamespace);
+  }
+
+  /** The ServiceEntry that has an endpoint at an address, with the port of it that leads to `port` there. */
+  serviceByEndpoint(ip: Ip, port: number, callerNamespace: string): readonly [Service, ServicePort] | undefined {
+    for (const [service, workload] of this.#entries.withEndpointAt(ip, callerNamespace)) {
+      const found = service.ports.find((candidate) => targetPort(service, candidate, workload) === port);
+      if (found !== undefined) return [service, found];
+    }
+    return undefined;
+  }
+
+  /** The workloads that a service selects, or the places that a ServiceEntry names; healthy or not. */
   endpoints(service: Service): readonly Workload[] {
     return this.#endpoints.get(service.uid) ?? [];
   }
@@ -142,7 +164,10 @@ interface VirtualServices {
 
 function virtualServices(services: Iterable<Service>): VirtualServices {
   const needing = new Map<string, Service>();
-  for (const service of services) if (needsAddress(service)) needing.set(service.hostname, service);
+  // Services come before ServiceEntries: the first of one name has it.
+  for (const service of services) {
+    if (needsAddress(service) && !needing.has(service.hostname)) needing.set(service.hostname, service);
+  }
   const byHost = virtualAddresses(needing.keys());
   const byAddress = new Map<Ip, Service>();
   for (const [host, service] of needing) {

@@ -1,6 +1,6 @@
 // Types. A workload (something that runs at addresses under an identity) and a service (a name for several of them),
 // as uproxy and waypoint use them, whichever resource or stream they came from.
-import type { Ip } from "../net/ip.ts";
+import type { Cidr, Ip } from "../net/ip.ts";
 
 /** Whether connections to a workload are tunnelled. */
 export type TunnelProtocol = "hbone" | "none";
@@ -50,23 +50,43 @@ export interface ServicePort {
   readonly appProtocol: AppProtocol;
 }
 
-/** A name for a set of workloads. Immutable. */
+/** A name for a set of workloads, or for what lies outside. Immutable. */
 export interface Service {
-  /** `namespace/name`. */
+  /** `namespace/name`. The name of a Service is one label, that of a ServiceEntry's host has a dot: they never meet. */
   readonly uid: string;
   readonly namespace: string;
+  /** Of a ServiceEntry: the host. */
   readonly name: string;
-  /** Fully qualified: `name.namespace.svc.cluster.local`. */
+  /** Fully qualified: `name.namespace.svc.cluster.local`, or the host of a ServiceEntry, which may begin with `*.`. */
   readonly hostname: string;
-  /** Cluster IPs; empty for a headless service or outside Kubernetes. */
+  /** Cluster IPs; empty for a headless service or outside Kubernetes. Of a ServiceEntry: its single addresses. */
   readonly vips: readonly Ip[];
-  /** Said to have no address of its own (`clusterIP: None`): its name stands for its endpoints. */
+  /** Said to have no address of its own (`clusterIP: None`): its name stands for its endpoints, or for what others know. */
   readonly headless: boolean;
   readonly ports: readonly ServicePort[];
   /** Labels that a workload must carry; `undefined` selects nothing. */
   readonly selector: ReadonlyMap<string, string> | undefined;
   readonly waypoint: WaypointRef | undefined;
   readonly requireWaypoint: boolean;
+  /** What only a ServiceEntry says; `undefined` for a Service. */
+  readonly entry: ServiceEntry | undefined;
+}
+
+/** One host of a ServiceEntry (networking.istio.io): what may be reached outside, or what no Service names inside. */
+export interface ServiceEntry {
+  /** Name of the resource, by which policies refer to it. */
+  readonly name: string;
+  readonly location: "external" | "internal";
+  /** `none`: a connection goes on to the address or name that it was made to; else to one of the endpoints. */
+  readonly resolution: "none" | "static" | "dns";
+  /** Blocks of addresses that are its own, beside the single ones. */
+  readonly cidrs: readonly Cidr[];
+  /** The places that the entry itself names; those that its selector finds are workloads of the directory. */
+  readonly endpoints: readonly Workload[];
+  /** Namespaces for which it is there; `undefined`: all. */
+  readonly exportedTo: ReadonlySet<string> | undefined;
+  /** Why it cannot be understood: it then keeps its hosts and addresses, and lets nobody through. */
+  readonly notUnderstood: string | undefined;
 }
 
 /** What kind of destination a waypoint serves (`istio.io/waypoint-for`). */

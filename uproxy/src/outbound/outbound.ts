@@ -77,7 +77,7 @@ export class Outbound {
       peerId: undefined,
       sourceWorkload: isFailure(now.workload) ? undefined : now.workload,
       destinationWorkload: undefined,
-      service: isFailure(hop) || hop.kind === "passthrough" ? undefined : hop.service,
+      service: isFailure(hop) ? undefined : hop.service,
       hboneAddress: undefined,
       destinationAddress: asked,
     });

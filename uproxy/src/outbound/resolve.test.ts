@@ -130,6 +130,7 @@ test("passes unknown destinations through when told to, and only those", () => {
     kind: "passthrough",
     host: "example.com",
     port: 443,
+    service: undefined,
   });
   const orphan = resolve(mesh, self, to("orphan", 80), "passthrough");
   assert.equal(isFailure(orphan) && orphan.code, "WAYPOINT_UNAVAILABLE");

@@ -29,7 +29,7 @@ export interface Endpoint {
   readonly expected: readonly SpiffeId[];
 }
 
-/** The answer: several endpoints of which one is to be picked, or a plain connection out of the mesh. */
+/** The answer: several endpoints of which one is to be picked, or a plain connection to what was asked for. */
 export type Hop =
   | {
       readonly kind: "tunnel";
@@ -39,7 +39,13 @@ export type Hop =
       readonly waypoint: Waypoint | undefined;
       readonly endpoints: readonly [Endpoint, ...Endpoint[]];
     }
-  | { readonly kind: "passthrough"; readonly host: string; readonly port: number };
+  | {
+      readonly kind: "passthrough";
+      readonly host: string;
+      readonly port: number;
+      /** The ServiceEntry that lets it pass; `undefined` for what no resource knows. */
+      readonly service: Service | undefined;
+    };
 
 /** What to do with destinations that no resource knows. */
 export type UnknownDestinations = "passthrough" | "refuse";
@@ -60,31 +66,39 @@ export function resolve(
   note?: (step: string) => void,
 ): Hop | Failure {
   const { directory } = snapshot;
+  const { namespace } = self;
   const service =
     destination.kind === "name"
-      ? directory.serviceByHost(destination.host, self.namespace)
-      : directory.serviceByVip(destination.ip);
+      ? directory.serviceByHost(destination.host, namespace)
+      : directory.serviceByVip(destination.ip, namespace);
   if (service !== undefined) {
     const isVirtual = destination.kind === "ip" && !service.vips.includes(destination.ip);
-    note?.(
-      `${describe(destination)} is ${isVirtual ? "a virtual address of " : ""}service ${service.uid} (${service.hostname})`,
-    );
+    note?.(`${describe(destination)} is ${isVirtual ? "a virtual address of " : ""}${titleOf(service)}`);
     return toService(snapshot, self, service, destination, note);
   }
   if (destination.kind === "ip") {
-    const workload = directory.workloadsAt(destination.ip)[0];
+    const { ip, port } = destination;
+    const workload = directory.workloadsAt(ip)[0];
     if (workload !== undefined) {
       note?.(`${describe(destination)} is an address of workload ${workload.uid}`);
-      return toWorkload(snapshot, self, workload, destination.ip, destination.port, note);
+      return toWorkload(snapshot, self, workload, ip, port, note);
+    }
+    // What an app has resolved by itself is known by the endpoints; they say more than the block around them.
+    const direct = directory.serviceByEndpoint(ip, port, namespace);
+    if (direct !== undefined) {
+      const [entry, entryPort] = direct;
+      note?.(`${describe(destination)} is an endpoint of port ${entryPort.port} of ${titleOf(entry)}`);
+      return toPort(snapshot, self, entry, entryPort, destination, note);
+    }
+    const block = directory.serviceByBlock(ip, namespace);
+    if (block !== undefined) {
+      note?.(`${describe(destination)} is in a block of ${titleOf(block)}`);
+      return toService(snapshot, self, block, destination, note);
     }
   }
   note?.(`${describe(destination)} is in no resource; unknown destinations: ${unknown}`);
   if (unknown === "refuse") return fail("EGRESS_REFUSED", describe(destination));
-  return {
-    kind: "passthrough",
-    host: destination.kind === "ip" ? destination.ip : destination.host,
-    port: destination.port,
-  };
+  return passthrough(destination, undefined);
 }
 
 function toService(
@@ -95,21 +109,60 @@ function toService(
   note: ((step: string) => void) | undefined,
 ): Hop | Failure {
   const port = service.ports.find((candidate) => candidate.port === destination.port);
-  if (port === undefined) {
-    const known = service.ports.map((candidate) => candidate.port).join(", ");
-    return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${destination.port} (it has ${known})`);
+  if (port !== undefined) return toPort(snapshot, self, service, port, destination, note);
+  const known = service.ports.map((candidate) => candidate.port).join(", ");
+  const text = `${titleOf(service)} has no port ${destination.port} (it has ${known})`;
+  return fail(service.entry === undefined ? "DESTINATION_UNKNOWN" : "EGRESS_REFUSED", text);
+}
+
+function toPort(
+  snapshot: Snapshot,
+  self: Self,
+  service: Service,
+  port: ServicePort,
+  destination: Destination,
+  note: ((step: string) => void) | undefined,
+): Hop | Failure {
+  const { entry } = service;
+  if (entry?.notUnderstood !== undefined) {
+    return fail("EGRESS_REFUSED", `${titleOf(service)} is not understood: ${entry.notUnderstood}`);
   }
   if (service.waypoint !== undefined) {
-    // A virtual address means something to Culvert alone; the name means the same to every waypoint.
-    const asked = destination.kind === "ip" && service.vips.includes(destination.ip) ? destination.ip : undefined;
-    const target = formatHostPort(asked ?? service.vips[0] ?? service.hostname, destination.port);
+    const target = waypointTarget(service, port, destination);
     return toWaypoint(snapshot, self, service.waypoint, "service", target, service, note);
+  }
+  if (entry?.resolution === "none") {
+    note?.("resolution NONE: the connection goes on to where it was made to");
+    return passthrough(destination, service);
   }
   const endpoints = serviceEndpoints(snapshot, self, service, port, note);
   if (isFailure(endpoints)) return endpoints;
-  const [first, ...rest] = endpoints;
-  if (first === undefined) return fail("NO_HEALTHY_UPSTREAM", `service ${service.uid} port ${port.port}`);
+  // Endpoints that an app chose by address may differ, as the brokers of one cluster do.
+  const chosen = endpoints.filter(
+    ({ ip }) => entry !== undefined && destination.kind === "ip" && ip === destination.ip,
+  );
+  const [first, ...rest] = chosen.length > 0 ? chosen : endpoints;
+  if (first === undefined) return fail("NO_HEALTHY_UPSTREAM", `${titleOf(service)} port ${port.port}`);
   return { kind: "tunnel", service, waypoint: undefined, endpoints: [first, ...rest] };
+}
+
+/** What a waypoint is asked for: the service by its address or name, or the very place where no endpoint is chosen. */
+function waypointTarget(service: Service, port: ServicePort, destination: Destination): string {
+  const { entry, hostname, vips } = service;
+  if (entry === undefined) {
+    // A virtual address means something to Culvert alone; the name means the same to every waypoint.
+    const asked = destination.kind === "ip" && vips.includes(destination.ip) ? destination.ip : undefined;
+    return formatHostPort(asked ?? vips[0] ?? hostname, port.port);
+  }
+  if (destination.kind === "name") return formatHostPort(nameOf(destination.host), port.port);
+  // No one name stands for it: the waypoint finds the entry by the address again.
+  if (entry.resolution === "none" || hostname.startsWith("*")) return formatHostPort(destination.ip, destination.port);
+  return formatHostPort(hostname, port.port);
+}
+
+function passthrough(destination: Destination, service: Service | undefined): Hop {
+  const host = destination.kind === "ip" ? destination.ip : destination.host;
+  return { kind: "passthrough", host, port: destination.port, service };
 }
 
 function serviceEndpoints(
@@ -190,6 +243,16 @@ function endpointOf(self: Self, workload: Workload, ip: Ip, port: number): Endpo
   const expected = workloadId(self.trustDomain, workload.namespace, workload.serviceAccount);
   if (isFailure(expected)) return expected;
   return { workload, ip, port: workload.hbonePort, authority: formatHostPort(ip, port), expected: [expected] };
+}
+
+/** A host name as an authority has it. */
+function nameOf(host: string): string {
+  const name = host.toLowerCase();
+  return name.endsWith(".") ? name.slice(0, -1) : name;
+}
+
+function titleOf({ uid, hostname, namespace, entry }: Service): string {
+  return entry === undefined ? `service ${uid} (${hostname})` : `ServiceEntry ${namespace}/${entry.name} (${hostname})`;
 }
 
 function via(endpoint: Endpoint): string {

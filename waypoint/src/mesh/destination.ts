@@ -2,7 +2,7 @@
 // open relay: what no resource puts behind this Gateway is not dialled.
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import type { Ip } from "@culvert/shared/net/ip.ts";
+import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
 import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
@@ -24,7 +24,13 @@ export interface Caller {
 
 /** What a tunnel leads to. Routes belong to services alone: an address of a workload is that workload (GEP-1294). */
 export type Destination =
-  | { readonly kind: "service"; readonly service: Service; readonly port: ServicePort }
+  | {
+      readonly kind: "service";
+      readonly service: Service;
+      readonly port: ServicePort;
+      /** The address that was asked for, where that is more than a name of the service: see `ServiceEntry`. */
+      readonly at: Ip | undefined;
+    }
   | {
       readonly kind: "workload";
       readonly workload: Workload;
@@ -53,13 +59,22 @@ export function resolveDestination(
   if (caller.id === self.id && !sharesIdentity(directory, self.gateway)) {
     return fail("LOOP_DETECTED", `the caller is this waypoint (${caller.id})`);
   }
-  const service =
-    authority.kind === "name"
-      ? directory.serviceByHost(authority.host, caller.namespace ?? "")
-      : directory.serviceByVip(authority.host);
-  if (service !== undefined) return toService(self, service, authority.port);
-  if (authority.kind === "name") return fail("DESTINATION_UNKNOWN", formatAuthority(authority.host, authority.port));
-  return toWorkload(directory, self, authority.host, authority.port);
+  const { host, port } = authority;
+  // An identity of another domain has no namespace here: it sees the entries that are there for all.
+  const namespace = caller.namespace ?? "";
+  if (authority.kind === "name") {
+    const service = directory.serviceByHost(host, namespace);
+    if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
+    return toService(self, service, port, undefined);
+  }
+  const ip = authority.host;
+  const service = directory.serviceByVip(ip, namespace);
+  if (service !== undefined) return toService(self, service, port, ip);
+  if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port);
+  const direct = directory.serviceByEndpoint(ip, port, namespace);
+  if (direct !== undefined) return toPort(self, ...direct, ip);
+  const block = directory.serviceByBlock(ip, namespace);
+  return block === undefined ? toWorkload(directory, self, ip, port) : toService(self, block, port, ip);
 }
 
 /** `ns/name` of a Gateway. */
@@ -90,14 +105,27 @@ function sharesIdentity(directory: Directory, gateway: WaypointRef): boolean {
   return placement === "sidecar" || placement === "service-account";
 }
 
-function toService(self: WaypointSelf, service: Service, port: number): Destination | Failure {
+function toService(self: WaypointSelf, service: Service, port: number, at: Ip | undefined): Destination | Failure {
+  const servicePort = service.ports.find((candidate) => candidate.port === port);
+  if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${port}`);
+  return toPort(self, service, servicePort, at);
+}
+
+function toPort(self: WaypointSelf, service: Service, port: ServicePort, at: Ip | undefined): Destination | Failure {
+  const { entry } = service;
   if (!isSame(service.waypoint, self.gateway)) {
     const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
   }
-  const servicePort = service.ports.find((candidate) => candidate.port === port);
-  if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${port}`);
-  return { kind: "service", service, port: servicePort };
+  if (entry === undefined) return { kind: "service", service, port, at: undefined };
+  if (entry.notUnderstood !== undefined) {
+    return fail("EGRESS_REFUSED", `ServiceEntry ${service.namespace}/${entry.name}: ${entry.notUnderstood}`);
+  }
+  if (at !== undefined && entry.resolution === "none") {
+    // A block may be as wide as the Internet. What only this host reaches by that address is no business of its callers.
+    if (isHostOnly(at) || PROXY_PORTS.has(port.port)) return fail("SELF_CALL", formatAuthority(at, port.port));
+  }
+  return { kind: "service", service, port, at };
 }
 
 function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: number): Destination | Failure {

@@ -4,12 +4,14 @@ import type { RouteGroup } from "../route/route-group.ts";
 import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import type { Service, ServicePort } from "@culvert/shared/workload/workload.ts";
 import { EndpointGroup } from "../upstream/balance.ts";
 import {
   endpointContext,
   EndpointLoads,
+  passEndpoint,
   serviceEndpoints,
   workloadEndpoint,
   type EndpointContext,
@@ -61,7 +63,7 @@ export class MeshView {
 
   /** The routes of a destination for callers of one namespace; `undefined`: requests go to its own endpoints. */
   routes(destination: Destination, callerNamespace: string | undefined): RouteGroup | undefined {
-    if (destination.kind === "workload") return undefined;
+    if (destination.kind === "workload" || destination.service.entry !== undefined) return undefined;
     const { service, port } = destination;
     const key = `${service.uid}:${port.port}`;
     if (!this.#routes.has(key)) {
@@ -74,7 +76,13 @@ export class MeshView {
 
   /** The endpoints of a destination itself. */
   group(destination: Destination): EndpointGroup | Failure {
-    if (destination.kind === "service") return this.#groupOf(destination.service, destination.port);
+    if (destination.kind === "service") {
+      const { service, port, at } = destination;
+      if (service.entry?.resolution === "none") return passGroup(service, port, at);
+      const group = this.#groupOf(service, port);
+      const chosen = at === undefined ? [] : group.endpoints.filter(({ ip }) => ip === at);
+      return chosen.length === 0 ? group : new EndpointGroup(group.name, chosen);
+    }
     const { workload, ip, port } = destination;
     const endpoint = workloadEndpoint(this.#context, workload, ip, port);
     return isFailure(endpoint) ? endpoint : new EndpointGroup(`${workload.uid}:${port}`, [endpoint]);
@@ -111,4 +119,13 @@ export class MeshView {
     }
     return group;
   }
+}
+
+/** Resolution NONE: the endpoint is the address that was asked for. */
+function passGroup(service: Service, port: ServicePort, at: Ip | undefined): EndpointGroup | Failure {
+  const name = `${service.uid}:${port.port}`;
+  if (at === undefined) {
+    return fail("NO_HEALTHY_UPSTREAM", `${name} has resolution NONE: a waypoint reaches it by address only`);
+  }
+  return new EndpointGroup(name, [passEndpoint(service, at, port.port)]);
 }

@@ -103,6 +103,31 @@ export function workloadEndpoint(
   return makeEndpoint(context, workload, ip, port);
 }
 
+/** An address that a ServiceEntry lets pass as it was asked for. Its load is not kept: a block has too many of them. */
+export function passEndpoint({ namespace, entry, hostname }: Service, ip: Ip, port: number): UpstreamEndpoint {
+  const address = formatHostPort(ip, port);
+  const name = entry?.name ?? hostname;
+  const workload: Workload = {
+    uid: `${namespace}/${name}`,
+    namespace,
+    name,
+    serviceAccount: "",
+    addresses: [ip],
+    hostname: undefined,
+    labels: new Map(),
+    protocol: "none",
+    hbonePort: 0,
+    ports: new Map(),
+    weight: 1,
+    healthy: true,
+    waypoint: undefined,
+    requireWaypoint: false,
+    node: undefined,
+  };
+  const key = `tcp ${address}`;
+  return { key, address, workload, ip, port, reach: { kind: "plain" }, weight: 1, load: { inFlight: 0 } };
+}
+
 function usable(context: EndpointContext, workload: Workload): boolean {
   return workload.healthy && workload.weight > 0 && !isOwn(context, workload);
 }

@@ -247,7 +247,7 @@ describe("what is not understood makes the policy deny what it selects", () => {
     [
       "a class",
       "targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: x}]",
-      "spec.targetRefs[0]: expected a Service or Gateway, found gateway.networking.k8s.io/GatewayClass",
+      "spec.targetRefs[0]: expected a Service, ServiceEntry or Gateway, found gateway.networking.k8s.io/GatewayClass",
     ],
     [
       "a reference into another namespace",

@@ -80,7 +80,9 @@ function parseTargetRef(metadata: Metadata, fields: Fields, report: Report): Pol
   if (name === undefined) return report.malformed(fields.node, fields.at("name"), "expected the name of a resource");
   if (kind === "Service" && (group === "" || group === "core")) return { kind, name };
   if (kind === "Gateway" && group === "gateway.networking.k8s.io") return { kind, name };
-  return report.notUnderstood(fields.node, fields.path, `expected a Service or Gateway, found ${group}/${kind ?? ""}`);
+  if (kind === "ServiceEntry" && group === "networking.istio.io") return { kind, name };
+  const expected = "expected a Service, ServiceEntry or Gateway";
+  return report.notUnderstood(fields.node, fields.path, `${expected}, found ${group}/${kind ?? ""}`);
 }
 
 function parseRule(fields: Fields, report: Report): PolicyRule {

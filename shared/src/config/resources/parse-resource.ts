@@ -10,6 +10,7 @@ import { parseMetadata } from "./metadata.ts";
 import { parsePeerAuthentication } from "./peer-authentication.ts";
 import { Report, type Severity } from "./report.ts";
 import type { Metadata, ParsedResources, Resource } from "./resource.ts";
+import { parseServiceEntry } from "./service-entry.ts";
 import { parseService } from "./service.ts";
 import { parseWorkloadEntry } from "./workload-entry.ts";
 
@@ -57,6 +58,15 @@ const KINDS: ReadonlyMap<string, KindReader> = new Map<string, KindReader>([
       versions: ["v1", "v1beta1", "v1alpha3"],
       malformed: "error",
       read: (metadata, document, report) => parseWorkloadEntry(metadata, document.fields("spec"), report),
+    },
+  ],
+  [
+    "ServiceEntry",
+    {
+      group: "networking.istio.io",
+      versions: ["v1", "v1beta1", "v1alpha3"],
+      malformed: "error",
+      read: (metadata, document, report) => parseServiceEntry(metadata, document.fields("spec"), report),
     },
   ],
   [

@@ -1,7 +1,7 @@
 // Types. One resource after it has been read by itself, before it is joined with the others into a snapshot.
-import type { Ip } from "../../net/ip.ts";
+import type { Cidr, Ip } from "../../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
-import type { ServicePort, Waypoint } from "../../workload/workload.ts";
+import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workload.ts";
 import type { HttpRoute } from "../http-route.ts";
 import type { Problem } from "../snapshot.ts";
 
@@ -37,19 +37,42 @@ export interface ServiceResource {
   readonly isUnderstood: boolean;
 }
 
-/** networking.istio.io WorkloadEntry. One that is not understood is not healthy: nobody is sent to it. */
-export interface WorkloadEntryResource {
-  readonly kind: "WorkloadEntry";
-  readonly metadata: Metadata;
-  /** Labels of `metadata` and of `spec`, of which the latter count. */
-  readonly labels: ReadonlyMap<string, string>;
+/** Where something runs, as a WorkloadEntry and an endpoint of a ServiceEntry say it. */
+export interface EndpointPlace {
   /** An address, or a DNS name that stands for several. */
   readonly address: { readonly kind: "ip"; readonly ip: Ip } | { readonly kind: "name"; readonly host: string };
   readonly serviceAccount: string;
   readonly ports: ReadonlyMap<string, number>;
   readonly weight: number;
+  readonly labels: ReadonlyMap<string, string>;
+}
+
+/** networking.istio.io WorkloadEntry. One that is not understood is not healthy: nobody is sent to it. */
+export interface WorkloadEntryResource extends EndpointPlace {
+  readonly kind: "WorkloadEntry";
+  readonly metadata: Metadata;
+  /** Labels of `metadata` and of `spec`, of which the latter count. */
+  readonly labels: ReadonlyMap<string, string>;
   readonly hbonePort: number;
   readonly healthy: boolean;
+}
+
+/** networking.istio.io ServiceEntry. One that is not understood keeps its hosts and addresses, and lets nobody through. */
+export interface ServiceEntryResource {
+  readonly kind: "ServiceEntry";
+  readonly metadata: Metadata;
+  /** Lower case; each is a DNS name, or `*.` and one. */
+  readonly hosts: readonly string[];
+  readonly vips: readonly Ip[];
+  readonly cidrs: readonly Cidr[];
+  readonly ports: readonly ServicePort[];
+  readonly location: ServiceEntry["location"];
+  readonly resolution: ServiceEntry["resolution"];
+  /** As written; with resolution `dns` and no endpoint each host stands for itself. */
+  readonly endpoints: readonly EndpointPlace[];
+  readonly selector: ReadonlyMap<string, string> | undefined;
+  readonly exportedTo: ReadonlySet<string> | undefined;
+  readonly notUnderstood: string | undefined;
 }
 
 /** gateway.networking.k8s.io Gateway. */
@@ -85,6 +108,7 @@ export type Resource =
   | NamespaceResource
   | ServiceResource
   | WorkloadEntryResource
+  | ServiceEntryResource
   | GatewayResource
   | HttpRouteResource
   | AuthorizationPolicyResource

@@ -5,9 +5,10 @@ import { isDnsName, isLabelKey, isLabelValue, isPortName } from "../names.ts";
 import type { Fields } from "./fields.ts";
 import { HBONE_PORT_ANNOTATION } from "./metadata.ts";
 import { placeOf, type Report } from "./report.ts";
-import type { Metadata, WorkloadEntryResource } from "./resource.ts";
+import type { EndpointPlace, Metadata, WorkloadEntryResource } from "./resource.ts";
 
-const DEFAULT_HBONE_PORT = 15008;
+/** Port of a tunnel listener of which nothing else is said. */
+export const DEFAULT_HBONE_PORT = 15008;
 const DEFAULT_SERVICE_ACCOUNT = "default";
 
 /** Reads the `spec` of a WorkloadEntry. */
@@ -17,12 +18,27 @@ export function parseWorkloadEntry(
   report: Report,
 ): WorkloadEntryResource | undefined {
   if (spec === undefined) return report.error(placeOf(metadata), "spec", "expected a mapping, found nothing");
+  const place = parsePlace(spec, report);
+  if (place === undefined) return undefined;
+  const { labels } = place;
+  return {
+    kind: "WorkloadEntry",
+    metadata,
+    ...place,
+    labels: labels.size === 0 ? metadata.labels : new Map([...metadata.labels, ...labels]),
+    hbonePort: Number(metadata.annotations.get(HBONE_PORT_ANNOTATION) ?? DEFAULT_HBONE_PORT),
+    healthy: report.reason === undefined,
+  };
+}
+
+/** Reads the fields that a WorkloadEntry and an endpoint of a ServiceEntry have in common, which are all that there are. */
+export function parsePlace(spec: Fields, report: Report): EndpointPlace | undefined {
   const address = parseAddress(spec, report);
   const serviceAccount = spec.string("serviceAccount", "a service account name", isDnsName) ?? DEFAULT_SERVICE_ACCOUNT;
   const ports = parsePorts(spec, report);
   const weight = spec.integer("weight", 0, 4_294_967_295);
-  const specLabels = spec.strings("labels");
-  for (const [key, value] of specLabels ?? []) {
+  const labels = spec.strings("labels") ?? new Map<string, string>();
+  for (const [key, value] of labels) {
     if (isLabelKey(key) && isLabelValue(value)) continue;
     report.error(
       spec.node,
@@ -36,21 +52,11 @@ export function parseWorkloadEntry(
   spec.ignore("locality");
   spec.end();
   if (address === undefined) return undefined;
-  return {
-    kind: "WorkloadEntry",
-    metadata,
-    labels: specLabels === undefined ? metadata.labels : new Map([...metadata.labels, ...specLabels]),
-    address,
-    serviceAccount,
-    ports,
-    // In Istio's protobuf 0 and absent are one.
-    weight: weight === undefined || weight === 0 ? 1 : weight,
-    hbonePort: Number(metadata.annotations.get(HBONE_PORT_ANNOTATION) ?? DEFAULT_HBONE_PORT),
-    healthy: report.reason === undefined,
-  };
+  // In Istio's protobuf 0 and absent are one.
+  return { address, serviceAccount, ports, weight: weight === undefined || weight === 0 ? 1 : weight, labels };
 }
 
-function parseAddress(spec: Fields, report: Report): WorkloadEntryResource["address"] | undefined {
+function parseAddress(spec: Fields, report: Report): EndpointPlace["address"] | undefined {
   const text = spec.string("address");
   if (text === undefined) {
     if (spec.get("address") !== undefined) return undefined;
