@@ -43,6 +43,7 @@ class Uproxy implements Service {
   readonly #explicit: BulkServer[] = [];
   readonly #stops: (() => void)[] = [];
   #state: UproxyState;
+  #prewarm: () => void = () => undefined;
   #tunnels: TunnelServer | undefined;
 
   constructor(foundation: Foundation, config: UproxyConfig) {
@@ -134,6 +135,7 @@ class Uproxy implements Service {
       if (isFailure(listening)) return notBound("outbound.transparent", listening);
       this.#explicit.push(listening);
     }
+    await this.#startPrewarming();
     if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
     return undefined;
   }
@@ -179,6 +181,15 @@ class Uproxy implements Service {
     this.#pool.close();
   }
 
+  /** Opens sessions ahead, now and after each change, where a listener asks for it; else nothing of it is loaded. */
+  async #startPrewarming(): Promise<void> {
+    const { listeners } = this.#config.outbound;
+    if (!listeners.some(({ prewarm }) => prewarm)) return;
+    const { prewarmTargets } = await import("./outbound/prewarm.ts");
+    this.#prewarm = () => this.#pool.keepWarm(prewarmTargets(this.#state, listeners));
+    this.#prewarm();
+  }
+
   #tell(message: string, failure: Failure, remote?: string): void {
     this.#foundation.countFailure(failure);
     this.#foundation.log.failure(message, failure, remote === undefined ? {} : { remote });
@@ -194,6 +205,7 @@ class Uproxy implements Service {
     const before = this.#state.workload;
     this.#state = this.#derive();
     this.#reporter.forgetSeries();
+    this.#prewarm();
     const { workload } = this.#state;
     if (isFailure(workload) && !isFailure(before)) this.#foundation.log.failure("own workload not found", workload);
     const ended = this.#connections.recheck((facts) => this.#revoked(facts));

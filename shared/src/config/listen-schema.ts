@@ -9,7 +9,19 @@ import {
 } from "../net/listen-address.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { ExplicitListener, UproxyConfig } from "./process-config.ts";
-import { defaulted, INVALID, join, objectOf, oneOf, orOff, refine, required, scalar, type Schema } from "./schema.ts";
+import {
+  defaulted,
+  flag,
+  INVALID,
+  join,
+  objectOf,
+  oneOf,
+  orOff,
+  refine,
+  required,
+  scalar,
+  type Schema,
+} from "./schema.ts";
 import type { Node } from "./tree.ts";
 
 /** Any TCP address. */
@@ -53,6 +65,7 @@ const socketMode: Schema<number> = scalar("0600 | 0660 | 0666", (value) => {
 export const explicitListener: Schema<ExplicitListener> = objectOf({
   listen: required(anyAddress, "what the app dials"),
   to: required(destination, "where the mesh carries it"),
+  prewarm: defaulted(flag, "false", "sessions to where it leads are opened before the first connection, and kept"),
   mode: defaulted(
     socketMode,
     "0660",

@@ -88,7 +88,7 @@ inbound: {hbone: "10.0.0.5:25008", app: "::1", proxyProtocol: [8080, "9090"], pl
 outbound:
   listeners:
     - {listen: "127.0.0.1:9080", to: "reviews.default:9080"}
-    - {listen: "[::1]:0", to: "[2001:DB8::1]:80", proxyProtocol: v2}
+    - {listen: "[::1]:0", to: "[2001:DB8::1]:80", proxyProtocol: v2, prewarm: true}
     - {listen: "unix:/run/app/reviews.sock", to: "reviews:80", mode: 0600}
   proxy: off
   transparent: 15001
@@ -124,18 +124,21 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
           to: { host: "reviews.default", port: 9080 },
           mode: 0o660,
           proxyProtocol: undefined,
+          prewarm: false,
         },
         {
           listen: { kind: "tcp", host: "::1", port: 0 },
           to: { host: "2001:db8::1", port: 80 },
           mode: 0o660,
           proxyProtocol: "v2",
+          prewarm: true,
         },
         {
           listen: { kind: "unix", path: "/run/app/reviews.sock" },
           to: { host: "reviews", port: 80 },
           mode: 0o600,
           proxyProtocol: undefined,
+          prewarm: false,
         },
       ],
       proxy: undefined,

@@ -53,6 +53,8 @@ export interface ExplicitListener {
   readonly proxyProtocol: "v2" | undefined;
   /** Host name or canonical IP address, and port. */
   readonly to: { readonly host: string; readonly port: number };
+  /** Sessions to where it leads are opened before the first connection, and kept. */
+  readonly prewarm: boolean;
 }
 
 /** Whole numbers from `first` to `last`, both included: ports, user ids, group ids. */

@@ -27,6 +27,7 @@ import {
   either,
   exactlyOneKey,
   integer,
+  flag,
   INVALID,
   listOf,
   notYet,
@@ -76,11 +77,6 @@ const share = (value: string | number | boolean): number | undefined => {
 const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fraction such as 0.01", (value) => {
   if (value === "all" || value === "failures") return value;
   return value === "off" || value === false ? "off" : share(value);
-});
-
-const flag: Schema<boolean> = scalar("true | false", (value) => {
-  if (typeof value === "boolean") return value;
-  return value === "true" || value === "false" ? value === "true" : undefined;
 });
 
 const socketUri = scalar("unix:///path", (value) => (/^unix:\/\/\/[^\0]+$/.test(String(value)) ? value : undefined));

@@ -81,6 +81,12 @@ export function scalar<T>(expects: string, parse: (value: string | number | bool
   };
 }
 
+/** A choice of two, also as text. */
+export const flag: Schema<boolean> = scalar("true | false", (value) => {
+  if (typeof value === "boolean") return value;
+  return value === "true" || value === "false" ? value === "true" : undefined;
+});
+
 /** One of some words. */
 export function oneOf<const T extends string>(...words: readonly T[]): Schema<T> {
   return scalar(words.join(" | "), (value) => words.find((word) => word === value));

@@ -20,6 +20,14 @@ export function makeIdentity(svid: Svid, bundles: ReadonlyMap<TrustDomain, Bundl
   return { version: lastVersion, svid, bundles };
 }
 
+/** Whether two identities trust the same roots for the same names. */
+export function sameTrust(one: Identity, other: Identity): boolean {
+  if (one.bundles === other.bundles) return true;
+  if (one.bundles.size !== other.bundles.size) return false;
+  for (const [domain, { pem }] of one.bundles) if (other.bundles.get(domain)?.pem !== pem) return false;
+  return true;
+}
+
 /** What a peer with the same bundles would object to in this identity at `now` (milliseconds since the epoch), if anything. */
 export function selfCheck(identity: Identity, now: number): Failure | undefined {
   const [leaf, ...intermediates] = identity.svid.chain;

@@ -15,6 +15,7 @@ export class SessionGuard {
   readonly #badRequests: TokenBucket;
   #acknowledged = false;
   #sawRequest = false;
+  #alive = false;
   #unacknowledgedBytes = 0;
   #oversized = 0;
 
@@ -29,6 +30,16 @@ export class SessionGuard {
   /** The peer has acknowledged our SETTINGS: from now on the HTTP/2 library holds it to them. */
   settingsAcknowledged(): void {
     this.#acknowledged = true;
+  }
+
+  /** No request has come yet, and the peer may as well be one that sends half a frame and no more. */
+  get isSuspect(): boolean {
+    return !this.#sawRequest && !this.#alive;
+  }
+
+  /** The peer has answered a PING. In the middle of a frame it could not: it has a session ready for requests to come. */
+  answeredPing(): void {
+    this.#alive = true;
   }
 
   /** A complete request head of `bytes` has arrived. `oversized` if it must be refused with 431. */
@@ -60,7 +71,7 @@ export class SessionGuard {
     if (!this.#acknowledged && age >= this.#limits.settingsTimeoutMs) {
       return fail("MISBEHAVING_PEER", `SETTINGS not acknowledged in ${this.#limits.settingsTimeoutMs} ms`);
     }
-    if (!this.#sawRequest && age >= this.#limits.firstHeadersTimeoutMs) {
+    if (this.isSuspect && age >= this.#limits.firstHeadersTimeoutMs) {
       return fail("REQUEST_TIMEOUT", `no request in ${this.#limits.firstHeadersTimeoutMs} ms`);
     }
     return undefined;

@@ -11,7 +11,7 @@ export interface TunnelLimits {
   readonly handshakeTimeoutMs: number;
   /** Time in which the peer has to acknowledge our SETTINGS (RFC 9113 section 6.5.3). */
   readonly settingsTimeoutMs: number;
-  /** Time from the end of the handshake to the first complete request of a session. */
+  /** Time from the end of the handshake to the first complete request of a session, or to an answered PING. */
   readonly firstHeadersTimeoutMs: number;
   /** Time that the peer has to answer a CONNECT; it dials its application in it. */
   readonly answerTimeoutMs: number;
@@ -21,8 +21,10 @@ export interface TunnelLimits {
   readonly pingTimeoutMs: number;
   /** A pooled session without streams is closed after this. */
   readonly idleSessionMs: number;
-  /** Sessions made under a replaced certificate are told to go away within this time, spread evenly. */
+  /** Sessions made under a replaced identity are replaced and told to go away within this time, spread evenly. */
   readonly rotationDrainMs: number;
+  /** A pooled session is replaced by a new one some time in the last quarter of this. */
+  readonly maxSessionAgeMs: number;
   /** A tunnel of which one direction has ended and the other is silent is ended after this. */
   readonly halfClosedIdleMs: number;
 
@@ -32,10 +34,20 @@ export interface TunnelLimits {
   readonly assumedPeerStreams: number;
   /** Most streams that we ever hold on one session, whatever the peer allows. */
   readonly maxStreamsPerSession: number;
+  /** Streams on each session to a peer at which the next session is opened, until there are `spreadSessions`. */
+  readonly busyStreams: number;
+  /** Sessions over which the tunnels to one busy peer are spread before any of them is full. */
+  readonly spreadSessions: number;
   /** Sessions that one key of the pool may hold. */
   readonly maxSessionsPerKey: number;
+  /** Sessions that the whole pool may hold. */
+  readonly maxPooledSessions: number;
+  /** Dials of the whole pool at once. */
+  readonly maxDials: number;
   /** Callers that may wait for one key's dial. */
   readonly maxWaitersPerKey: number;
+  /** Callers that may wait in the whole pool. */
+  readonly maxWaiters: number;
   /** Sessions that a server holds at once. */
   readonly maxSessions: number;
   /** Handshakes that a server runs at once. */
@@ -77,6 +89,11 @@ export interface TunnelLimits {
  */
 export const STREAMS_BEFORE_RECYCLING = 1_000_000;
 
+/** The age in milliseconds at which a pooled session is replaced, for a `random` number in [0, 1). */
+export function agedAfter({ maxSessionAgeMs }: TunnelLimits, random: number): number {
+  return maxSessionAgeMs * (1 - random / 4);
+}
+
 /** The defaults; each comment says why this number and not another. */
 export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   // As ztunnel: long enough for two lost SYNs (1 s, 3 s), short enough for a caller that waits.
@@ -85,7 +102,8 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   handshakeTimeoutMs: 10_000,
   // One round trip is enough to acknowledge; five seconds are many round trips on the worst path.
   settingsTimeoutMs: 5_000,
-  // Sessions are opened because a stream is wanted: its request follows the handshake at once.
+  // A session that is opened for a stream has its request at once; one that is opened ahead answers a PING meanwhile, which
+  // a peer that sends half a frame cannot.
   firstHeadersTimeoutMs: 5_000,
   // The peer's own connect deadline (10 s) plus the way there and back.
   answerTimeoutMs: 15_000,
@@ -96,6 +114,8 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   idleSessionMs: 300_000,
   // Spreads the reconnects of a rotation so that they never meet.
   rotationDrainMs: 30_000,
+  // One handshake an hour for a busy peer is nothing, and keys, routes and whatever leaks a little are fresh every hour.
+  maxSessionAgeMs: 3_600_000,
   // Half-closed and silent for an hour: a lost peer, which otherwise holds two descriptors for ever.
   halfClosedIdleMs: 3_600_000,
 
@@ -105,10 +125,20 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   assumedPeerStreams: 100,
   // As ztunnel's pool: spreading over more sessions bounds the damage of one that is lost.
   maxStreamsPerSession: 100,
+  // Half of what one session takes. Below it one session gathers more bytes for each write than two would.
+  busyStreams: 50,
+  // A lost packet or a lost session then stops a quarter of the tunnels; more sessions cost memory and gather fewer bytes each.
+  spreadSessions: 4,
   // 100 × 100 tunnels to one destination proxy: beyond that the caller is told.
   maxSessionsPerKey: 100,
+  // About 80 KB each: 160 MB at the worst. An idle one makes room for one that is wanted.
+  maxPooledSessions: 2_048,
+  // As `maxHandshakes`: more at once makes all of them late. What is over waits its turn.
+  maxDials: 256,
   // A burst of connections during one dial; more would outlive their own deadlines.
   maxWaitersPerKey: 4_096,
+  // Four such bursts, about 2 KB and one descriptor each.
+  maxWaiters: 16_384,
   // About 80 KB each: 80 MB at the worst.
   maxSessions: 1_024,
   // A handshake costs a core about a millisecond: more in flight than this only makes all of them late.

@@ -1,23 +1,34 @@
 // Machine. Everything that the pool holds for one peer proxy: its sessions, the one dial, and who waits for it.
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
+import type { Identity } from "../identity/source.ts";
 import { backoffDelay } from "../net/backoff.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
+import type { PoolShares } from "./pool-shares.ts";
 import type { TunnelSession } from "./session.ts";
 
 /** A failing peer is left alone for this long: soon at first, for peers restart; then less and less often. */
 const BACKOFF = { baseMs: 100, capMs: 5_000 };
+/** The same while nobody waits for it. */
+const UNASKED_BACKOFF = { baseMs: 1_000, capMs: 30_000 };
 /** Failures are remembered for this long after the last, so that the next one waits longer. */
 const REMEMBER_MS = 60_000;
+/** A session that nobody has used for this long needs no successor. */
+const IN_USE_MS = 10_000;
+/** A session is nearly full at this share of its streams, if it may have that many at all. */
+const NEARLY_FULL = 0.75;
+const AHEAD_STREAMS = 12;
 
 export interface PoolLineOptions {
+  /** What each session of the line must have for its key. */
+  readonly key: string;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
+  readonly shares: PoolShares;
   /** Starts a dial under the identity of now. */
   readonly dial: (line: PoolLine) => TunnelSession | Failure;
-  /** The key that a session must have to be handed out now. */
-  readonly currentKey: () => string;
+  readonly identity: () => Identity;
 }
 
 interface Waiter {
@@ -30,10 +41,13 @@ export class PoolLine {
   readonly #options: PoolLineOptions;
   readonly #sessions = new Set<TunnelSession>();
   readonly #waiters = new Set<Waiter>();
+  /** One session is kept ready even if nobody asks. */
+  #warm = false;
   #dialling: TunnelSession | undefined;
   #failures = 0;
   #lastFailure: Failure | undefined;
   #notBeforeMs = -Infinity;
+  #unaskedNotBeforeMs = -Infinity;
   #peerStreams: number | undefined;
 
   constructor(options: PoolLineOptions) {
@@ -42,6 +56,11 @@ export class PoolLine {
 
   get sessions(): ReadonlySet<TunnelSession> {
     return this.#sessions;
+  }
+
+  /** Callers that wait for a place. */
+  get waiting(): number {
+    return this.#waiters.size;
   }
 
   /** Concurrent streams that the peer last said it allows on one session. */
@@ -59,25 +78,29 @@ export class PoolLine {
 
   /** Nothing is held and nothing worth remembering: the line may be forgotten. */
   get empty(): boolean {
-    if (this.#sessions.size > 0 || this.#waiters.size > 0 || this.#dialling !== undefined) return false;
+    if (this.#warm || this.#sessions.size > 0 || this.#waiters.size > 0 || this.#dialling !== undefined) return false;
     return this.#failures === 0 || this.#options.clock.monotonic() > this.#notBeforeMs + REMEMBER_MS;
   }
 
   /** A session with one stream reserved: at once if one has room, else with the next dial or the next stream that ends. */
   session(): TunnelSession | Promise<TunnelSession | Failure> | Failure {
     const ready = this.#reserve();
-    if (ready !== undefined) return ready;
-    const { limits, clock } = this.#options;
+    if (ready !== undefined) {
+      if (ready.streams >= AHEAD_STREAMS || ready.streams >= this.#options.limits.busyStreams) this.#spread(ready);
+      return ready;
+    }
+    const { limits, clock, shares } = this.#options;
     if (this.#waiters.size >= limits.maxWaitersPerKey) return fail("TOO_MANY_WAITERS", `${this.#waiters.size} wait`);
+    if (shares.waiting >= limits.maxWaiters) return fail("TOO_MANY_WAITERS", `${shares.waiting} wait for all peers`);
     const refused = this.#dialIfNeeded();
     if (refused !== undefined) return refused;
     const waitMs = limits.connectTimeoutMs + limits.handshakeTimeoutMs;
+    shares.waiting += 1;
     return new Promise((settle) => {
       const waiter: Waiter = {
         settle,
         deadline: clock.after(waitMs, () => {
-          this.#waiters.delete(waiter);
-          settle(fail("PEER_TIMEOUT", `no room on any session in ${waitMs} ms`));
+          this.#settle(waiter, fail("PEER_TIMEOUT", `no room on any session in ${waitMs} ms`));
         }),
       };
       this.#waiters.add(waiter);
@@ -90,17 +113,20 @@ export class PoolLine {
     if (expected) this.#dialling = undefined;
     if (failure === undefined) {
       this.#sessions.add(session);
-      if (expected) this.serve();
+      this.#options.shares.sessions += 1;
+      if (expected) this.#succeeded(session);
       else session.drain();
     } else if (expected) {
       this.#countFailure(failure);
       this.#settleAll(failure);
     }
+    this.#options.shares.dialEnded(session);
   }
 
   /** A session that was ready is gone. */
   closed(session: TunnelSession, failure: Failure | undefined): void {
     this.#sessions.delete(session);
+    this.#options.shares.sessions -= 1;
     this.#learn(session);
     // A peer that takes sessions and answers nothing on them is as bad as one that takes none.
     if (session.answered) this.#failures = 0;
@@ -117,50 +143,145 @@ export class PoolLine {
     for (const waiter of this.#waiters) {
       const session = this.#reserve();
       if (session === undefined) break;
-      this.#waiters.delete(waiter);
-      waiter.deadline.cancel();
-      waiter.settle(session);
+      this.#settle(waiter, session);
     }
     if (this.#waiters.size === 0) return;
     const refused = this.#dialIfNeeded();
     if (refused !== undefined) this.#settleAll(refused);
   }
 
+  /** Our own identity, or whom we trust, is another from now on. A dial under the old one begins anew. */
+  identityChanged(identity: Identity): void {
+    this.#giveUpDial();
+    for (const session of this.#sessions) session.identityChanged(identity);
+    this.serve();
+  }
+
   /** No session of now is used again, and who waits gets a new one; open streams go on. */
   retire(): void {
-    const dialling = this.#dialling;
-    this.#dialling = undefined;
-    dialling?.end(fail("DRAINING", "retired"));
+    this.#warm = false;
+    this.#giveUpDial();
     for (const session of this.#sessions) session.drain();
     this.serve();
   }
 
   /** Ends all at once. */
   end(failure: Failure): void {
+    this.#warm = false;
     this.#settleAll(failure);
     this.#dialling?.end(failure);
     for (const session of this.#sessions) session.end(failure);
   }
 
+  /** Whether a session is kept ready from now on, dialled at once and again when it is lost. */
+  keepWarm(warm: boolean): void {
+    this.#warm = warm;
+    this.#dialUnasked();
+  }
+
+  /** Gives up the session that has been idle for longest, if one is; for a peer that wants one. */
+  yieldIdle(): boolean {
+    if (this.#warm) return false;
+    const now = this.#options.clock.monotonic();
+    let idlest: TunnelSession | undefined;
+    for (const session of this.#sessions) {
+      if (session.kind === "ready" && session.idleMs(now) > (idlest?.idleMs(now) ?? 0)) idlest = session;
+    }
+    idlest?.drain();
+    return idlest !== undefined;
+  }
+
   tick(): void {
-    for (const session of this.#sessions) session.tick();
+    let keep = this.#warm;
+    for (const session of this.#sessions) {
+      session.tick(keep);
+      if (session.kind === "ready") keep = false;
+    }
+    this.#dialUnasked();
   }
 
   #learn(session: TunnelSession): void {
     this.#peerStreams = session.peerStreams ?? this.#peerStreams;
   }
 
+  /** The least busy session; one that is due to be replaced only while there is no other. */
   #reserve(): TunnelSession | undefined {
-    const key = this.#options.currentKey();
+    const { key, identity, clock } = this.#options;
+    const { id } = identity().svid;
+    const now = clock.now();
+    const monotonic = clock.monotonic();
+    let best: TunnelSession | undefined;
+    let bestIsDue = false;
     for (const session of this.#sessions) {
       // Compared in full: a session is never lent to another identity, expectation or address, whatever led here.
-      if (session.key === key && session.reserve()) return session;
+      if (session.key !== key || session.identity.svid.id !== id || !session.hasRoom(now)) continue;
+      const isDue = session.isDue(monotonic);
+      if (best !== undefined && (isDue === bestIsDue ? session.streams >= best.streams : isDue)) continue;
+      best = session;
+      bestIsDue = isDue;
     }
-    return undefined;
+    best?.reserve();
+    return best;
+  }
+
+  /** The least busy session has become busy: the next one is dialled while it still has room, so that nobody waits for it. */
+  #spread(leastBusy: TunnelSession): void {
+    if (this.#dialling !== undefined) return;
+    const { busyStreams, spreadSessions } = this.#options.limits;
+    const { capacity, streams } = leastBusy;
+    const nearlyFull = streams >= AHEAD_STREAMS && streams >= capacity * NEARLY_FULL;
+    const isBusy = streams >= busyStreams && this.#readySessions() < spreadSessions;
+    if (nearlyFull || isBusy) this.#dialAhead();
+  }
+
+  #readySessions(): number {
+    let ready = 0;
+    for (const session of this.#sessions) if (session.kind === "ready") ready += 1;
+    return ready;
+  }
+
+  /** Dials for what nobody has asked for yet: a successor of a session that is due, or the one that is kept warm. */
+  #dialUnasked(): void {
+    if (this.#dialling !== undefined) return;
+    const now = this.#options.clock.monotonic();
+    if (now < this.#unaskedNotBeforeMs) return;
+    let fresh = false;
+    let wanted = this.#warm;
+    for (const session of this.#sessions) {
+      if (session.kind !== "ready") continue;
+      if (!session.isDue(now)) fresh = true;
+      else if (this.#warm || session.idleMs(now) < IN_USE_MS) wanted = true;
+      else session.drain();
+    }
+    if (wanted && !fresh) this.#dialAhead();
+    else if (wanted) this.#drainDue(now);
+  }
+
+  #dialAhead(): void {
+    const { shares } = this.#options;
+    if (shares.mayDial && shares.maySession) this.#dialIfNeeded();
+  }
+
+  /** A new session is there: those that it stands in for go. */
+  #succeeded(session: TunnelSession): void {
+    this.#unaskedNotBeforeMs = -Infinity;
+    this.serve();
+    // Who was served may have ended the session already.
+    if (session.kind === "ready") this.#drainDue(this.#options.clock.monotonic());
+  }
+
+  #drainDue(now: number): void {
+    for (const session of this.#sessions) if (session.isDue(now)) session.drain();
+  }
+
+  #giveUpDial(): void {
+    const dialling = this.#dialling;
+    this.#dialling = undefined;
+    dialling?.end(fail("DRAINING", "retired"));
   }
 
   #dialIfNeeded(): Failure | undefined {
-    const { limits, clock, dial } = this.#options;
+    const { limits, clock, dial, shares } = this.#options;
     if (this.#dialling !== undefined) return undefined;
     const waitMs = this.#notBeforeMs - clock.monotonic();
     if (waitMs > 0 && this.#lastFailure !== undefined) {
@@ -169,23 +290,36 @@ export class PoolLine {
     }
     // At the bound the caller waits for a stream to end.
     if (this.#sessions.size >= limits.maxSessionsPerKey) return undefined;
+    if (!shares.maySession && !shares.makeRoom()) {
+      return fail("TOO_MANY_CONNECTIONS", `${shares.sessions} sessions to all peers, none of them idle`);
+    }
+    if (!shares.mayDial) {
+      shares.dialLater(this);
+      return undefined;
+    }
     const session = dial(this);
     if (isFailure(session)) return session;
     this.#dialling = session;
+    shares.dialBegun(session);
     return undefined;
   }
 
   #countFailure(failure: Failure): void {
+    const now = this.#options.clock.monotonic();
     this.#failures += 1;
     this.#lastFailure = failure;
-    this.#notBeforeMs = this.#options.clock.monotonic() + backoffDelay(BACKOFF, this.#failures, Math.random());
+    this.#notBeforeMs = now + backoffDelay(BACKOFF, this.#failures, Math.random());
+    this.#unaskedNotBeforeMs = now + backoffDelay(UNASKED_BACKOFF, this.#failures, Math.random());
+  }
+
+  #settle(waiter: Waiter, result: TunnelSession | Failure): void {
+    if (!this.#waiters.delete(waiter)) return;
+    this.#options.shares.waiting -= 1;
+    waiter.deadline.cancel();
+    waiter.settle(result);
   }
 
   #settleAll(failure: Failure): void {
-    for (const waiter of this.#waiters) {
-      this.#waiters.delete(waiter);
-      waiter.deadline.cancel();
-      waiter.settle(failure);
-    }
+    for (const waiter of this.#waiters) this.#settle(waiter, failure);
   }
 }

@@ -1,6 +1,6 @@
 // Machine. The sessions to peer proxies. Their key is {own identity version, expected identities, address}, compared in
-// full; one dial per key at a time, shared by all who wait; the next session is opened when the peer's limit of streams is
-// reached; what the peer has certainly not acted on is tried again, here and nowhere else.
+// full; one dial per key at a time, shared by all who wait; the tunnels to a busy peer are spread over several sessions, and
+// old sessions are replaced before they go; what the peer has certainly not acted on is tried again, here and nowhere else.
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure, FailureCode } from "../failure/failure.ts";
 import type { IdentitySource } from "../identity/source.ts";
@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
 import { PoolLine } from "./pool-line.ts";
+import { PoolShares } from "./pool-shares.ts";
 import { TunnelSession } from "./session.ts";
 import type { TunnelTarget } from "./session.ts";
 
@@ -41,13 +42,19 @@ export interface PoolStats {
   readonly keys: number;
   readonly sessions: number;
   readonly streams: number;
+  /** Dials under way. */
+  readonly dials: number;
+  /** Callers that wait for a place. */
+  readonly waiting: number;
 }
 
 /** See the head of the file. */
 export class TunnelPool {
   readonly #options: TunnelPoolOptions;
   readonly #contexts: TlsContexts;
+  readonly #shares: PoolShares;
   readonly #lines = new Map<string, PoolLine>();
+  #warm: ReadonlySet<string> = new Set();
   readonly #stopWatching: () => void;
   #tick: Timer | undefined;
   #draining = false;
@@ -55,8 +62,9 @@ export class TunnelPool {
   constructor(options: TunnelPoolOptions) {
     this.#options = options;
     this.#contexts = new TlsContexts(options.identity);
-    this.#stopWatching = options.identity.onChange(() => {
-      for (const line of this.#lines.values()) line.retire();
+    this.#shares = new PoolShares({ limits: options.limits, yieldIdle: () => this.#yieldIdle() });
+    this.#stopWatching = options.identity.onChange((identity) => {
+      for (const line of this.#lines.values()) line.identityChanged(identity);
     });
   }
 
@@ -76,6 +84,15 @@ export class TunnelPool {
     }
   }
 
+  /** Keeps one session ready to each of these targets, from now on and to no others. */
+  keepWarm(targets: readonly TunnelTarget[]): void {
+    if (this.#draining) return;
+    const wanted = new Map(targets.map((target) => [targetKey(target), target]));
+    for (const key of this.#warm) if (!wanted.has(key)) this.#lines.get(key)?.keepWarm(false);
+    this.#warm = new Set(wanted.keys());
+    for (const target of wanted.values()) this.#line(target).keepWarm(true);
+  }
+
   /** Tunnels open or being opened to that target. */
   inFlight(target: TunnelTarget): number {
     return this.#lines.get(targetKey(target))?.inFlight ?? 0;
@@ -88,7 +105,7 @@ export class TunnelPool {
       sessions += line.sessions.size;
       for (const session of line.sessions) streams += session.streams;
     }
-    return { keys: this.#lines.size, sessions, streams };
+    return { keys: this.#lines.size, sessions, streams, dials: this.#shares.dials, waiting: this.#shares.waiting };
   }
 
   /** Takes no new requests; open tunnels go on, and their sessions end with them. */
@@ -112,15 +129,12 @@ export class TunnelPool {
     const known = this.#lines.get(key);
     if (known !== undefined) return known;
     const { identity, limits, clock } = this.#options;
-    let current = { version: -1, key: "" };
     const line = new PoolLine({
+      key,
       limits,
       clock,
-      currentKey: () => {
-        const { version } = identity.get();
-        if (version !== current.version) current = { version, key: versionKey(version, key) };
-        return current.key;
-      },
+      shares: this.#shares,
+      identity: () => identity.get(),
       dial: (dialled) => this.#dial(target, key, dialled),
     });
     this.#lines.set(key, line);
@@ -135,7 +149,7 @@ export class TunnelPool {
     if (clock.now() >= identity.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
     return new TunnelSession({
       target,
-      key: versionKey(identity.version, key),
+      key,
       identity,
       tls: this.#contexts.clientOptions(),
       limits,
@@ -153,6 +167,11 @@ export class TunnelPool {
     });
   }
 
+  #yieldIdle(): boolean {
+    for (const line of this.#lines.values()) if (line.yieldIdle()) return true;
+    return false;
+  }
+
   #look(): void {
     for (const [key, line] of this.#lines) {
       line.tick();
@@ -168,8 +187,4 @@ export class TunnelPool {
 function targetKey(target: TunnelTarget): string {
   const { ip, port, expected } = target;
   return `${ip} ${port} ${expected.length === 1 ? expected[0] : expected.join(" ")}`;
-}
-
-function versionKey(version: number, key: string): string {
-  return `${version} ${key}`;
 }

@@ -3,6 +3,9 @@ import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 
 import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
+import { sameTrust } from "../identity/identity.ts";
+import type { Identity } from "../identity/source.ts";
+import { peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Endpoint } from "../net/endpoint.ts";
@@ -21,6 +24,8 @@ export interface ServerSessionOptions {
   readonly session: ServerHttp2Session;
   readonly socket: TLSSocket;
   readonly peer: VerifiedPeer;
+  /** Our own identity, by whose bundles the peer was verified. */
+  readonly identity: Identity;
   readonly source: Endpoint;
   readonly local: Endpoint;
   /** Milliseconds since the epoch at which the first of both certificates ends. */
@@ -47,10 +52,14 @@ export class ServerSession {
   #failure: Failure | undefined;
   #over = false;
   #retireAtMs = Infinity;
+  #askedForLife = false;
+  /** The identity by whose bundles the peer was last verified. */
+  #trusted: Identity;
 
   constructor(options: ServerSessionOptions) {
     const { session, socket, peer, source, local, limits, clock } = options;
     this.#options = options;
+    this.#trusted = options.identity;
     this.#session = session;
     this.peer = peer;
     this.source = source;
@@ -83,9 +92,19 @@ export class ServerSession {
     this.#session.close();
   }
 
-  /** Drains at a time, in the clock's monotonic milliseconds. */
-  retireAt(ms: number): void {
-    this.#retireAtMs = Math.min(this.#retireAtMs, ms);
+  /**
+   * Our own identity, or whom we trust, has changed: a peer that is no longer trusted is cut off at once, any other is told to
+   * come back some time in `rotationDrainMs`, so that they never all come back together.
+   */
+  identityChanged(identity: Identity): void {
+    const { socket, clock, limits } = this.#options;
+    if (this.#over) return;
+    if (!sameTrust(this.#trusted, identity)) {
+      const peer = peerOfSocket(socket, identity, clock, "client");
+      if (isFailure(peer)) return this.end(peer);
+      this.#trusted = identity;
+    }
+    this.#retireAtMs = Math.min(this.#retireAtMs, clock.monotonic() + Math.random() * limits.rotationDrainMs);
   }
 
   /** Ends everything now: GOAWAY with the failure's code, every stream reset. */
@@ -110,10 +129,19 @@ export class ServerSession {
       this.end(fail("IDENTITY_EXPIRED", `a certificate of the session with ${this.peer.id}`));
       return;
     }
+    if (this.#guard.isSuspect && !this.#askedForLife) this.#askForLife();
     const overdue = this.#guard.overdue();
     if (overdue !== undefined) this.end(overdue);
     else if (!this.#keepalive.tick()) this.end(fail("DOWNSTREAM_CLOSED", "the peer does not answer PING"));
     else if (clock.monotonic() >= this.#retireAtMs) this.drain();
+  }
+
+  #askForLife(): void {
+    this.#askedForLife = true;
+    if (this.#session.destroyed || this.#session.closed) return;
+    this.#session.ping((error) => {
+      if (error === null) this.#guard.answeredPing();
+    });
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {

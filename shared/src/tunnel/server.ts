@@ -97,7 +97,7 @@ class Listener implements TunnelServer {
       const failure = fail("TOO_MANY_CONNECTIONS", `${this.#sessions.size} sessions`);
       this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
     });
-    this.#stopWatching = identity.onChange(() => this.#onIdentity());
+    this.#stopWatching = identity.onChange((next) => this.#onIdentity(next));
   }
 
   get sessions(): number {
@@ -161,6 +161,7 @@ class Listener implements TunnelServer {
       session: performServerHandshake(socket, serverSessionOptions(limits)),
       socket,
       peer,
+      identity: own,
       source: endpoint(socket.remoteAddress, socket.remotePort),
       local: endpoint(socket.localAddress, socket.localPort),
       notAfter: Math.min(peer.notAfter, own.svid.notAfter),
@@ -200,12 +201,9 @@ class Listener implements TunnelServer {
   }
 
   /** New handshakes get the new certificate; sessions of the old one are drained, spread so that they never return together. */
-  #onIdentity(): void {
+  #onIdentity(identity: Identity): void {
     this.#server.setSecureContext(this.#contexts.serverOptions());
-    const { clock, limits } = this.#options;
-    for (const session of this.#sessions) {
-      session.retireAt(clock.monotonic() + Math.random() * limits.rotationDrainMs);
-    }
+    for (const session of this.#sessions) session.identityChanged(identity);
   }
 
   #stopTicking(): void {

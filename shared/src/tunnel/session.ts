@@ -1,5 +1,5 @@
-// Machine. One session to a peer proxy, from the dial to its end. Its state is one of five objects; the one that has timers
-// and listeners of its own gives them up in `exit`:
+// Machine. One session to a peer proxy, from the dial to its end: it is one state machine. Its state is one of five objects;
+// the one that has timers and listeners of its own gives them up in `exit`:
 //
 //   connecting -> ready -> draining -> closed
 //        \-> failed  (never ready)
@@ -11,13 +11,14 @@ import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
+import { sameTrust } from "../identity/identity.ts";
 import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Ip } from "../net/ip.ts";
 import { formatAuthority } from "./authority.ts";
 import { Keepalive } from "./keepalive.ts";
-import { STREAMS_BEFORE_RECYCLING } from "./limits.ts";
+import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
 import type { TunnelLimits } from "./limits.ts";
 import { openStream } from "./open-stream.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
@@ -32,7 +33,7 @@ export interface TunnelTarget {
 
 export interface TunnelSessionOptions {
   readonly target: TunnelTarget;
-  /** The pool's key in full, own identity version included. */
+  /** The pool's key in full: whom we expect, and where. Our own identity beside it is `identity`. */
   readonly key: string;
   readonly identity: Identity;
   /** TLS options made of that identity. */
@@ -87,6 +88,9 @@ export class TunnelSession {
   #peerStreams: number | undefined;
   #acknowledged = false;
   #idleSinceMs: number;
+  #replaceAtMs: number;
+  /** The identity by whose bundles the peer was last verified. */
+  #trusted: Identity;
   #failure: Failure | undefined;
 
   /** Starts the dial. */
@@ -96,6 +100,8 @@ export class TunnelSession {
     this.target = options.target;
     this.remote = formatAuthority(options.target.ip, options.target.port);
     this.#idleSinceMs = options.clock.monotonic();
+    this.#replaceAtMs = this.#idleSinceMs + agedAfter(options.limits, Math.random());
+    this.#trusted = options.identity;
     this.#state = this.#connecting();
   }
 
@@ -128,16 +134,53 @@ export class TunnelSession {
     return this.#peerStreams;
   }
 
-  /** Takes the place of one stream. `false` if there is none; after `true` call `open` or `unreserve`. */
-  reserve(): boolean {
-    const { limits, clock } = this.#options;
+  /** Our own identity, as the peer knows it. */
+  get identity(): Identity {
+    return this.#options.identity;
+  }
+
+  /** Most streams that may be open on it, as far as both sides have said. */
+  get capacity(): number {
+    return Math.min(this.#peerStreams ?? this.#options.assumedPeerStreams, this.#options.limits.maxStreamsPerSession);
+  }
+
+  /** Whether one more stream may be opened on it, at the wall time `nowMs`. */
+  hasRoom(nowMs: number): boolean {
     const state = this.#state;
-    if (state.kind !== "ready" || clock.now() >= state.notAfter) return false;
-    if (state.session.closed || state.session.destroyed) return false;
-    const most = Math.min(this.#peerStreams ?? this.#options.assumedPeerStreams, limits.maxStreamsPerSession);
-    if (this.#streams >= most) return false;
+    if (state.kind !== "ready" || nowMs >= state.notAfter) return false;
+    return this.#streams < this.capacity && !state.session.closed && !state.session.destroyed;
+  }
+
+  /** Takes the place of one stream, which `hasRoom` has promised; then call `open` or `unreserve`. */
+  reserve(): void {
     this.#streams += 1;
-    return true;
+  }
+
+  /** Whether another session should stand in for it by the monotonic time `nowMs`: it is old, or its identity is. */
+  isDue(nowMs: number): boolean {
+    return nowMs >= this.#replaceAtMs;
+  }
+
+  /** Milliseconds without a stream; 0 while there is one. */
+  idleMs(nowMs: number): number {
+    return this.#streams > 0 ? 0 : nowMs - this.#idleSinceMs;
+  }
+
+  /**
+   * Our own identity, or whom we trust, has changed. A peer that is no longer trusted is cut off at once, and who we no longer
+   * are asks for nothing more; any other session serves on until another stands in for it, some time in `rotationDrainMs`.
+   */
+  identityChanged(identity: Identity): void {
+    const state = this.#state;
+    if (state.kind !== "ready" && state.kind !== "draining") return;
+    const { clock, limits } = this.#options;
+    if (!sameTrust(this.#trusted, identity)) {
+      const peer = peerOfSocket(state.socket, identity, clock, "server");
+      if (isFailure(peer)) return this.end(peer);
+      this.#trusted = identity;
+    }
+    if (identity.svid.id !== this.identity.svid.id) return this.drain();
+    this.#replaceAtMs = Math.min(this.#replaceAtMs, clock.monotonic() + Math.random() * limits.rotationDrainMs);
   }
 
   /** Gives a place back. */
@@ -195,8 +238,8 @@ export class TunnelSession {
     state.socket.destroy();
   }
 
-  /** Looks at everything that has a deadline. */
-  tick(): void {
+  /** Looks at everything that has a deadline. `kept` sessions do not rest for want of streams. */
+  tick(kept: boolean): void {
     const state = this.#state;
     if (state.kind !== "ready" && state.kind !== "draining") return;
     const { limits, clock } = this.#options;
@@ -207,7 +250,7 @@ export class TunnelSession {
       this.end(fail("PEER_PROTOCOL_ERROR", `${this.remote}: no SETTINGS exchange in ${limits.settingsTimeoutMs} ms`));
     } else if (!state.keepalive.tick()) {
       this.end(fail("PEER_LOST", `${this.remote} does not answer PING`));
-    } else if (this.#streams === 0 && clock.monotonic() - this.#idleSinceMs >= limits.idleSessionMs) {
+    } else if (!kept && this.idleMs(clock.monotonic()) >= limits.idleSessionMs) {
       this.drain();
     }
   }

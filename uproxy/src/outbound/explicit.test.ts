@@ -23,7 +23,7 @@ async function proxiedListener(context: TestContext) {
     },
   } as unknown as Outbound;
   const listen = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
-  const listener = { listen, to: { host: "app", port: 80 }, mode: 0o660, proxyProtocol: "v2" } as const;
+  const listener = { listen, to: { host: "app", port: 80 }, mode: 0o660, proxyProtocol: "v2", prewarm: false } as const;
   const server = await listenExplicit(listener, outbound, clock, {
     onRefused: (_client, failure) => failures.push(failure),
     onAcceptError: () => undefined,

@@ -36,6 +36,12 @@ export interface ExplicitEvents {
   readonly onAcceptError: (failure: Failure) => void;
 }
 
+/** Where a listener leads. */
+export function explicitDestination({ to: { host, port } }: ExplicitListener): Destination {
+  const ip = parseIp(host);
+  return ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
+}
+
 /** Listens on an explicit listener: every connection leads to `listener.to`. */
 export async function listenExplicit(
   listener: ExplicitListener,
@@ -43,9 +49,7 @@ export async function listenExplicit(
   clock: Clock,
   events: ExplicitEvents,
 ): Promise<BulkServer | Failure> {
-  const { host, port } = listener.to;
-  const ip = parseIp(host);
-  const destination: Destination = ip === undefined ? { kind: "name", host, port } : { kind: "ip", ip, port };
+  const destination = explicitDestination(listener);
   const carry = (client: BulkSocket): void => {
     // The client's connect() has already succeeded, so only a reset tells it that nothing was behind it.
     const answer: ClientAnswer = { granted: () => undefined, refused: () => client.reset() };
