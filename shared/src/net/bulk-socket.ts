@@ -13,9 +13,11 @@ import type { Failure } from "../failure/failure.ts";
 import { bind } from "./bind.ts";
 import type { BoundAddress } from "./bind.ts";
 import { deadlinesOf } from "./deadlines.ts";
+import { processDescriptors } from "./descriptors.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { formatHostPort } from "./ip.ts";
+import { processListeners } from "./listeners.ts";
 import { releaseSlab, scratch, SLAB_BYTES, startSlabReader, stopSlabReader, takeSlab } from "./slabs.ts";
 import type { Clock } from "./clock.ts";
 
@@ -276,7 +278,9 @@ export async function acceptBulk(options: BulkListenOptions): Promise<BulkServer
   const path = options.unix?.path;
   const refused = (failure: Failure): void => options.onAcceptError?.(failure);
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
-    onSocket(new BulkSocket(() => socket, true, path));
+    const bulk = new BulkSocket(() => socket, true, path);
+    if (processDescriptors.admit(bulk.descriptor)) onSocket(bulk);
+    else bulk.reset();
   });
   const address =
     options.unix === undefined
@@ -296,6 +300,7 @@ interface ListenHandle {
 interface AcceptedHandle {
   readonly fd: number;
   setNoDelay(on: boolean): number;
+  close(): void;
 }
 
 /** Puts itself in the place where accepted handles become sockets. `false`, and nothing changed, if there is no such place. */
@@ -312,6 +317,7 @@ function takeHandles(
   const inherits = path !== undefined || listener.setNoDelay?.(true) === 0;
   listener.onconnection = (status, handle) => {
     if (status !== 0 || handle === undefined) return refused(fail("TOO_MANY_CONNECTIONS", `accept: ${status}`));
+    if (!processDescriptors.admit(handle.fd)) return handle.close();
     if (!inherits) {
       if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
       handle.setNoDelay(true);
@@ -320,6 +326,7 @@ function takeHandles(
       const made = { handle, onread, allowHalfOpen: true, readable: true, writable: true, manualStart: true };
       return new Socket(made as object);
     };
+    processListeners.accepted();
     onSocket(new BulkSocket(makeSocket, false, path));
   };
   return true;
@@ -337,9 +344,14 @@ export interface BulkConnectOptions {
   readonly clock: Clock;
 }
 
-/** Dials one address. Fails with APP_REFUSED, APP_TIMEOUT or APP_UNREACHABLE; the detail has address and system code. */
+/**
+ * Dials one address. Fails with APP_REFUSED, APP_TIMEOUT or APP_UNREACHABLE, whose detail has address and system code, and
+ * with TOO_MANY_CONNECTIONS while descriptors are short.
+ */
 export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
   const { host, port, localAddress, descriptor, timeoutMs, clock } = options;
+  const { shortage } = processDescriptors;
+  if (shortage !== undefined && descriptor === undefined) return Promise.resolve(shortage);
   return new Promise((resolve) => {
     const bulk = new BulkSocket((onread) => {
       const made = { onread, allowHalfOpen: true, noDelay: true };
@@ -363,6 +375,7 @@ export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | F
     });
     socket.on("connect", () => {
       deadline.cancel();
+      processDescriptors.admit(bulk.descriptor);
       resolve(bulk);
     });
     // Without this the socket reads as soon as it is connected, before its user has set a sink.
@@ -374,6 +387,10 @@ export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | F
 
 function dialFailure(host: string, port: number, code: string): Failure {
   const detail = `${host}:${port}: ${code}`;
+  if (code === "EMFILE" || code === "ENFILE") {
+    processDescriptors.exhausted();
+    return fail("TOO_MANY_CONNECTIONS", detail);
+  }
   if (code === "ECONNREFUSED" || code === "ECONNRESET") return fail("APP_REFUSED", detail);
   return fail(code === "ETIMEDOUT" ? "APP_TIMEOUT" : "APP_UNREACHABLE", detail);
 }

@@ -6,6 +6,7 @@ import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { BoundAddress } from "./bind.ts";
 import type { UnixBinding } from "./bulk-socket.ts";
+import { processListeners } from "./listeners.ts";
 
 /** The same as for TCP, see `bind.ts`. */
 const BACKLOG = 4096;
@@ -44,6 +45,7 @@ async function bindUnix(
   server.on("error", (error: NodeJS.ErrnoException) => {
     onAcceptError(fail("TOO_MANY_CONNECTIONS", error.code ?? error.message));
   });
+  processListeners.add(server, true);
   return { host: `unix:${path}`, port: 0 };
 }
 
@@ -56,6 +58,8 @@ async function refusal(path: string): Promise<Failure | undefined> {
   } catch (error) {
     return unavailable(path, error);
   }
+  // It is renamed away under the process that is to be taken over from, which keeps what is in its queue.
+  if (processListeners.beside) return undefined;
   const answer = await probe(path);
   return answer === "ECONNREFUSED" || answer === "ENOENT"
     ? undefined

@@ -1,8 +1,9 @@
 // Machine. A small bounded HTTP/1.1 server for readiness, metrics and admin: short requests without bodies, whole answers.
 import { chmodSync, lstatSync, renameSync, rmSync } from "node:fs";
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from "node:http";
-import { fail } from "../failure/failure.ts";
+import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
+import { bind } from "../net/bind.ts";
 import type { Clock } from "../net/clock.ts";
 import { formatHostPort } from "../net/ip.ts";
 
@@ -92,17 +93,10 @@ export function listenHttp(options: HttpEndpointOptions): Promise<HttpEndpoint |
   return "path" in listen ? bindPath(server, listen.path) : bindPort(server, listen.host, listen.port);
 }
 
-function bindPort(server: Server, host: string, port: number): Promise<HttpEndpoint | Failure> {
-  return new Promise((resolve) => {
-    server.once("error", (error) => resolve(unavailable(formatHostPort(host, port), error)));
-    server.listen(host === "" ? { port } : { host, port }, () => {
-      server.on("error", () => undefined);
-      const bound = server.address();
-      const address =
-        bound !== null && typeof bound === "object" ? { host: bound.address, port: bound.port } : { host, port };
-      resolve({ address, text: formatHostPort(address.host, address.port), close: () => close(server) });
-    });
-  });
+async function bindPort(server: Server, host: string, port: number): Promise<HttpEndpoint | Failure> {
+  const address = await bind(server, host, port, () => undefined, false);
+  if (isFailure(address)) return address;
+  return { address, text: formatHostPort(address.host, address.port), close: () => close(server) };
 }
 
 /**

@@ -1,5 +1,5 @@
 // Machine. Asks a running program's admin or readiness port, for the commands.
-import { request } from "node:http";
+import { request, type RequestOptions } from "node:http";
 import { fail, type Failure } from "../failure/failure.ts";
 import type { HttpListen } from "./http-endpoint.ts";
 
@@ -14,10 +14,19 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /** `GET path` at a TCP address or UNIX socket. Failures: APP_UNREACHABLE, APP_TIMEOUT. */
 export function httpGet(at: HttpListen, path: string, timeoutMs: number): Promise<HttpAnswer | Failure> {
+  return ask(at, { method: "GET", path }, timeoutMs);
+}
+
+/** `POST path`, for what changes something. Fails as `httpGet` does. */
+export function httpPost(at: HttpListen, path: string, timeoutMs: number): Promise<HttpAnswer | Failure> {
+  return ask(at, { method: "POST", path, headers: { "culvert-admin": "1" } }, timeoutMs);
+}
+
+function ask(at: HttpListen, what: RequestOptions, timeoutMs: number): Promise<HttpAnswer | Failure> {
   const where =
     "path" in at ? { socketPath: at.path } : { host: at.host === "" ? "localhost" : at.host, port: at.port };
   return new Promise((resolve) => {
-    const asking = request({ ...where, path, agent: false, timeout: timeoutMs }, (response) => {
+    const asking = request({ ...where, ...what, agent: false, timeout: timeoutMs }, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;
       response.on("data", (chunk: Buffer) => {

@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { FAILURES } from "../failure/failure.ts";
 import type { FailureCode } from "../failure/failure.ts";
 import type { Clock, Timer } from "../net/clock.ts";
+import { processDescriptors } from "../net/descriptors.ts";
 import type { ObservedValue } from "./metric.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Counter } from "./series.ts";
@@ -143,6 +144,15 @@ function observeDirections(metrics: Metrics, name: string, help: string, read: (
 function registerProcess(metrics: Metrics, lag: EventLoopLag): void {
   metrics.observe("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss());
   metrics.observe("process_open_fds", "Open file descriptors.", openDescriptors);
+  metrics.observe("process_max_fds", "The limit of open file descriptors.", () => {
+    const { limit } = processDescriptors;
+    return Number.isFinite(limit) ? limit : undefined;
+  });
+  metrics.observeTotal(
+    "culvert_accept_pauses_total",
+    "How often accepting paused because few descriptors were left.",
+    () => processDescriptors.pauses,
+  );
   metrics.observeTotal("process_cpu_seconds_total", "User and system CPU time.", () => {
     const { user, system } = process.cpuUsage();
     return (user + system) / 1e6;

@@ -8,10 +8,16 @@ import type { HttpEndpoint, HttpListen, HttpReply } from "./http-endpoint.ts";
 export class Readiness {
   /** What each part that is not ready waits for. */
   readonly #missing = new Map<string, string>();
+  readonly #dead: () => string | undefined;
   #draining = false;
 
-  /** Names the parts; none is ready at first. */
-  constructor(parts: readonly string[]) {
+  /**
+   * Names the parts; none is ready at first.
+   *
+   * @param dead says why only a restart can help, `undefined` while that is not so
+   */
+  constructor(parts: readonly string[], dead: () => string | undefined = () => undefined) {
+    this.#dead = dead;
     for (const part of parts) this.#missing.set(part, "not there yet");
   }
 
@@ -30,6 +36,11 @@ export class Readiness {
     return !this.#draining && this.#missing.size === 0;
   }
 
+  /** Why this process should be restarted; `undefined` while it lives. */
+  get dead(): string | undefined {
+    return this.#dead();
+  }
+
   /** `ready`, or one line that says what is missing. */
   get text(): string {
     if (this.#draining) return "draining";
@@ -38,7 +49,7 @@ export class Readiness {
   }
 }
 
-/** Serves `/healthz/ready` (200 or 503 with one line) and `/healthz/live`. Fails with PORT_UNAVAILABLE. */
+/** Serves `/healthz/ready` and `/healthz/live`, each 200, or 503 with one line. Fails with PORT_UNAVAILABLE. */
 export function serveReadiness(options: {
   readonly listen: HttpListen;
   readonly readiness: Readiness;
@@ -51,7 +62,10 @@ export function serveReadiness(options: {
 
 function probe(readiness: Readiness, method: string, path: string): HttpReply {
   if (method !== "GET" && method !== "HEAD") return { ...plainReply(405, "only GET"), headers: { allow: "GET, HEAD" } };
-  if (path === "/healthz/live") return plainReply(200, "live");
+  if (path === "/healthz/live") {
+    const { dead } = readiness;
+    return dead === undefined ? plainReply(200, "live") : plainReply(503, dead);
+  }
   if (path !== "/healthz/ready") return plainReply(404, "/healthz/ready or /healthz/live");
   return plainReply(readiness.ready ? 200 : 503, readiness.text);
 }
