@@ -9,6 +9,7 @@ import { ask } from "./http.ts";
 import { MeshAuthority, type IdentityFiles, type IssueOptions } from "./identities.ts";
 import { reserveSubnet, type Subnet } from "./loopback.ts";
 import { succeed, type Program } from "./process.ts";
+import { within } from "./until.ts";
 import { commandLine, spawnWithConfig, writeResources } from "./programs.ts";
 import type { Resource } from "./resources.ts";
 
@@ -31,6 +32,8 @@ export interface ProxyOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Command in front of the program, such as `ip netns exec NAME`. */
   readonly prefix?: readonly string[];
+  /** The one that runs with the same options: it drains and ends once this one is ready. */
+  readonly takeover?: Proxy;
 }
 
 /** A uproxy or waypoint that runs. */
@@ -157,6 +160,7 @@ export class Mesh {
       name,
       folder: this.folder,
       prefix,
+      options: options.takeover === undefined ? [] : ["--takeover"],
       config: {
         identity: { files: identity.folder },
         resources: { files: this.resources },
@@ -171,10 +175,19 @@ export class Mesh {
     });
     const proxy = new Proxy(name, address, program);
     this.#proxies.push(proxy);
+    // Readiness may be answered by the one before.
+    if (options.takeover !== undefined) await this.#takenOver(proxy, options.takeover);
     // A proxy on another host is asked from there, by its own command.
-    if (prefix.length === 0) await proxy.ready();
+    else if (prefix.length === 0) await proxy.ready();
     else await waitOn(kind, prefix, `${address}:${PORTS.readiness}`);
     return proxy;
+  }
+
+  async #takenOver(proxy: Proxy, before: Proxy): Promise<void> {
+    before.program.asked = true;
+    await proxy.logged({ message: "ready" });
+    const { code } = await within(`the end of ${before.name}`, before.program.exited);
+    assert.equal(code, 0, before.program.describe("did not end cleanly"));
   }
 
   /** Ends everything. Each proxy must end with exit code 0, must have logged JSON only, and nothing on standard error. */

@@ -62,11 +62,13 @@ export function spawnWithConfig(
     /** Command in front, such as `ip netns exec NAME`. */
     readonly prefix?: readonly string[];
     readonly keep?: number;
+    /** Options of the command, after the configuration. */
+    readonly options?: readonly string[];
   },
 ): Program {
   const file = join(options.folder, `${options.name}.yaml`);
   writeFileSync(file, stringify(options.config));
-  const line = commandLine(program, ["run", "--config", file]);
+  const line = commandLine(program, ["run", "--config", file, ...(options.options ?? [])]);
   const [command = line.command, ...args] = [...(options.prefix ?? []), line.command, ...line.args];
   return startProgram({
     name: options.name,

@@ -6,6 +6,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
 import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
@@ -29,6 +30,7 @@ export async function startUproxy(foundation: Foundation, config: UproxyConfig):
   const uproxy = new Uproxy(foundation, config);
   const failure = await uproxy.listen();
   if (failure === undefined) return uproxy;
+  await processListeners.giveBack(foundation.clock);
   await uproxy.close();
   return failure;
 }
@@ -58,7 +60,7 @@ class Uproxy implements Service {
       limits: this.#limits,
       clock,
       onEvent: ({ kind, remote, failure }) => {
-        if (failure === undefined) log.debug(kind, { remote });
+        if (failure === undefined || failure.code === "DRAINING") log.debug(kind, { remote });
         else log.failure(kind, failure, { remote });
       },
     });
@@ -99,7 +101,8 @@ class Uproxy implements Service {
         clock,
         onRequest: (request) => void server.serve(request),
         onEvent: ({ kind, remote, peer, failure }) => {
-          if (failure === undefined) return log.debug(kind, { remote, peer });
+          // An end that we have made ourselves, in order, is no failure.
+          if (failure === undefined || failure.code === "DRAINING") return log.debug(kind, { remote, peer });
           this.#foundation.countFailure(failure);
           log.failure(kind, failure, { remote, peer });
         },
@@ -163,9 +166,15 @@ class Uproxy implements Service {
     };
   }
 
-  /** GOAWAY to all callers; the app may go on making connections until it is stopped itself. */
+  /** GOAWAY to all callers. */
   drain(): void {
     this.#tunnels?.drain();
+  }
+
+  /** Neither callers nor the app come to us any more; the tunnels that the app has go on. */
+  stopAccepting(): void {
+    this.#tunnels?.stopAccepting();
+    for (const server of this.#explicit) void server.close();
   }
 
   /** Resolves once nothing is being carried. */

@@ -4,6 +4,7 @@ import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
+import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
@@ -29,6 +30,7 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
   const waypoint = new Waypoint(foundation, config);
   const failure = await waypoint.listen();
   if (failure === undefined) return waypoint;
+  await processListeners.giveBack(foundation.clock);
   await waypoint.close();
   return failure;
 }
@@ -60,7 +62,7 @@ class Waypoint implements Service {
       limits,
       clock,
       onEvent: ({ kind, remote, failure }) => {
-        if (failure === undefined) log.debug(kind, { remote });
+        if (failure === undefined || failure.code === "DRAINING") log.debug(kind, { remote });
         else log.failure(kind, failure, { remote });
       },
     });
@@ -104,7 +106,8 @@ class Waypoint implements Service {
       clock,
       onRequest: this.#acceptor.serve,
       onEvent: ({ kind, remote, peer, failure }) => {
-        if (failure === undefined) return log.debug(kind, { remote, peer });
+        // An end that we have made ourselves, in order, is no failure.
+        if (failure === undefined || failure.code === "DRAINING") return log.debug(kind, { remote, peer });
         countFailure(failure);
         log.failure(kind, failure, { remote, peer });
       },
@@ -141,6 +144,11 @@ class Waypoint implements Service {
   /** GOAWAY to all callers; kept-alive connections end with the request in flight, or at once. */
   drain(): void {
     this.#server?.drain();
+    this.#live.drain();
+  }
+
+  stopAccepting(): void {
+    this.#server?.stopAccepting();
     this.#live.drain();
   }
 

@@ -20,6 +20,7 @@ import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
 import { pause, systemClock, type Clock } from "../net/clock.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
+import { processListeners } from "../net/listeners.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
 import { StartFailure } from "./start-failure.ts";
 
@@ -105,10 +106,17 @@ function runCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
   return {
     name: "run",
     summary: `runs the ${kind.name} until SIGTERM or SIGINT, which drain it; a second one ends it at once`,
-    options: [CONFIG_OPTION],
+    options: [
+      CONFIG_OPTION,
+      {
+        name: "takeover",
+        help: `start beside the ${kind.name} that runs with this configuration, which drains and ends`,
+      },
+    ],
     run: async (args) => {
       const config = await loadConfig(kind, args);
       if (isComplaint(config)) return config;
+      if (args.flag("takeover")) processListeners.bindBeside();
       const ended = await kind.run(config);
       return ended instanceof StartFailure ? { exit: ended.exit, message: ended.lines.join("\n") } : ended;
     },

@@ -10,7 +10,9 @@ import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
 import { openFilesSource, type FilesSource, type IdentityEvent } from "../identity/files.ts";
 import { systemClock, type Clock } from "../net/clock.ts";
+import { processDescriptors } from "../net/descriptors.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
+import { processListeners } from "../net/listeners.ts";
 import { processMemory } from "../net/memory.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { certificatesHandler, lifecycleHandlers, loggingHandlers } from "../observe/admin-handlers.ts";
@@ -29,6 +31,8 @@ import { StartFailure } from "./start-failure.ts";
 
 /** How long the last lines of the log may take to leave the process, in milliseconds. */
 const FLUSH_MS = 1_000;
+/** How long a process may take to answer that it will end, in milliseconds. */
+const RELIEF_MS = 10_000;
 
 /**
  * Runs a service until a signal or the admin port ends it.
@@ -43,6 +47,7 @@ export async function runService(
   const runner = new Runner(component, config);
   const failure = await runner.start(startService);
   if (failure === undefined) return runner.untilEnded();
+  await processListeners.giveBack(systemClock);
   await runner.end();
   return failure;
 }
@@ -55,7 +60,11 @@ class Runner {
   readonly #log: Log;
   readonly #accessLog: AccessLog;
   readonly #metrics: Metrics;
-  readonly #readiness = new Readiness(["identity", "resources", "listeners"]);
+  readonly #readiness = new Readiness(["identity", "resources", "listeners"], () =>
+    processDescriptors.lasting
+      ? `out of descriptors: all of ${processDescriptors.limit} have been in use for long`
+      : undefined,
+  );
   readonly #proxyMetrics: ProxyMetrics;
   readonly #endpoints: HttpEndpoint[] = [];
   readonly #ended = Promise.withResolvers<void>();
@@ -65,6 +74,8 @@ class Runner {
   /** Problems of the newest folder, in use or not. */
   #problems = { errors: 0, notUnderstood: 0 };
   #drainingSince: number | undefined;
+  /** Settles once the ports are closed. */
+  #settled: Promise<void> = Promise.resolve();
 
   constructor(component: "uproxy" | "waypoint", config: CommonConfig) {
     this.#component = component;
@@ -79,14 +90,13 @@ class Runner {
 
   /** Starts all parts in the order in which they need each other. */
   async start(startService: StartService): Promise<StartFailure | undefined> {
-    const { identity, resources, readiness } = this.#config;
+    const { identity, resources } = this.#config;
     this.#guardProcess();
     // Whom we trust is told by the identity's bundles alone. The public roots that Node carries would be read to make our
     // first TLS context and kept: 1.6 MiB (with `--use-openssl-ca` no thread reads them before this line).
     setDefaultCACertificates([]);
-    const probes = await this.#serve("readiness", readiness, (listen) =>
-      serveReadiness({ listen, readiness: this.#readiness, ...this.#httpCommon() }),
-    );
+    // Beside a process that is ready nobody is told that we are not yet.
+    const probes = processListeners.beside ? undefined : await this.#serveReadiness();
     if (probes !== undefined) return probes;
 
     const own = await openFilesSource({
@@ -110,9 +120,14 @@ class Runner {
     const service = await startService(this.#foundation(own, folder));
     if (service instanceof StartFailure) return service;
     this.#service = service;
-    const failure = (await this.#serveMetrics(service)) ?? (await this.#serveAdmin(service, own, folder));
+    const failure = await this.#serveMetrics(service);
     if (failure !== undefined) return failure;
     this.#readiness.set("listeners", true);
+    // Our admin port comes last: until it is there, who asks reaches the process that is to be taken over from.
+    const last =
+      (processListeners.beside ? ((await this.#serveReadiness()) ?? (await this.#relieve())) : undefined) ??
+      (await this.#serveAdmin(service, own, folder));
+    if (last !== undefined) return last;
     processMemory.worked();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
@@ -141,20 +156,43 @@ class Runner {
     await this.#writer.flush(FLUSH_MS);
   }
 
-  /** Readiness off, peers told, no new work from them; the process stays. */
+  /** Tells the process that we were started beside to drain and end. */
+  async #relieve(): Promise<StartFailure | undefined> {
+    const { admin } = this.#config;
+    if (admin === undefined) {
+      return new StartFailure(EXIT.usage, [
+        "admin: expected an address for --takeover, found off: who runs is asked there",
+      ]);
+    }
+    const { httpPost } = await import("../observe/http-get.ts");
+    const answer = await httpPost(admin.kind === "unix" ? { path: admin.path } : admin, "/quitquitquit", RELIEF_MS);
+    if (!isFailure(answer) && answer.status === 200) {
+      this.#log.info("taking over");
+      return undefined;
+    }
+    if (isFailure(answer) && /ECONNREFUSED|ENOENT/.test(answer.detail)) {
+      this.#log.info("nobody to take over from");
+      return undefined;
+    }
+    const found = isFailure(answer) ? answer.toString() : `status ${answer.status}`;
+    return new StartFailure(EXIT.failed, [`admin: expected the running process to agree to end, found: ${found}`]);
+  }
+
+  /** Readiness off, peers told, the ports left to whoever listens beside us, or to nobody; the process stays. */
   #drain(): void {
     if (this.#drainingSince !== undefined) return;
     this.#drainingSince = this.#clock.monotonic();
     this.#readiness.draining();
     this.#log.info("draining", { timeout_ms: this.#config.drain.timeoutMs });
     this.#service?.drain();
+    this.#settled = processListeners.handOver(this.#clock).then(() => this.#service?.stopAccepting());
   }
 
   /** Drains, then ends when nothing runs or the time is over. */
   #quit(): void {
     this.#drain();
     this.#clock.after(this.#config.drain.timeoutMs, () => this.#ended.resolve());
-    void this.#service?.idle().then(() => this.#ended.resolve());
+    void this.#settled.then(() => this.#service?.idle()).then(() => this.#ended.resolve());
   }
 
   async #reload(): Promise<void> {
@@ -196,6 +234,12 @@ class Runner {
         suppressedLines: () => this.#log.suppressed + this.#accessLog.suppressed,
       },
       this.#clock,
+    );
+  }
+
+  #serveReadiness(): Promise<StartFailure | undefined> {
+    return this.#serve("readiness", this.#config.readiness, (listen) =>
+      serveReadiness({ listen, readiness: this.#readiness, ...this.#httpCommon() }),
     );
   }
 
@@ -275,6 +319,11 @@ class Runner {
 
   /** The last line of defence: a defect of ours that an input has found is logged and counted, and ends nothing else. */
   #guardProcess(): void {
+    processDescriptors.watch((short) => {
+      const limit = processDescriptors.limit;
+      if (short) this.#log.warn("out of descriptors, accepting pauses", { limit });
+      else this.#log.info("descriptors are free again", { limit });
+    });
     const defect = (error: unknown): void => {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
       this.#proxyMetrics.failure("INTERNAL");

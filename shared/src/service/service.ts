@@ -34,8 +34,10 @@ export interface Service {
   readonly expositions?: ReadonlyMap<string, HttpHandler>;
   /** What it holds now, for the metrics. */
   holds(): { readonly connections: ByDirection; readonly sessions: ByDirection; readonly tunnels: ByDirection };
-  /** Takes no new work from peers; what runs goes on. */
+  /** Tells peers to go elsewhere; what runs goes on, and what comes all the same is served. */
   drain(): void;
+  /** Closes the listeners of traffic; what runs goes on. Called after `drain`, when nothing more comes. */
+  stopAccepting(): void;
   /** Resolves once nothing runs. */
   idle(): Promise<void>;
   /** Ends everything at once. */

@@ -110,9 +110,15 @@ export class ServerSession {
   /** Ends everything now: GOAWAY with the failure's code, every stream reset. */
   end(failure: Failure): void {
     if (this.#over) return;
+    const { socket, clock } = this.#options;
+    if (failure.code === "DRAINING" && this.#streams === 0) {
+      // Nothing is cut short: an end in order, which neither side has to mind.
+      this.#session.close();
+      clock.after(FAREWELL_MS, () => socket.destroy());
+      return;
+    }
     this.#over = true;
     this.#failure ??= failure;
-    const { socket, clock } = this.#options;
     if (this.#session.destroyed) return;
     // What the runtime sends at a destroy may be lost behind a write that is under way; this is sent now.
     this.#session.goaway(failure.traits.resetCode);

@@ -237,12 +237,16 @@ test("a peer whose certificate ends is cut off, with its tunnels", async () => {
   await serving.close();
 });
 
-test("drain sends GOAWAY, takes no connections, and lets tunnels go on to their end", async () => {
+test("drain sends GOAWAY and lets tunnels go on to their end; sessions are taken until the port is closed", async () => {
   const draining = await tunnelPair({ onRequest: (request) => void (request.accept(), request.stream.resume()) });
   const tunnel = await draining.open();
   draining.server.drain();
   await until("the GOAWAY", () => tunnel.stream.session?.closed);
   equal(tunnel.stream.closed, false);
+  const late = await draining.open();
+  draining.server.stopAccepting();
+  await until("the GOAWAY", () => late.stream.session?.closed);
+  late.stream.close();
   const refused = await draining.pool.open(draining.target, { authority: "10.0.0.1:80", headers: {} });
   ok(isFailure(refused) && refused.code === "PEER_REFUSED");
   tunnel.stream.resume().end("last words");

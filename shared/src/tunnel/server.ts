@@ -12,6 +12,7 @@ import { peerOfSocket } from "../identity/verify.ts";
 import { bind } from "../net/bind.ts";
 import type { BoundAddress } from "../net/bind.ts";
 import type { Clock, Timer } from "../net/clock.ts";
+import { processDescriptors } from "../net/descriptors.ts";
 import { endpoint } from "../net/endpoint.ts";
 import { formatAuthority } from "./authority.ts";
 import type { TunnelLimits } from "./limits.ts";
@@ -51,8 +52,10 @@ export interface TunnelServer {
   readonly address: BoundAddress;
   readonly sessions: number;
   readonly streams: number;
-  /** Stops accepting and sends GOAWAY on every session; open streams go on. */
+  /** Sends GOAWAY on every session; open streams go on. Sessions are still taken: callers come for what was in flight. */
   drain(): void;
+  /** Closes the port, and drains what has come since. */
+  stopAccepting(): void;
   /** Ends everything at once; settles when the port is free. */
   close(): Promise<void>;
 }
@@ -74,7 +77,7 @@ class Listener implements TunnelServer {
   readonly #remotes = new WeakMap<Socket, string>();
   readonly #stopWatching: () => void;
   #tick: Timer | undefined;
-  #draining = false;
+  #isClosing = false;
 
   constructor(options: TunnelServerOptions) {
     const { identity, limits } = options;
@@ -124,15 +127,19 @@ class Listener implements TunnelServer {
   }
 
   drain(): void {
-    if (this.#draining) return;
-    this.#draining = true;
-    this.#server.close();
-    for (const socket of this.#shaking.values()) socket.destroy();
     for (const session of this.#sessions) session.drain();
   }
 
-  async close(): Promise<void> {
+  stopAccepting(): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    this.#server.close();
+    for (const socket of this.#shaking.values()) socket.destroy();
     this.drain();
+  }
+
+  async close(): Promise<void> {
+    this.stopAccepting();
     this.#stopWatching();
     for (const session of this.#sessions) session.end(fail("DRAINING", "the listener is closed"));
     if (this.#server.listening) await new Promise((resolve) => this.#server.once("close", resolve));
@@ -140,6 +147,11 @@ class Listener implements TunnelServer {
 
   /** Bounds the connections that have proved nothing: the one that takes longest makes room. */
   #onConnection(socket: Socket): void {
+    const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+    if (!processDescriptors.admit(fd)) {
+      socket.destroy();
+      return;
+    }
     const key = remoteOf(socket);
     this.#remotes.set(socket, key);
     this.#shaking.set(key, socket);
@@ -184,7 +196,7 @@ class Listener implements TunnelServer {
 
   #admit(socket: TLSSocket, own: Identity): ReturnType<typeof peerOfSocket> {
     const { limits, clock } = this.#options;
-    if (this.#draining) return fail("DRAINING", "the listener drains");
+    if (this.#isClosing) return fail("DRAINING", "the listener drains");
     if (this.#sessions.size >= limits.maxSessions)
       return fail("TOO_MANY_CONNECTIONS", `${limits.maxSessions} sessions`);
     if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");

@@ -232,6 +232,11 @@ export class TunnelSession {
       this.#failed(failure);
       return;
     }
+    if (failure.code === "DRAINING" && this.#streams === 0) {
+      // Nothing is cut short: an end in order, which neither side has to mind.
+      state.session.close();
+      return;
+    }
     this.#close(failure);
     // Without an error the runtime would end the streams in order, and what was cut short would look whole.
     state.session.destroy(new Error(failure.toString()), failure.traits.resetCode);
