@@ -15,6 +15,7 @@ registerHooks({
 process.on("exit", () => {
   // Not documented, and the only list that also has what Node loads for itself.
   const { moduleLoadList = [] } = process as { moduleLoadList?: readonly string[] };
-  const builtIn = moduleLoadList.filter((name) => name.startsWith("NativeModule ")).length;
+  const mark = "NativeModule ";
+  const builtIn = moduleLoadList.filter((name) => name.startsWith(mark)).map((name) => name.slice(mark.length));
   process.stderr.write(`modules ${JSON.stringify({ urls: [...urls], builtIn })}\n`);
 });
