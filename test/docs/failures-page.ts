@@ -94,6 +94,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   BACKEND_INVALID: "A `backendRef` names a Service or port that does not exist, or a kind that cannot be served.",
   EGRESS_REFUSED:
     "The destination is in no resource and `outbound.unknown` is `refuse`, or its ServiceEntry does not list the port or is not understood. Add a ServiceEntry or the port, or let unknown destinations pass.",
+  DNS_UPSTREAM_FAILED:
+    "A name that is not the mesh's could not be resolved. The detail names the resolver: is it up, and is it the right one (`nameserver` in /etc/resolv.conf, or `dns.upstream`)?",
   TOO_MANY_CONNECTIONS: "The proxy is full. Add an instance, or raise the limit if there is memory for it.",
   TOO_MANY_WAITERS:
     "Connections wait for a peer that does not take them: look at the codes of that peer's other lines.",

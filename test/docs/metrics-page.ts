@@ -1,6 +1,7 @@
 // Pure. `docs/metrics.md`, made from the metrics that the programs register.
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
+import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { ProxyMetrics } from "@culvert/shared/observe/proxy-metrics.ts";
 import type { ByDirection, ProxyFacts } from "@culvert/shared/observe/proxy-metrics.ts";
@@ -28,6 +29,7 @@ const FACTS: ProxyFacts = {
 const REGISTRARS: readonly ((metrics: Metrics) => object)[] = [
   (metrics) => new TcpMetrics(metrics),
   (metrics) => new RequestMetrics(metrics),
+  (metrics) => new DnsMetrics(metrics),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),
 ];
 

@@ -17,6 +17,7 @@ import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { uproxyAdmin } from "./admin.ts";
 import { Connections } from "./connection/connections.ts";
+import type { Dns } from "./dns/dns.ts";
 import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
 import { Inbound } from "./inbound/inbound.ts";
 import type { Capture } from "./outbound/transparent.ts";
@@ -47,6 +48,7 @@ class Uproxy implements Service {
   #state: UproxyState;
   #prewarm: () => void = () => undefined;
   #tunnels: TunnelServer | undefined;
+  #dns: Dns | undefined;
 
   constructor(foundation: Foundation, config: UproxyConfig) {
     const { clock, identity, resources, log } = foundation;
@@ -138,6 +140,13 @@ class Uproxy implements Service {
       if (isFailure(listening)) return notBound("outbound.transparent", listening);
       this.#explicit.push(listening);
     }
+    if (this.#config.dns !== undefined) {
+      const { startDns } = await import("./dns/dns.ts");
+      const { dns } = this.#config;
+      const listening = await startDns({ foundation: this.#foundation, dns, outbound, state });
+      if (isFailure(listening)) return notBound("dns", listening);
+      this.#dns = listening;
+    }
     await this.#startPrewarming();
     if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
     return undefined;
@@ -175,6 +184,7 @@ class Uproxy implements Service {
   stopAccepting(): void {
     this.#tunnels?.stopAccepting();
     for (const server of this.#explicit) void server.close();
+    this.#dns?.stopAccepting();
   }
 
   /** Resolves once nothing is being carried. */
@@ -186,6 +196,7 @@ class Uproxy implements Service {
     for (const stop of this.#stops) stop();
     this.#connections.endAll(fail("DRAINING", "the drain timeout has passed"));
     await Promise.all(this.#explicit.map((server) => server.close()));
+    await this.#dns?.close();
     await this.#tunnels?.close();
     this.#pool.close();
   }
@@ -230,8 +241,8 @@ class Uproxy implements Service {
 
 /** Everything that this proxy listens on: no tunnel may lead back to it. */
 function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
-  const { inbound, outbound, admin, readiness, metrics } = config;
-  const addresses = [inbound.hbone, outbound.proxy, outbound.transparent, admin, readiness, metrics];
+  const { inbound, outbound, dns, admin, readiness, metrics } = config;
+  const addresses = [inbound.hbone, outbound.proxy, outbound.transparent, dns?.listen, admin, readiness, metrics];
   return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
 }
 

@@ -53,6 +53,7 @@ test("the shortest uproxy.yaml has every default", () => {
       },
       inbound: { include: { ports: [] }, exclude: { ports: [], sources: [] } },
     },
+    dns: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },
     metrics: { kind: "tcp", host: "", port: 15020 },
@@ -94,7 +95,7 @@ outbound:
   transparent: 15001
   unknown: refuse
 capture: {exempt: {user: 0}, outbound: {exclude: {ports: [22]}}}
-dns: off
+dns: {listen: "localhost:15053", upstream: [10.96.0.10, "[fd00::a]:5353"]}
 admin: unix:///run/culvert/admin.sock
 readiness: 8080
 metrics: off
@@ -152,6 +153,13 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
         exclude: { ports: [{ first: 22, last: 22 }], cidrs: [], users: [], groups: [] },
       },
       inbound: { include: { ports: [] }, exclude: { ports: [], sources: [] } },
+    },
+    dns: {
+      listen: { kind: "tcp", host: "localhost", port: 15053 },
+      upstream: [
+        { ip: "10.96.0.10", port: 53 },
+        { ip: "fd00::a", port: 5353 },
+      ],
     },
     admin: { kind: "unix", path: "/run/culvert/admin.sock" },
     readiness: { kind: "tcp", host: "", port: 8080 },
@@ -211,12 +219,6 @@ describe("errors name file, line, path, expectation and finding", () => {
       `${SOURCES}inbound: {plaintext: ':15006'}`,
       "x.yaml:3: inbound.plaintext: is not supported in this release; leave it off: inbound plaintext needs transparent mode",
     ],
-    [
-      "DNS",
-      `${SOURCES}dns: 127.0.0.1:15053`,
-      "x.yaml:3: dns: is not supported in this release; leave it off: names are resolved by outbound.listeners and outbound.proxy",
-    ],
-    ["DNS in no form", `${SOURCES}dns: yes`, 'x.yaml:3: dns: expected host:port, :port or port, found "yes"'],
     [
       "an open admin port",
       `${SOURCES}admin: ":15000"`,

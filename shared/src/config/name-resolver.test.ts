@@ -79,6 +79,16 @@ describe("NameResolver", () => {
     assert.equal(bench.clock.pending, 0);
   });
 
+  test("what this uproxy itself has answered is no answer", async () => {
+    const bench = new Bench();
+    bench.resolver.watch(new Set(["a", "b"]));
+    await bench.answer("a", ips("241.0.0.1"));
+    await bench.answer("b", ips("241.0.0.1", "10.0.0.1"));
+    assert.deepEqual(bench.resolver.addresses("b"), ["10.0.0.1"]);
+    assert.deepEqual(bench.unresolved, ["a: the name has no address"]);
+    bench.resolver.close();
+  });
+
   test("without names there is nothing to wait for", async () => {
     const bench = new Bench();
     await bench.resolver.settled();

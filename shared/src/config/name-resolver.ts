@@ -4,6 +4,7 @@ import { lookup as systemLookup } from "node:dns/promises";
 import { backoffDelay } from "../net/backoff.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import { parseIp, type Ip } from "../net/ip.ts";
+import { mayBeVirtual } from "../workload/virtual-address.ts";
 
 /** Resolves a DNS name to all of its addresses; rejects when it cannot. */
 export type Lookup = (host: string) => Promise<readonly Ip[]>;
@@ -132,7 +133,9 @@ export class NameResolver {
   }
 
   #answered(name: Name, answer: readonly Ip[]): void {
-    const addresses = [...new Set(answer)].toSorted().slice(0, MOST_ADDRESSES);
+    // A virtual address would be our own answer to our own question: this host's DNS leads to this uproxy.
+    const real = answer.filter((address) => !mayBeVirtual(address));
+    const addresses = [...new Set(real)].toSorted().slice(0, MOST_ADDRESSES);
     if (addresses.length === 0) {
       this.#failed(name, "the name has no address");
       return;

@@ -1,5 +1,6 @@
 // Types. The process configuration of uproxy and waypoint, read, checked and completed with defaults: what the keys of
 // `uproxy.yaml` and `waypoint.yaml` mean to the program. Durations are milliseconds, sizes bytes, addresses parsed.
+import type { Endpoint } from "../net/endpoint.ts";
 import type { Cidr } from "../net/ip.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { TunnelLimits } from "../tunnel/limits.ts";
@@ -103,6 +104,15 @@ export interface UproxyConfig extends CommonConfig {
     readonly unknown: "passthrough" | "refuse";
   };
   readonly capture: CaptureConfig;
+  /** The DNS proxy. */
+  readonly dns:
+    | {
+        /** On loopback; `localhost` is IPv4 and IPv6. */
+        readonly listen: ListenAddress;
+        /** Who is asked for names that are not the mesh's; `undefined`: the resolvers of the host's resolv.conf. */
+        readonly upstream: readonly Endpoint[] | undefined;
+      }
+    | undefined;
 }
 
 /** `waypoint.yaml`. */

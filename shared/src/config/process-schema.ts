@@ -4,12 +4,12 @@ import { parseHost, splitHostPort } from "../net/listen-address.ts";
 import { parseTrustDomain } from "../identity/spiffe-id.ts";
 import { isFailure } from "../failure/failure.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
+import { dnsProxy } from "./dns-schema.ts";
 import { LIMITS_SCHEMA } from "./limits-schema.ts";
 import {
   explicitListener,
   listenAddress,
   localAddress,
-  loopbackAddress,
   loopbackUnlessAllowed,
   proxyListener,
 } from "./listen-schema.ts";
@@ -208,12 +208,12 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
     ),
     capture: section(CAPTURE_SCHEMA, "what `uproxy capture` turns to the transparent listeners"),
     dns: defaulted(
-      notYet(orOff(loopbackAddress), "leave it off: names are resolved by outbound.listeners and outbound.proxy"),
+      dnsProxy,
       "off",
-      "DNS for the app",
+      "DNS for the app, on loopback, such as 127.0.0.1:15053; a mapping also says who is asked for other names (`upstream`, else /etc/resolv.conf)",
     ),
   }),
-  ({ inbound, outbound: { listeners, proxy, transparent, unknown }, dns: _dns, ...rest }) => ({
+  ({ inbound, outbound: { listeners, proxy, transparent, unknown }, ...rest }) => ({
     ...rest,
     inbound: { hbone: inbound.hbone, app: inbound.app, proxyProtocol: inbound.proxyProtocol },
     outbound: { listeners, proxy, transparent, unknown },

@@ -101,6 +101,7 @@ export const FAILURES = {
   ROUTE_NOT_UNDERSTOOD: traits("us", false, 500, 500, 14, CANCEL, "NC", "the route that serves this request cannot be understood"),
   BACKEND_INVALID: traits("us", false, 500, 500, 14, CANCEL, "NC", "the chosen backend does not exist or cannot be used"),
   EGRESS_REFUSED: traits("downstream", false, 403, 403, 7, CANCEL, "NR", "no resource allows this destination, and what none allows is refused"),
+  DNS_UPSTREAM_FAILED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "no DNS resolver answered"),
   // Our own limits and states.
   TOO_MANY_CONNECTIONS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "the proxy holds as many connections as it may"),
   TOO_MANY_WAITERS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "too many connections wait for a tunnel to this peer"),

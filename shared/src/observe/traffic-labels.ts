@@ -142,16 +142,23 @@ function endLabels(
   const { labels } = workload;
   const app = labels.get("app");
   const version = labels.get("version");
+  const { service, revision } = canonicalOf(workload);
   known.set(`${end}_workload`, workload.name);
   known.set(`${end}_workload_namespace`, workload.namespace);
-  known.set(
-    `${end}_canonical_service`,
-    labels.get("service.istio.io/canonical-name") ?? labels.get("app.kubernetes.io/name") ?? app ?? workload.name,
-  );
-  known.set(
-    `${end}_canonical_revision`,
-    labels.get("service.istio.io/canonical-revision") ?? labels.get("app.kubernetes.io/version") ?? version ?? "latest",
-  );
+  known.set(`${end}_canonical_service`, service);
+  known.set(`${end}_canonical_revision`, revision);
   if (app !== undefined) known.set(`${end}_app`, app);
   if (version !== undefined) known.set(`${end}_version`, version);
+}
+
+/** The service and revision that Istio counts a workload to. */
+export function canonicalOf(workload: Workload | undefined): { readonly service: string; readonly revision: string } {
+  if (workload === undefined) return { service: UNKNOWN, revision: UNKNOWN };
+  const { labels, name } = workload;
+  const label = (...keys: readonly string[]): string | undefined =>
+    keys.map((key) => labels.get(key)).find((value) => value !== undefined);
+  return {
+    service: label("service.istio.io/canonical-name", "app.kubernetes.io/name", "app") ?? name,
+    revision: label("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version") ?? "latest",
+  };
 }

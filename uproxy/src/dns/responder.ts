@@ -1,0 +1,154 @@
+// Machine. What becomes of one DNS request: answered here, passed on, or neither.
+import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { ipFamily, type Ip } from "@culvert/shared/net/ip.ts";
+import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
+import type { DnsMetrics, DnsSeries } from "@culvert/shared/observe/dns-metrics.ts";
+import type { UproxyState } from "../state.ts";
+import { addressAnswer, errorAnswer, malformedAnswer, type ExtendedError, type Transport } from "./answer.ts";
+import type { AnswerCache } from "./cache.ts";
+import { lastGoodAddresses, meshAddresses, standInsOf, type NameContext } from "./mesh-names.ts";
+import { CLASS_IN, RCODE, readQuery, TYPE_A, TYPE_AAAA, type Query } from "./message.ts";
+
+/** More than any app asks for; what is above costs a datagram's read and nothing else, so that tunnels do not notice. */
+const REQUESTS_PER_SECOND = 5_000;
+const REQUEST_BURST = 2_500;
+
+/** Codes of RFC 8914. */
+const NOT_SUPPORTED = 21;
+const NO_REACHABLE_AUTHORITY = 22;
+const PROHIBITED = 18;
+
+/** A request that is to be passed on. */
+export interface Forward {
+  readonly query: Query;
+  readonly series: DnsSeries;
+}
+
+/** What a responder stands on. */
+export interface ResponderOptions {
+  readonly state: () => UproxyState;
+  /** The explicit listeners; they stand in for services where the app's connections are not captured. */
+  readonly listeners: readonly ExplicitListener[];
+  readonly isCaptured: boolean;
+  readonly families: () => ReadonlySet<4 | 6>;
+  readonly cache: AnswerCache;
+  readonly ownSources: ReadonlySet<string>;
+  readonly metrics: DnsMetrics;
+  readonly clock: Clock;
+  /** A request that is refused because something is set up wrongly. */
+  readonly onRefused: (failure: Failure) => void;
+  /** A request that no resolver answered. */
+  readonly onUnanswered: (failure: Failure) => void;
+}
+
+/** See the head of the file. */
+export class Responder {
+  readonly #options: ResponderOptions;
+  readonly #bucket: TokenBucket;
+  #contextOf: UproxyState | undefined;
+  #context: NameContext | undefined;
+
+  constructor(options: ResponderOptions) {
+    this.#options = options;
+    this.#bucket = new TokenBucket(options.clock, REQUEST_BURST, REQUESTS_PER_SECOND);
+  }
+
+  /** The answer, or what is to be passed on; `undefined` when there is to be neither. `source` is the client's `ip:port`. */
+  judge(asked: Buffer, transport: Transport, source: string): Buffer | Forward | undefined {
+    const { metrics, state, cache, ownSources } = this.#options;
+    if (!this.#bucket.take()) {
+      metrics.refused("flood");
+      return undefined;
+    }
+    const query = readQuery(asked);
+    if (query === undefined || query === "malformed") {
+      metrics.refused("malformed");
+      return query === undefined ? undefined : malformedAnswer(asked);
+    }
+    if (ownSources.has(source)) return this.#loop(asked, query, source);
+    const { workload } = state();
+    const series = metrics.series(query.question?.type, transport, isFailure(workload) ? undefined : workload);
+    series.requests.add();
+    const own = this.#ownAnswer(asked, query, transport);
+    if (own !== undefined) return own;
+    const cached = cache.get(asked, query);
+    if (cached === undefined) return { query, series };
+    metrics.cached();
+    return cached;
+  }
+
+  /** The answer when no resolver has one: what was last known, else an error that says why. */
+  failed(asked: Buffer, query: Query, transport: Transport, failure: Failure): Buffer {
+    const { metrics, state, cache, onUnanswered } = this.#options;
+    onUnanswered(failure);
+    if (failure.code === "TOO_MANY_WAITERS") metrics.refused("busy");
+    const stale = cache.get(asked, query, true);
+    if (stale !== undefined) return stale;
+    const wanted = hostQuestion(query);
+    const known = wanted === undefined ? [] : lastGoodAddresses(wanted.name, state().snapshot.directory);
+    if (wanted !== undefined && known.length > 0) {
+      return addressAnswer(asked, query, ofFamily(known, wanted.family), transport);
+    }
+    return errorAnswer(asked, query, RCODE.servFail, reason(NO_REACHABLE_AUTHORITY, failure.detail));
+  }
+
+  #ownAnswer(asked: Buffer, query: Query, transport: Transport): Buffer | undefined {
+    const wanted = hostQuestion(query);
+    if (wanted === undefined) return undefined;
+    const addresses = meshAddresses(wanted.name, this.#nameContext());
+    if (addresses === undefined) return undefined;
+    if (query.edns !== undefined && query.edns.version !== 0) {
+      return errorAnswer(asked, query, RCODE.badVers, reason(NOT_SUPPORTED, "EDNS version 0 is spoken here"));
+    }
+    return addressAnswer(asked, query, shuffled(ofFamily(addresses, wanted.family)), transport);
+  }
+
+  #loop(asked: Buffer, query: Query, source: string): Buffer {
+    const { metrics, onRefused } = this.#options;
+    metrics.refused("loop");
+    onRefused(fail("LOOP_DETECTED", `a DNS request to a resolver came back from ${source}`));
+    return errorAnswer(asked, query, RCODE.refused, reason(PROHIBITED, "a capture rule leads this proxy to itself"));
+  }
+
+  #nameContext(): NameContext {
+    const { state, families, listeners, isCaptured } = this.#options;
+    const now = state();
+    if (this.#context !== undefined && this.#contextOf === now) return this.#context;
+    const { directory } = now.snapshot;
+    const { namespace } = now.self;
+    this.#contextOf = now;
+    const standIns = standInsOf(isCaptured ? [] : listeners, directory, namespace);
+    this.#context = { directory, namespace, families: families(), isCaptured, standIns };
+    return this.#context;
+  }
+}
+
+/** What a plain question for the addresses of a host asks; `undefined` for every other. */
+function hostQuestion({ isPlain, question }: Query): { readonly name: string; readonly family: 4 | 6 } | undefined {
+  if (!isPlain || question?.name === undefined || question.name === "" || question.class !== CLASS_IN) return undefined;
+  if (question.type !== TYPE_A && question.type !== TYPE_AAAA) return undefined;
+  return { name: question.name, family: question.type === TYPE_A ? 4 : 6 };
+}
+
+function ofFamily(addresses: readonly Ip[], family: 4 | 6): readonly Ip[] {
+  return addresses.filter((address) => ipFamily(address) === family);
+}
+
+function reason(code: number, text: string): ExtendedError {
+  return { code, text };
+}
+
+/** Fisher and Yates: many clients take the first address. */
+function shuffled<T>(items: readonly T[]): T[] {
+  const mixed = [...items];
+  for (let last = mixed.length - 1; last > 0; last -= 1) {
+    const other = Math.floor(Math.random() * (last + 1));
+    const [a, b] = [mixed[last], mixed[other]];
+    if (a === undefined || b === undefined) continue;
+    mixed[last] = b;
+    mixed[other] = a;
+  }
+  return mixed;
+}
