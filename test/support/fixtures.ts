@@ -123,6 +123,7 @@ export function waypoint(name: string, parts: Partial<Omit<Waypoint, "namespace"
     placement: "remote",
     port: 15008,
     addresses: [],
+    shares: [],
     ...parts,
   };
 }

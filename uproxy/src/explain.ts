@@ -24,6 +24,9 @@ export function explainOutbound(state: UproxyState, to: string, unknown: Unknown
   if (hop.kind === "passthrough") {
     return [...steps, `=> passed through in plain TCP to ${formatHostPort(hop.host, hop.port)}`];
   }
+  if (hop.shares !== undefined) {
+    return [...steps, `=> one of ${hop.shares.length} waypoints by weight, and there the less busy of two instances`];
+  }
   const count = hop.endpoints.length;
   const among = count === 1 ? "the endpoint above" : `the less busy of two of the ${count} endpoints above`;
   return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : `, instances of waypoint ${hop.waypoint.name}`}`];

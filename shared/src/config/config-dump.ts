@@ -90,8 +90,9 @@ function dumpWorkload(workload: Workload): Json {
   };
 }
 
-function dumpWaypoint({ serves, placement, port, addresses }: Waypoint): { readonly [key: string]: Json } {
-  return { serves, placement, port, addresses };
+function dumpWaypoint({ serves, placement, port, addresses, shares }: Waypoint): { readonly [key: string]: Json } {
+  const weights = Object.fromEntries(shares.map(({ ref, weight }) => [ref.name, weight]));
+  return { serves, placement, port, addresses, ...(shares.length === 0 ? {} : { weights }) };
 }
 
 function dumpRoute(route: HttpRoute): Json {

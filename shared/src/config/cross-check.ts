@@ -3,6 +3,7 @@ import type { Directory } from "../workload/directory.ts";
 import { namedWaypoint, USE_WAYPOINT_LABEL } from "../workload/waypoint-of.ts";
 import type { Service } from "../workload/workload.ts";
 import type { HttpRouteBackend } from "./http-route.ts";
+import { WAYPOINT_WEIGHTS_ANNOTATION } from "./resources/metadata.ts";
 import type { Metadata, Resource } from "./resources/resource.ts";
 import type { Problem } from "./snapshot.ts";
 
@@ -55,6 +56,12 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
       const ref = namedWaypoint(labels, kind === "Namespace" ? metadata.name : metadata.namespace);
       if (ref !== undefined && ref !== "none" && directory.waypoint(ref) === undefined) {
         yield report(`metadata.labels["${USE_WAYPOINT_LABEL}"]`, `there is no waypoint ${ref.namespace}/${ref.name}`);
+      }
+    } else if (kind === "Gateway" && resource.waypoint !== undefined) {
+      for (const { ref } of resource.waypoint.shares) {
+        if (directory.waypoint(ref) !== undefined) continue;
+        const path = `metadata.annotations["${WAYPOINT_WEIGHTS_ANNOTATION}"]`;
+        yield report(path, `there is no waypoint ${ref.namespace}/${ref.name}`);
       }
     } else if (kind === "HTTPRoute") {
       yield* danglingInRoute(resource.route, directory, report);

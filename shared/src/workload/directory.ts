@@ -2,7 +2,7 @@
 import type { Ip } from "../net/ip.ts";
 import { ServiceEntries } from "./service-entries.ts";
 import { mayBeVirtual, virtualAddresses, type VirtualAddresses } from "./virtual-address.ts";
-import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "./workload.ts";
+import type { Service, ServicePort, Waypoint, WaypointRef, WaypointShare, Workload } from "./workload.ts";
 
 /** Label of a workload that is an instance of a Gateway (Gateway API, "Automated deployments"). */
 export const GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name";
@@ -128,13 +128,30 @@ export class Directory {
     return this.#instances.get(`${ref.namespace}/${ref.name}`) ?? [];
   }
 
+  /** The waypoints that share the traffic of a reference: that one alone, unless its Gateway says otherwise. */
+  waypointShares(ref: WaypointRef): readonly WaypointShare[] {
+    const shares = this.waypoint(ref)?.shares ?? [];
+    return shares.length === 0 ? [{ ref, weight: 1 }] : shares;
+  }
+
+  /** Whether traffic that is to go through `ref` may come through `gateway`. */
+  mayStandFor(gateway: WaypointRef, ref: WaypointRef | undefined): boolean {
+    if (ref === undefined) return false;
+    if (isSame(gateway, ref)) return true;
+    return this.waypointShares(ref).some((share) => isSame(gateway, share.ref));
+  }
+
   /**
-   * Every waypoint through which a workload may be reached: its own and those of the services that select it, each once.
+   * Every waypoint through which a workload may be reached: its own and those of the services that select it, with all
+   * that share their traffic, each once.
    */
   waypointsBefore(workload: Workload): readonly WaypointRef[] {
     const refs = new Map<string, WaypointRef>();
     for (const { waypoint } of [workload, ...this.servicesOf(workload)]) {
-      if (waypoint !== undefined) refs.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
+      if (waypoint === undefined) continue;
+      for (const { namespace, name } of [waypoint, ...this.waypointShares(waypoint).map(({ ref }) => ref)]) {
+        refs.set(`${namespace}/${name}`, { namespace, name });
+      }
     }
     return [...refs.values()];
   }
@@ -189,6 +206,10 @@ export function targetPort(_service: Service, servicePort: ServicePort, workload
   const target = servicePort.targetPort;
   if (typeof target === "string") return workload.ports.get(target) ?? workload.ports.get(servicePort.name);
   return workload.ports.get(servicePort.name) ?? target;
+}
+
+function isSame(a: WaypointRef, b: WaypointRef): boolean {
+  return a.name === b.name && a.namespace === b.namespace;
 }
 
 function serviceUidOfHost(host: string, callerNamespace: string): string | undefined {

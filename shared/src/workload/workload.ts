@@ -92,6 +92,12 @@ export interface ServiceEntry {
 /** What kind of destination a waypoint serves (`istio.io/waypoint-for`). */
 export type WaypointFor = "service" | "workload" | "all" | "none";
 
+/** The share that one waypoint has of the traffic of another, or of its own: its weight over the sum of all. */
+export interface WaypointShare {
+  readonly ref: WaypointRef;
+  readonly weight: number;
+}
+
 /** A waypoint: a Gateway of class `culvert-waypoint` (or Istio's) with its instances. */
 export interface Waypoint {
   readonly namespace: string;
@@ -102,4 +108,6 @@ export interface Waypoint {
   readonly port: number;
   /** Addresses named in the Gateway's spec or status, used when no workload is an instance. */
   readonly addresses: readonly string[];
+  /** Waypoints that share its traffic, itself among them if it keeps any; empty: it has all of it. */
+  readonly shares: readonly WaypointShare[];
 }

@@ -11,7 +11,7 @@ import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import { dialPlain } from "../connection/dial.ts";
 import type { LoopGuard } from "./loop-guard.ts";
-import { pickEndpoint } from "./pick-endpoint.ts";
+import { pickEndpoint, pickShare } from "./pick-endpoint.ts";
 import { relay } from "../connection/relay.ts";
 import type { Reporter, ConnectionReport } from "../connection/report.ts";
 import { resolve, type Destination, type Endpoint, type Hop, type UnknownDestinations } from "./resolve.ts";
@@ -131,11 +131,12 @@ export class Outbound {
   async #open(hop: Hop, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
     const { pool } = this.#options;
     if (hop.kind === "passthrough") return this.#openPlain(hop.host, hop.port);
+    const endpoints = hop.shares === undefined ? hop.endpoints : pickShare(hop.shares);
     const tried: Endpoint[] = [];
     let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
     while (tried.length < MAX_TRIES) {
       if (client.destroyed) return fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
-      const endpoint = pickEndpoint(hop.endpoints, tried, (candidate) => pool.inFlight(candidate));
+      const endpoint = pickEndpoint(endpoints, tried, (candidate) => pool.inFlight(candidate));
       if (endpoint === undefined) return failure;
       tried.push(endpoint);
       const hboneAddress = endpoint.authority === undefined ? undefined : formatHostPort(endpoint.ip, endpoint.port);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ip, workload } from "@culvert/test/support/fixtures.ts";
-import { pickEndpoint } from "./pick-endpoint.ts";
+import { pickEndpoint, pickShare } from "./pick-endpoint.ts";
 import type { Endpoint } from "./resolve.ts";
 
 function endpoint(name: string, weight = 1): Endpoint {
@@ -55,4 +55,14 @@ test("endpoints that were tried are left out, and none is left at the end", () =
     pickEndpoint([one, two], [one, two], () => 0),
     undefined,
   );
+});
+
+test("a share is drawn by its weight", () => {
+  const [most, little] = [endpoint("most"), endpoint("little")];
+  const shares = [
+    { weight: 90, endpoints: [most] },
+    { weight: 10, endpoints: [little] },
+  ];
+  const drawn = [0, 0.5, 0.899, 0.901, 0.999].map((at) => pickShare(shares, dice(at))[0]);
+  assert.deepEqual(drawn, [most, most, most, little, little]);
 });

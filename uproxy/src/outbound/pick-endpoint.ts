@@ -1,5 +1,5 @@
 // Pure but for chance. Which of several endpoints the next connection goes to.
-import type { Endpoint } from "./resolve.ts";
+import type { Endpoint, Share } from "./resolve.ts";
 
 /**
  * Power of two choices: two different endpoints are drawn by their weight, the one with fewer tunnels in flight per
@@ -16,6 +16,16 @@ export function pickEndpoint(
   const first = draw(candidates, undefined, random);
   const second = draw(candidates, first, random);
   return inFlight(second) / second.workload.weight < inFlight(first) / first.workload.weight ? second : first;
+}
+
+/** The share that a connection falls to, by weight. The choice is made once: the tries of one connection stay in it. */
+export function pickShare(shares: readonly Share[], random: () => number = Math.random): readonly Endpoint[] {
+  let at = random() * shares.reduce((total, { weight }) => total + weight, 0);
+  for (const share of shares) {
+    at -= share.weight;
+    if (at < 0) return share.endpoints;
+  }
+  return shares.at(-1)?.endpoints ?? [];
 }
 
 function draw(candidates: readonly Endpoint[], without: Endpoint | undefined, random: () => number): Endpoint {

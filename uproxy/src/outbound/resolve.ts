@@ -29,15 +29,23 @@ export interface Endpoint {
   readonly expected: readonly SpiffeId[];
 }
 
+/** The instances of one of the waypoints that share traffic. */
+export interface Share {
+  readonly weight: number;
+  readonly endpoints: readonly Endpoint[];
+}
+
 /** The answer: several endpoints of which one is to be picked, or a plain connection to what was asked for. */
 export type Hop =
   | {
       readonly kind: "tunnel";
       /** The service that the app asked for, if it asked for one. */
       readonly service: Service | undefined;
-      /** The waypoint that all endpoints are instances of, if the way leads through one. */
+      /** The waypoint that stands before the destination, if the way leads through one. */
       readonly waypoint: Waypoint | undefined;
       readonly endpoints: readonly [Endpoint, ...Endpoint[]];
+      /** The same endpoints by waypoint, where several share the traffic: each connection is for one of them. */
+      readonly shares?: readonly Share[];
     }
   | {
       readonly kind: "passthrough";
@@ -223,8 +231,29 @@ function toWaypoint(
   const waypoint = snapshot.directory.waypoint(ref);
   if (waypoint === undefined) return fail("WAYPOINT_UNAVAILABLE", `no Gateway ${name}`);
   note?.(`${traffic} traffic to ${target} goes through waypoint ${name}`);
+  const shares: Share[] = [];
+  for (const { ref: sharing, weight } of snapshot.directory.waypointShares(ref)) {
+    if (waypoint.shares.length > 0) note?.(`weight ${weight} for waypoint ${sharing.namespace}/${sharing.name}`);
+    const instances = waypointEndpoints(snapshot, self, sharing, target, note);
+    if (isFailure(instances)) return instances;
+    if (weight > 0 && instances.length > 0) shares.push({ weight, endpoints: instances });
+  }
+  const [first, ...rest] = shares.flatMap(({ endpoints }) => endpoints);
+  if (first === undefined) return fail("WAYPOINT_UNAVAILABLE", `waypoint ${name} has no healthy instance`);
+  const endpoints = [first, ...rest] as const;
+  return { kind: "tunnel", service, waypoint, endpoints, ...(shares.length > 1 ? { shares } : {}) };
+}
+
+function waypointEndpoints(
+  { directory }: Snapshot,
+  self: Self,
+  ref: WaypointRef,
+  target: string,
+  note: ((step: string) => void) | undefined,
+): Endpoint[] | Failure {
   const endpoints: Endpoint[] = [];
-  for (const workload of snapshot.directory.waypointInstances(ref)) {
+  if (directory.waypoint(ref) === undefined) return endpoints;
+  for (const workload of directory.waypointInstances(ref)) {
     if (!workload.healthy) continue;
     const expected = workloadId(self.trustDomain, workload.namespace, workload.serviceAccount);
     if (isFailure(expected)) return expected;
@@ -233,9 +262,7 @@ function toWaypoint(
       endpoints.push({ workload, ip, port: workload.hbonePort, authority: target, expected: [expected] });
     }
   }
-  const [first, ...rest] = endpoints;
-  if (first === undefined) return fail("WAYPOINT_UNAVAILABLE", `waypoint ${name} has no healthy instance`);
-  return { kind: "tunnel", service, waypoint, endpoints: [first, ...rest] };
+  return endpoints;
 }
 
 function endpointOf(self: Self, workload: Workload, ip: Ip, port: number): Endpoint | Failure {

@@ -56,6 +56,18 @@ test("a service is reached by its cluster IP or any of its names, on a port that
   assert.equal(resolved("10.96.0.1:15008"), "DESTINATION_UNKNOWN");
 });
 
+test("a waypoint serves what another one shares with it, and its workloads", () => {
+  const sharing = { ...WAYPOINT, shares: [{ ref: { namespace: "default", name: "canary" }, weight: 1 }] };
+  const canary = { ...SELF, gateway: { namespace: "default", name: "canary" } };
+  const caller = { id: id("default/curl"), namespace: "default" };
+  const served = (waypoint: Waypoint, authority: string): boolean =>
+    !isFailure(resolveDestination(mesh(waypoint), canary, must(parseAuthority(authority)), caller));
+  for (const authority of ["reviews:9080", "10.0.0.1:9080"]) {
+    assert.equal(served(sharing, authority), true, authority);
+    assert.equal(served(WAYPOINT, authority), false, authority);
+  }
+});
+
 test("a short name is read in the caller's namespace", () => {
   assert.equal(resolved("cart:9080", "shop/web"), "service shop/cart port 9080 http");
   assert.equal(resolved("cart:9080", "default/curl"), "DESTINATION_UNKNOWN");

@@ -65,16 +65,16 @@ export function resolveDestination(
   if (authority.kind === "name") {
     const service = directory.serviceByHost(host, namespace);
     if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
-    return toService(self, service, port, undefined);
+    return toService(directory, self, service, port, undefined);
   }
   const ip = authority.host;
   const service = directory.serviceByVip(ip, namespace);
-  if (service !== undefined) return toService(self, service, port, ip);
+  if (service !== undefined) return toService(directory, self, service, port, ip);
   if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port);
   const direct = directory.serviceByEndpoint(ip, port, namespace);
-  if (direct !== undefined) return toPort(self, ...direct, ip);
+  if (direct !== undefined) return toPort(directory, self, ...direct, ip);
   const block = directory.serviceByBlock(ip, namespace);
-  return block === undefined ? toWorkload(directory, self, ip, port) : toService(self, block, port, ip);
+  return block === undefined ? toWorkload(directory, self, ip, port) : toService(directory, self, block, port, ip);
 }
 
 /** `ns/name` of a Gateway. */
@@ -105,15 +105,27 @@ function sharesIdentity(directory: Directory, gateway: WaypointRef): boolean {
   return placement === "sidecar" || placement === "service-account";
 }
 
-function toService(self: WaypointSelf, service: Service, port: number, at: Ip | undefined): Destination | Failure {
+function toService(
+  directory: Directory,
+  self: WaypointSelf,
+  service: Service,
+  port: number,
+  at: Ip | undefined,
+): Destination | Failure {
   const servicePort = service.ports.find((candidate) => candidate.port === port);
   if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${port}`);
-  return toPort(self, service, servicePort, at);
+  return toPort(directory, self, service, servicePort, at);
 }
 
-function toPort(self: WaypointSelf, service: Service, port: ServicePort, at: Ip | undefined): Destination | Failure {
+function toPort(
+  directory: Directory,
+  self: WaypointSelf,
+  service: Service,
+  port: ServicePort,
+  at: Ip | undefined,
+): Destination | Failure {
   const { entry } = service;
-  if (!isSame(service.waypoint, self.gateway)) {
+  if (!directory.mayStandFor(self.gateway, service.waypoint)) {
     const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
   }

@@ -29,7 +29,27 @@ status: {addresses: [{type: IPAddress, value: 10.0.0.9}, {value: "2001:DB8::9"}]
     placement: "node",
     port: 25008,
     addresses: ["10.0.0.9", "w.example.com", "2001:db8::9"],
+    shares: [],
   });
+});
+
+function annotated(text: string): ReturnType<typeof parse> {
+  return parse(
+    `spec: {gatewayClassName: culvert-waypoint, listeners: [${LISTENER}]}`,
+    `, annotations: {culvert.dev/waypoint-weights: "${text}"}`,
+  );
+}
+
+test("a waypoint that shares its traffic with others of its namespace", () => {
+  assert.deepEqual(annotated("w=90, w-canary=10").gateway?.waypoint?.shares, [
+    { ref: { namespace: "shop", name: "w" }, weight: 90 },
+    { ref: { namespace: "shop", name: "w-canary" }, weight: 10 },
+  ]);
+  for (const wrong of ["", "w", "w=", "w=0", "w=-1", "w=1000001", "w=1,w=2", "W=1", "w=1,", "w=1.5"]) {
+    assert.deepEqual(annotated(wrong).problems, [
+      `error 3: metadata.annotations["culvert.dev/waypoint-weights"]: expected NAME=WEIGHT,… with some weight, found "${wrong}"`,
+    ]);
+  }
 });
 
 test("Istio's class, and the defaults", () => {
@@ -41,6 +61,7 @@ test("Istio's class, and the defaults", () => {
     placement: "remote",
     port: 15008,
     addresses: [],
+    shares: [],
   });
 });
 

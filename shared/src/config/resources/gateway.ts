@@ -1,8 +1,13 @@
 // Pure. gateway.networking.k8s.io Gateway, as far as it is a waypoint.
 import { parseHost } from "../../net/listen-address.ts";
-import type { Waypoint, WaypointFor } from "../../workload/workload.ts";
+import type { Waypoint, WaypointFor, WaypointShare } from "../../workload/workload.ts";
 import type { Fields } from "./fields.ts";
-import { PLACEMENT_ANNOTATION, WAYPOINT_FOR_LABEL } from "./metadata.ts";
+import {
+  parseWaypointWeights,
+  PLACEMENT_ANNOTATION,
+  WAYPOINT_FOR_LABEL,
+  WAYPOINT_WEIGHTS_ANNOTATION,
+} from "./metadata.ts";
 import { placeOf, type Report } from "./report.ts";
 import type { GatewayResource, Metadata } from "./resource.ts";
 
@@ -43,8 +48,15 @@ export function parseGateway(
     placement: PLACEMENTS.get(metadata.annotations.get(PLACEMENT_ANNOTATION) ?? "remote") ?? "remote",
     port,
     addresses: [...new Set(addresses)],
+    shares: sharesOf(metadata),
   };
   return { kind: "Gateway", metadata, waypoint };
+}
+
+/** What the annotation says, which has been checked with the metadata. */
+function sharesOf({ namespace, annotations }: Metadata): WaypointShare[] {
+  const weights = parseWaypointWeights(annotations.get(WAYPOINT_WEIGHTS_ANNOTATION) ?? "");
+  return [...(weights ?? [])].map(([name, weight]) => ({ ref: { namespace, name }, weight }));
 }
 
 /** The port of the one HBONE listener. */

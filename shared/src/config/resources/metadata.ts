@@ -14,6 +14,9 @@ export const WAYPOINT_FOR_LABEL = "istio.io/waypoint-for";
 /** Where a waypoint runs. */
 export const PLACEMENT_ANNOTATION = "culvert.dev/placement";
 
+/** How a waypoint shares its traffic with others of its namespace: `waypoint=90,waypoint-canary=10`. */
+export const WAYPOINT_WEIGHTS_ANNOTATION = "culvert.dev/waypoint-weights";
+
 /** Tunnel port of a workload that shares its address with others. */
 export const HBONE_PORT_ANNOTATION = "culvert.dev/hbone-port";
 
@@ -79,6 +82,18 @@ export function parseMetadata(
   };
 }
 
+/** The weights of waypoints by name: at most 16, each from 0 to 1,000,000 and not all 0. `undefined` when they are not. */
+export function parseWaypointWeights(text: string): ReadonlyMap<string, number> | undefined {
+  const weights = new Map<string, number>();
+  for (const item of text.split(",")) {
+    const [, name = "", digits = ""] = /^\s*([a-z0-9.-]+)=(\d{1,7})\s*$/.exec(item) ?? [];
+    const weight = Number(digits);
+    if (!isDnsName(name) || weight > 1_000_000 || weights.has(name) || weights.size === 16) return undefined;
+    weights.set(name, weight);
+  }
+  return [...weights.values()].some((weight) => weight > 0) ? weights : undefined;
+}
+
 /** The labels and annotations that Culvert acts on, wherever they stand: a misspelt value must not pass for no value. */
 function checkMeanings(
   node: Node,
@@ -96,6 +111,11 @@ function checkMeanings(
   oneOf("annotations", PLACEMENT_ANNOTATION, ["sidecar", "node", "service-account", "remote"]);
   oneOf("annotations", REQUIRE_WAYPOINT_ANNOTATION, ["true", "false"]);
   oneOf("annotations", DRY_RUN_ANNOTATION, ["true", "false"]);
+  const weights = annotations.get(WAYPOINT_WEIGHTS_ANNOTATION);
+  if (weights !== undefined && parseWaypointWeights(weights) === undefined) {
+    const path = `metadata.annotations["${WAYPOINT_WEIGHTS_ANNOTATION}"]`;
+    report.error(node, path, `expected NAME=WEIGHT,… with some weight, found ${JSON.stringify(weights)}`);
+  }
   const port = annotations.get(HBONE_PORT_ANNOTATION);
   if (port !== undefined && !(/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65535)) {
     const path = `metadata.annotations["${HBONE_PORT_ANNOTATION}"]`;
