@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import { echo, startTcpApp } from "../support/apps.ts";
-import { rolls } from "../support/env.ts";
+import { rollingRounds } from "../support/env.ts";
 import { ask } from "../support/http.ts";
 import { startMesh, PORTS, type Mesh, type Proxy, type ProxyOptions } from "../support/mesh.ts";
 import { runProgram } from "../support/programs.ts";
@@ -12,6 +12,7 @@ import { until } from "../support/until.ts";
 import { join } from "node:path";
 
 const ECHO = 7001;
+const ROLLS = 5;
 const REQUESTS_PER_ROLL = 2_000;
 const CLIENTS = 8;
 
@@ -72,20 +73,25 @@ class Load {
 }
 
 describe("rolling restarts", () => {
-  test(`both ends are replaced ${rolls()} times under load, and no request is lost`, async (context) => {
-    const { mesh, client, app } = await pair(context);
-    let atApp = await mesh.uproxy(app);
-    let atClient = await mesh.uproxy(client);
-    const load = new Load(client.address);
-    for (let roll = 1; roll <= rolls(); roll++) {
-      atApp = await mesh.uproxy({ ...app, takeover: atApp });
-      atClient = await mesh.uproxy({ ...client, takeover: atClient });
-      await until("the requests of a roll", () => load.done >= roll * REQUESTS_PER_ROLL, 60_000);
-    }
-    await load.stop();
-    assert.deepEqual(load.failures, []);
-    context.diagnostic(`${load.done} requests, ${rolls()} rolls of both ends`);
-  });
+  for (let round = 1; round <= rollingRounds(); round++) {
+    test(`both ends are replaced ${ROLLS} times under load, and no request is lost: round ${round}`, async (context) => {
+      const { mesh, client, app } = await pair(context);
+      let atApp = await mesh.uproxy(app);
+      let atClient = await mesh.uproxy(client);
+      const load = new Load(client.address);
+      try {
+        for (let roll = 1; roll <= ROLLS; roll++) {
+          atApp = await mesh.uproxy({ ...app, takeover: atApp });
+          atClient = await mesh.uproxy({ ...client, takeover: atClient });
+          await until("the requests of a roll", () => load.done >= roll * REQUESTS_PER_ROLL, 60_000);
+        }
+      } finally {
+        await load.stop();
+      }
+      assert.deepEqual(load.failures, []);
+      context.diagnostic(`${load.done} requests`);
+    });
+  }
 
   test("an open tunnel goes on in the old process until the drain timeout, and new ones are the new process's", async (context) => {
     const { mesh, client, app } = await pair(context);
