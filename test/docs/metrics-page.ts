@@ -17,7 +17,7 @@ const FACTS: ProxyFacts = {
   commit: "",
   ready: () => true,
   certificate: () => undefined,
-  config: () => ({ version: 0, errors: 0, notUnderstood: 0 }),
+  config: () => ({ version: 0, errors: 0, notUnderstood: 0, asOf: 0, isRestored: false, notSaved: 0 }),
   connections: () => NONE,
   sessions: () => NONE,
   tunnels: () => NONE,

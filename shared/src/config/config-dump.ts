@@ -8,7 +8,7 @@ import type { Problem, Snapshot } from "./snapshot.ts";
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /** One snapshot with its problems, keyed by `namespace/name` and sorted, so that two dumps can be compared by text. */
-export function dumpSnapshot(snapshot: Snapshot): Json {
+export function dumpSnapshot(snapshot: Snapshot): { readonly [key: string]: Json } {
   const { directory } = snapshot;
   return {
     version: snapshot.version,

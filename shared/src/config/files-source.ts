@@ -4,6 +4,7 @@ import type { Clock, Timer } from "../net/clock.ts";
 import { buildSnapshot } from "./build.ts";
 import { duplicates } from "./cross-check.ts";
 import { readFolder, scanFolder, type FolderScan, type ReadFile } from "./folder.ts";
+import type { LastGoodStore } from "./last-good.ts";
 import { NameResolver, type Lookup } from "./name-resolver.ts";
 import { placesOf } from "./resources/service-entry.ts";
 import type { ParsedResources } from "./resources/resource.ts";
@@ -15,11 +16,19 @@ export type ResourceFolderEvent =
   | { readonly kind: "swapped"; readonly snapshot: Snapshot }
   /** The folder now holds errors: the last good snapshot stays in use. */
   | { readonly kind: "kept"; readonly problems: readonly Problem[] }
+  /** The folder cannot be used, and what was saved last is in use instead; it was saved at `savedAt`, ms since the epoch. */
+  | { readonly kind: "restored"; readonly savedAt: number; readonly problems: readonly Problem[] }
+  /** What is in use could not be saved for the next start. */
+  | { readonly kind: "not-saved"; readonly text: string }
   /** A DNS name of a WorkloadEntry or ServiceEntry cannot be resolved; its last good addresses stay. */
   | { readonly kind: "name-unresolved"; readonly host: string; readonly text: string };
 
 /** A watched folder of resources. */
 export interface ResourceFolder extends ConfigSource {
+  /** When the folder was last seen to hold what is in use, milliseconds since the epoch. */
+  readonly asOf: number;
+  /** Whether what is in use was read from the last good snapshot, and the folder has not been usable since. */
+  readonly isRestored: boolean;
   /** Reads the folder again now (SIGHUP); resolves when the outcome is in use or reported. */
   reload(): Promise<void>;
 }
@@ -32,6 +41,8 @@ export interface ResourceFolderOptions {
   readonly onEvent: (event: ResourceFolderEvent) => void;
   /** The system's resolver when not given. */
   readonly lookup?: Lookup;
+  /** Path of the last good snapshot: written after each change, and used when the folder cannot be used at the start. */
+  readonly lastGood?: string | undefined;
 }
 
 /** An editor or a copy makes several events; this long after the first of them the folder is read. */
@@ -45,7 +56,14 @@ const POLL_MS = 5_000;
  * @returns the source with its first snapshot, or the problems of which at least one is an error
  */
 export async function openResourceFolder(options: ResourceFolderOptions): Promise<ResourceFolder | readonly Problem[]> {
-  const source = new WatchedFolder(options);
+  const { lastGood, clock, onEvent } = options;
+  const store =
+    lastGood === undefined
+      ? undefined
+      : new (await import("./last-good.ts")).LastGoodStore(lastGood, clock, (text) =>
+          onEvent({ kind: "not-saved", text }),
+        );
+  const source = new WatchedFolder(options, store);
   const problems = await source.open();
   if (problems === undefined) return source;
   source.close();
@@ -71,8 +89,12 @@ class WatchedFolder implements ResourceFolder {
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<void> | undefined;
   #isClosed = false;
+  readonly #store: LastGoodStore | undefined;
+  #asOf = 0;
+  #isRestored = false;
 
-  constructor(options: ResourceFolderOptions) {
+  constructor(options: ResourceFolderOptions, store: LastGoodStore | undefined) {
+    this.#store = store;
     this.#folder = options.folder;
     this.#clock = options.clock;
     this.#onEvent = options.onEvent;
@@ -86,13 +108,21 @@ class WatchedFolder implements ResourceFolder {
 
   /** Reads the first state; the problems when it cannot be used. */
   async open(): Promise<readonly Problem[] | undefined> {
-    const reading = this.#read();
+    const reading = this.#read().then((found) => (found === undefined ? undefined : this.#restore(found)));
     // Events come as soon as the folder is watched, which is before this read ends: what they ask for has to wait for it.
     this.#running = reading;
     const problems = await reading;
     if (problems !== undefined) return problems;
     this.#poll = this.#clock.every(POLL_MS, () => void this.#look());
     return undefined;
+  }
+
+  get asOf(): number {
+    return this.#asOf;
+  }
+
+  get isRestored(): boolean {
+    return this.#isRestored;
   }
 
   get(): Snapshot {
@@ -115,10 +145,32 @@ class WatchedFolder implements ResourceFolder {
     this.#isClosed = true;
     this.#debounce?.cancel();
     this.#poll?.cancel();
+    this.#store?.close();
     this.#names.close();
     for (const { watcher } of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
     this.#listeners.clear();
+  }
+
+  /** Takes the last good snapshot into use in place of a folder with problems; these, and why not, when that cannot be. */
+  async #restore(problems: readonly Problem[]): Promise<readonly Problem[] | undefined> {
+    const restored = await this.#store?.restore();
+    if (restored === undefined) return problems;
+    if (typeof restored === "string") {
+      return [
+        ...problems,
+        { file: "last good snapshot", line: 0, resource: "", path: "", text: restored, severity: "error" },
+      ];
+    }
+    await this.#resolveNames(restored.parsed);
+    if (this.#isClosed) return problems;
+    this.#asOf = restored.savedAt;
+    this.#isRestored = true;
+    // Even the very state that was saved is news when the folder has it again.
+    this.#reported = JSON.stringify(problems);
+    this.#use(restored.parsed);
+    this.#onEvent({ kind: "restored", savedAt: restored.savedAt, problems });
+    return undefined;
   }
 
   async #reloadNext(): Promise<void> {
@@ -140,7 +192,7 @@ class WatchedFolder implements ResourceFolder {
 
   /** Reads the folder and swaps to it; the problems when it cannot be used. Never rejects. */
   async #read(): Promise<readonly Problem[] | undefined> {
-    const state = await readFolder(this.#folder, this.#files);
+    const state = await readFolder(this.#folder, this.#files, this.#store?.pack);
     if (this.#isClosed) return undefined;
     if (!("files" in state)) {
       // Whatever comes next is a change, even the very state that is in use.
@@ -152,19 +204,32 @@ class WatchedFolder implements ResourceFolder {
     if (this.#watch(state.scan)) void this.#look();
     const isSame = this.#snapshot !== undefined && this.#reported === "" && sameBytes(state.files, this.#files);
     this.#files = state.files;
-    if (isSame) return undefined;
+    if (isSame) {
+      this.#asOf = this.#clock.now();
+      return undefined;
+    }
     const problems = [...state.parsed.problems, ...duplicates(state.parsed.resources)];
     if (problems.some(({ severity }) => severity === "error")) return problems;
-    const hosts = hostsOf(state.parsed);
-    // Until the swap the state in use needs its names too: a change of one of them builds it again.
-    this.#names.watch(hosts.union(hostsOf(this.#parsed)));
-    await this.#names.settled();
+    await this.#resolveNames(state.parsed);
     if (this.#isClosed) return undefined;
-    this.#names.watch(hosts);
-    this.#parsed = state.parsed;
+    this.#asOf = this.#clock.now();
+    this.#isRestored = false;
     this.#reported = "";
-    this.#swap();
+    this.#use(state.parsed);
+    this.#store?.save([...state.files.values()].flatMap(({ packed }) => (packed === undefined ? [] : [packed])));
     return undefined;
+  }
+
+  /** Until the swap the state in use needs its names too: a change of one of them builds it again. */
+  async #resolveNames(next: ParsedResources): Promise<void> {
+    this.#names.watch(hostsOf(next).union(hostsOf(this.#parsed)));
+    await this.#names.settled();
+  }
+
+  #use(parsed: ParsedResources): void {
+    this.#names.watch(hostsOf(parsed));
+    this.#parsed = parsed;
+    this.#swap();
   }
 
   #swap(): void {
@@ -180,7 +245,9 @@ class WatchedFolder implements ResourceFolder {
   async #look(): Promise<void> {
     const scan = await scanFolder(this.#folder);
     const signature = typeof scan === "string" ? scan : scan.signature;
-    if (!this.#isClosed && signature !== this.#signature) await this.reload();
+    if (this.#isClosed) return;
+    if (signature !== this.#signature) await this.reload();
+    else if (this.#reported === "") this.#asOf = this.#clock.now();
   }
 
   /** Watches the folders of a listing, and no others; answers whether one is new. */

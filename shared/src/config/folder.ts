@@ -8,6 +8,7 @@ import { readBounded } from "./read-bounded.ts";
 import { parseResource } from "./resources/parse-resource.ts";
 import type { ParsedResources, Resource } from "./resources/resource.ts";
 import type { Problem } from "./snapshot.ts";
+import type { Node } from "./tree.ts";
 
 /** What one folder may hold. */
 export const FOLDER_LIMITS = {
@@ -25,7 +26,12 @@ const DOCUMENTS_PER_TURN = 32;
 /** A file as it was read; equal digests are equal bytes. */
 export interface ReadFile extends ParsedResources {
   readonly digest: string;
+  /** Its documents as `PackFile` made them; absent when nobody asked, or the file cannot be used. */
+  readonly packed?: Uint8Array;
 }
+
+/** Makes of a file's documents what is kept of them for the last good snapshot. */
+export type PackFile = (path: string, documents: readonly Node[]) => Uint8Array;
 
 /** A folder, its sub-folders one level down, and what tells two states of them apart without reading. */
 export interface FolderScan {
@@ -90,11 +96,12 @@ export async function scanFolder(folder: string): Promise<FolderScan | string> {
 export async function readFolder(
   folder: string,
   before: ReadonlyMap<string, ReadFile> = new Map(),
+  pack?: PackFile,
 ): Promise<FolderState | readonly Problem[]> {
   for (let attempt = 1; attempt <= FOLDER_LIMITS.attempts; attempt += 1) {
     const scan = await scanFolder(folder);
     if (typeof scan === "string") return [folderProblem(folder, scan)];
-    const files = await readFiles(scan, before);
+    const files = await readFiles(scan, before, pack);
     if (typeof files === "string") return [folderProblem(folder, files)];
     const after = await scanFolder(folder);
     if (typeof after === "string" || after.signature !== scan.signature) continue;
@@ -112,6 +119,7 @@ export async function readFolder(
 async function readFiles(
   { files }: FolderScan,
   before: ReadonlyMap<string, ReadFile>,
+  pack: PackFile | undefined,
 ): Promise<ReadonlyMap<string, ReadFile> | string> {
   const read = new Map<string, ReadFile>();
   let total = 0;
@@ -125,14 +133,19 @@ async function readFiles(
     if (total > FOLDER_LIMITS.bytes) return `expected at most ${FOLDER_LIMITS.bytes} bytes in all files, found more`;
     const digest = hash("sha256", bytes);
     const known = before.get(path);
-    read.set(path, known?.digest === digest ? known : { digest, ...(await parseFile(path, bytes)) });
+    read.set(path, known?.digest === digest ? known : { digest, ...(await parseFile(path, bytes, pack)) });
   }
   return read;
 }
 
-async function parseFile(path: string, bytes: Uint8Array): Promise<ParsedResources> {
+async function parseFile(
+  path: string,
+  bytes: Uint8Array,
+  pack: PackFile | undefined,
+): Promise<Omit<ReadFile, "digest">> {
   const resources: Resource[] = [];
   const problems: Problem[] = [];
+  const nodes: Node[] = [];
   let documents = 0;
   for (const loaded of loadDocuments(path, bytes)) {
     if ("error" in loaded) {
@@ -140,6 +153,7 @@ async function parseFile(path: string, bytes: Uint8Array): Promise<ParsedResourc
       problems.push({ file, line, resource: "", path: field, text, severity: "error" });
     } else {
       const parsed = parseResource(loaded.node);
+      if (pack !== undefined) nodes.push(loaded.node);
       resources.push(...parsed.resources);
       problems.push(...parsed.problems);
     }
@@ -147,7 +161,7 @@ async function parseFile(path: string, bytes: Uint8Array): Promise<ParsedResourc
     if (documents % DOCUMENTS_PER_TURN === 0) await turn();
   }
   await turn();
-  return { resources, problems };
+  return pack === undefined ? { resources, problems } : { resources, problems, packed: pack(path, nodes) };
 }
 
 function folderProblem(path: string, text: string): Problem {

@@ -37,7 +37,7 @@ test("the shortest uproxy.yaml has every default", () => {
   assert.deepEqual(uproxy(SOURCES), {
     workload: undefined,
     identity: { kind: "files", location: "/id" },
-    resources: { kind: "files", folder: "/mesh" },
+    resources: { kind: "files", folder: "/mesh", lastGood: undefined },
     inbound: { hbone: { kind: "tcp", host: "", port: 15008 }, app: undefined, proxyProtocol: [] },
     outbound: {
       listeners: [],
@@ -67,7 +67,7 @@ test("the shortest waypoint.yaml has every default", () => {
   assert.deepEqual(waypoint(`gateway: {name: waypoint}\n${SOURCES}`), {
     gateway: { namespace: "default", name: "waypoint" },
     identity: { kind: "files", location: "/id" },
-    resources: { kind: "files", folder: "/mesh" },
+    resources: { kind: "files", folder: "/mesh", lastGood: undefined },
     hbone: { kind: "tcp", host: "", port: 15008 },
     tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
@@ -84,7 +84,7 @@ test("every key of uproxy.yaml", () => {
 workload: {namespace: shop, name: reviews-1}
 identity:
   files: {certificate: svid.pem, key: /keys/key.pem, bundles: {cluster.local: b/cl.pem, __proto__: p.pem}}
-resources: {files: mesh}
+resources: {files: mesh, lastGood: state/snapshot}
 inbound: {hbone: "10.0.0.5:25008", app: "::1", proxyProtocol: [8080, "9090"], plaintext: off}
 outbound:
   listeners:
@@ -116,7 +116,7 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
         ]),
       },
     },
-    resources: { kind: "files", folder: "/etc/culvert/mesh" },
+    resources: { kind: "files", folder: "/etc/culvert/mesh", lastGood: "/etc/culvert/state/snapshot" },
     inbound: { hbone: { kind: "tcp", host: "10.0.0.5", port: 25008 }, app: "::1", proxyProtocol: [8080, 9090] },
     outbound: {
       listeners: [

@@ -18,6 +18,8 @@ export interface IdentityConfig {
 export interface ResourcesConfig {
   readonly kind: "files";
   readonly folder: string;
+  /** Path of the last good snapshot on disk; `undefined`: none is kept. */
+  readonly lastGood: string | undefined;
 }
 
 /** Which connections or requests get a line in the access log; a number is the share of them, 0 to 1. */

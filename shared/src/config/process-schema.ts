@@ -122,9 +122,14 @@ const resources: Schema<ResourcesConfig> = refine(
       files: optional(path, "a folder of YAML and JSON files, watched"),
       authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
       istiod: optional(notYet(remote, ONLY_FILES), "Istio's discovery service"),
+      lastGood: optional(
+        path,
+        "file that keeps the last good resources: they are served when the source cannot be used at a start",
+      ),
     }),
+    ["lastGood"],
   ),
-  ({ files }) => (files === undefined ? INVALID : { kind: "files", folder: files }),
+  ({ files, lastGood }) => (files === undefined ? INVALID : { kind: "files", folder: files, lastGood }),
 );
 
 const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {

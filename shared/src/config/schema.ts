@@ -187,15 +187,16 @@ export function objectOf<T extends object>(keys: { readonly [K in keyof T]-?: Ke
   };
 }
 
-/** A mapping that must hold exactly one of its keys. */
-export function exactlyOneKey<T>(schema: Schema<T>): Schema<T> {
+/** A mapping that must hold exactly one of its keys; those named in `besides` do not count. */
+export function exactlyOneKey<T>(schema: Schema<T>, besides: readonly string[] = []): Schema<T> {
+  const choices = [...(schema.keys?.keys() ?? [])].filter((name) => !besides.includes(name));
   return {
     ...schema,
     read(node, path, errors) {
       if (node.kind !== "map") return schema.read(node, path, errors);
-      const given = [...node.entries].filter(([name, { value }]) => schema.keys?.has(name) && !isNull(value));
+      const given = [...node.entries].filter(([name, { value }]) => choices.includes(name) && !isNull(value));
       if (given.length === 1) return schema.read(node, path, errors);
-      const names = [...(schema.keys?.keys() ?? [])].join(", ");
+      const names = choices.join(", ");
       const what = given.length === 0 ? "none" : given.map(([name]) => name).join(" and ");
       return errors.add(node, path, `expected exactly one of ${names}; found ${what}`);
     },

@@ -23,7 +23,17 @@ export interface ProxyFacts {
   /** Own certificate: SPIFFE ID and end of validity, milliseconds since the epoch. */
   readonly certificate?: () => { readonly id: string; readonly notAfter: number } | undefined;
   /** Version of the mesh configuration in use, and the problems found in the newest one. */
-  readonly config?: () => { readonly version: number; readonly errors: number; readonly notUnderstood: number };
+  readonly config?: () => {
+    readonly version: number;
+    readonly errors: number;
+    readonly notUnderstood: number;
+    /** When the source was last seen to hold what is in use, milliseconds since the epoch. */
+    readonly asOf: number;
+    /** Whether it is the last good snapshot from the disk, in place of a source that cannot be used. */
+    readonly isRestored: boolean;
+    /** How often what is in use could not be saved. */
+    readonly notSaved: number;
+  };
   /** Connections of applications that are open. */
   readonly connections?: () => ByDirection;
   /** TLS sessions that carry tunnels. */
@@ -56,7 +66,7 @@ export class ProxyMetrics {
     this.#lag = new EventLoopLag(clock);
     registerProcess(metrics, this.#lag);
     registerBuild(metrics, facts);
-    registerState(metrics, facts);
+    registerState(metrics, facts, clock);
   }
 
   /** Counts one failure. */
@@ -81,7 +91,7 @@ function registerBuild(metrics: Metrics, { component, version, commit }: ProxyFa
   ]);
 }
 
-function registerState(metrics: Metrics, facts: ProxyFacts): void {
+function registerState(metrics: Metrics, facts: ProxyFacts, clock: Clock): void {
   const { certificate, config, connections, sessions, tunnels } = facts;
   metrics.observe("culvert_ready", "1 while the process may get traffic.", () => (facts.ready() ? 1 : 0));
   if (certificate !== undefined) {
@@ -108,6 +118,21 @@ function registerState(metrics: Metrics, facts: ProxyFacts): void {
           [["not_understood"], notUnderstood],
         ];
       },
+    );
+    metrics.observe(
+      "culvert_config_age_seconds",
+      "Time since the source was last seen to hold the configuration in use.",
+      () => Math.max(0, clock.now() - config().asOf) / 1000,
+    );
+    metrics.observe(
+      "culvert_config_restored",
+      "1 while the last good snapshot from the disk is in use, because the source could not be used at the start.",
+      () => (config().isRestored ? 1 : 0),
+    );
+    metrics.observeTotal(
+      "culvert_config_save_failures_total",
+      "How often the configuration in use could not be saved as the last good snapshot.",
+      () => config().notSaved,
     );
   }
   observeDirections(metrics, "culvert_connections_open", "Connections of applications that are open.", connections);

@@ -9,6 +9,7 @@ export class Readiness {
   /** What each part that is not ready waits for. */
   readonly #missing = new Map<string, string>();
   readonly #dead: () => string | undefined;
+  #note: () => string | undefined = () => undefined;
   #draining = false;
 
   /**
@@ -25,6 +26,11 @@ export class Readiness {
   set(part: string, ok: boolean, reason = "not there yet"): void {
     if (ok) this.#missing.delete(part);
     else this.#missing.set(part, reason);
+  }
+
+  /** What stands beside `ready`, when there is something that the operator should know. */
+  annotate(note: () => string | undefined): void {
+    this.#note = note;
   }
 
   /** From now on not ready, for good. */
@@ -44,7 +50,7 @@ export class Readiness {
   /** `ready`, or one line that says what is missing. */
   get text(): string {
     if (this.#draining) return "draining";
-    if (this.#missing.size === 0) return "ready";
+    if (this.#missing.size === 0) return ["ready", this.#note()].filter((part) => part !== undefined).join("; ");
     return [...this.#missing].map(([part, reason]) => `${part}: ${reason.replaceAll(/\s+/g, " ")}`).join("; ");
   }
 }

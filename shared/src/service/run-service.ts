@@ -27,12 +27,12 @@ import { ProxyMetrics } from "../observe/proxy-metrics.ts";
 import { Readiness, serveReadiness } from "../observe/readiness.ts";
 import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
+import { describeSource, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
+import { askToEnd } from "./take-over.ts";
 
 /** How long the last lines of the log may take to leave the process, in milliseconds. */
 const FLUSH_MS = 1_000;
-/** How long a process may take to answer that it will end, in milliseconds. */
-const RELIEF_MS = 10_000;
 
 /**
  * Runs a service until a signal or the admin port ends it.
@@ -73,6 +73,7 @@ class Runner {
   #service: Service | undefined;
   /** Problems of the newest folder, in use or not. */
   #problems = { errors: 0, notUnderstood: 0 };
+  #notSaved = 0;
   #drainingSince: number | undefined;
   /** Settles once the ports are closed. */
   #settled: Promise<void> = Promise.resolve();
@@ -110,11 +111,13 @@ class Runner {
 
     const folder = await openResourceFolder({
       folder: resources.folder,
+      lastGood: resources.lastGood,
       clock: this.#clock,
       onEvent: (event) => this.#onResources(event),
     });
     if (!("get" in folder)) return new StartFailure(EXIT.usage, folder.map(formatProblem));
     this.#resources = folder;
+    this.#readiness.annotate(() => restoredText(folder, this.#clock.now()));
     this.#readiness.set("resources", true);
 
     const service = await startService(this.#foundation(own, folder));
@@ -125,7 +128,7 @@ class Runner {
     this.#readiness.set("listeners", true);
     // Our admin port comes last: until it is there, who asks reaches the process that is to be taken over from.
     const last =
-      (processListeners.beside ? ((await this.#serveReadiness()) ?? (await this.#relieve())) : undefined) ??
+      (processListeners.beside ? ((await this.#serveReadiness()) ?? (await this.#takeOver())) : undefined) ??
       (await this.#serveAdmin(service, own, folder));
     if (last !== undefined) return last;
     processMemory.worked();
@@ -156,26 +159,11 @@ class Runner {
     await this.#writer.flush(FLUSH_MS);
   }
 
-  /** Tells the process that we were started beside to drain and end. */
-  async #relieve(): Promise<StartFailure | undefined> {
-    const { admin } = this.#config;
-    if (admin === undefined) {
-      return new StartFailure(EXIT.usage, [
-        "admin: expected an address for --takeover, found off: who runs is asked there",
-      ]);
-    }
-    const { httpPost } = await import("../observe/http-get.ts");
-    const answer = await httpPost(admin.kind === "unix" ? { path: admin.path } : admin, "/quitquitquit", RELIEF_MS);
-    if (!isFailure(answer) && answer.status === 200) {
-      this.#log.info("taking over");
-      return undefined;
-    }
-    if (isFailure(answer) && /ECONNREFUSED|ENOENT/.test(answer.detail)) {
-      this.#log.info("nobody to take over from");
-      return undefined;
-    }
-    const found = isFailure(answer) ? answer.toString() : `status ${answer.status}`;
-    return new StartFailure(EXIT.failed, [`admin: expected the running process to agree to end, found: ${found}`]);
+  async #takeOver(): Promise<StartFailure | undefined> {
+    const answer = await askToEnd(this.#config.admin);
+    if (answer instanceof StartFailure) return answer;
+    this.#log.info(answer === "asked" ? "taking over" : "nobody to take over from");
+    return undefined;
   }
 
   /** Readiness off, peers told, the ports left to whoever listens beside us, or to nobody; the process stays. */
@@ -226,7 +214,13 @@ class Runner {
           const svid = this.#identity?.get().svid;
           return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
         },
-        config: () => ({ version: this.#resources?.get().version ?? 0, ...this.#problems }),
+        config: () => ({
+          version: this.#resources?.get().version ?? 0,
+          asOf: this.#resources?.asOf ?? this.#clock.now(),
+          isRestored: this.#resources?.isRestored ?? false,
+          notSaved: this.#notSaved,
+          ...this.#problems,
+        }),
         connections: () => this.#service?.holds().connections ?? none,
         sessions: () => this.#service?.holds().sessions ?? none,
         tunnels: () => this.#service?.holds().tunnels ?? none,
@@ -257,7 +251,7 @@ class Runner {
         method: "GET",
         path: "/config_dump",
         about: "the resources as understood, and what was not",
-        handle: () => ({ status: 200, body: dumpSnapshot(resources.get()) }),
+        handle: () => ({ status: 200, body: { source: describeSource(resources), ...dumpSnapshot(resources.get()) } }),
       },
       certificatesHandler(() => identity.get()),
       ...service.admin,
@@ -306,11 +300,20 @@ class Runner {
       this.#log.warn("name not resolved, its last addresses stay", { host: event.host, error: event.text });
       return;
     }
+    if (event.kind === "not-saved") {
+      this.#notSaved += 1;
+      this.#log.warn("resources not saved for the next start", { error: event.text });
+      return;
+    }
     const problems = event.kind === "swapped" ? event.snapshot.problems : event.problems;
     const errors = problems.filter((problem) => problem.severity === "error").length;
     this.#problems = { errors, notUnderstood: problems.length - errors };
     if (event.kind === "swapped") this.#log.info("resources in use", { version: event.snapshot.version });
-    else this.#log.warn("resources have errors, the last good ones stay in use", { errors });
+    else if (event.kind === "kept") this.#log.warn("resources have errors, the last good ones stay in use", { errors });
+    else {
+      const age = Math.round((this.#clock.now() - event.savedAt) / 1000);
+      this.#log.warn("resources cannot be used, those that were saved last are in use", { errors, age_seconds: age });
+    }
     for (const problem of problems) {
       this.#log.warn(`resource ${problem.severity}`, { resource: problem.resource, error: formatProblem(problem) });
     }

@@ -1,0 +1,227 @@
+// Pure. The bytes of a last good snapshot: the resource documents of each file as trees, in plain MessagePack, behind a header
+// with version and checksum. Trees and not resources are kept, so that what is read back passes the same checks as a file of
+// YAML, in whatever version of Culvert that happens.
+//
+// Whoever can write the file could write policies, so it is read as hostile all the same: every length, type and depth is
+// checked on the bytes before the decoder sees any of them.
+import { hash } from "node:crypto";
+import { Packr, Unpackr } from "msgpackr/pack";
+import { LOAD_LIMITS } from "./load.ts";
+import type { MapEntry, Node } from "./tree.ts";
+
+/** What one snapshot may hold. */
+export const LAST_GOOD_LIMITS = {
+  /** The folder's own bound with room for the places of nodes. */
+  bytes: 128 * 1024 * 1024,
+  files: 10_000,
+  /** Every level of a tree is two of the encoding: a node and its children. */
+  depth: 2 * LOAD_LIMITS.depth + 4,
+} as const;
+
+/** One file of the folder. */
+export interface SavedFile {
+  readonly path: string;
+  readonly documents: readonly Node[];
+}
+
+/** What was saved, and when: milliseconds since the epoch. */
+export interface LastGood {
+  readonly savedAt: number;
+  readonly files: readonly SavedFile[];
+}
+
+const MAGIC = Buffer.from("CULVERT-SNAPSHOT");
+/** Grows when the form of the trees changes; what they may say is for the resources to check. */
+const FORMAT = 1;
+const CHECKSUM_AT = MAGIC.length + 4;
+const BODY_AT = CHECKSUM_AT + 32;
+
+const SCALAR = 0;
+const LIST = 1;
+const MAP = 2;
+
+// Plain mode: no record structures, which are a decoder's state and code made at run time, and no shared strings.
+const OPTIONS = { useRecords: false, bundleStrings: false, moreTypes: false, int64AsType: "number" } as const;
+const packer = new Packr(OPTIONS);
+const unpacker = new Unpackr(OPTIONS);
+
+/** One file's part of a snapshot. */
+export function packFile(path: string, documents: readonly Node[]): Uint8Array {
+  return Uint8Array.from(packer.pack([path, documents.map(packNode)]));
+}
+
+/** The pieces of a snapshot, to be written one after another. */
+export function packSnapshot(savedAt: number, files: readonly Uint8Array[]): readonly Uint8Array[] {
+  const head = Buffer.alloc(12);
+  head.writeDoubleBE(savedAt, 0);
+  head.writeUInt32BE(files.length, 8);
+  const body: Uint8Array[] = [head];
+  for (const file of files) {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(file.length);
+    body.push(length, file);
+  }
+  const format = Buffer.alloc(4);
+  format.writeUInt32BE(FORMAT);
+  return [MAGIC, format, checksum(Buffer.concat(body)), ...body];
+}
+
+/** Reads a snapshot back, or says in one sentence why it is refused. Never throws. */
+export function unpackSnapshot(bytes: Uint8Array): LastGood | string {
+  const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (all.length > LAST_GOOD_LIMITS.bytes)
+    return `expected at most ${LAST_GOOD_LIMITS.bytes} bytes, found ${all.length}`;
+  if (all.length < BODY_AT + 12 || !all.subarray(0, MAGIC.length).equals(MAGIC)) return "is no snapshot of Culvert";
+  const format = all.readUInt32BE(MAGIC.length);
+  if (format !== FORMAT) return `has format ${format}, expected ${FORMAT}: another version of Culvert wrote it`;
+  const body = all.subarray(BODY_AT);
+  if (!checksum(body).equals(all.subarray(CHECKSUM_AT, BODY_AT))) return "is damaged: its checksum is wrong";
+  const savedAt = body.readDoubleBE(0);
+  const count = body.readUInt32BE(8);
+  if (!Number.isFinite(savedAt) || count > LAST_GOOD_LIMITS.files) return "has a header that makes no sense";
+  const files: SavedFile[] = [];
+  let at = 12;
+  for (let index = 0; index < count; index++) {
+    const end = at + 4 <= body.length ? at + 4 + body.readUInt32BE(at) : Infinity;
+    if (end > body.length) return `ends within file ${index + 1} of ${count}`;
+    const file = unpackFile(body.subarray(at + 4, end));
+    if (typeof file === "string") return `file ${index + 1} of ${count}: ${file}`;
+    files.push(file);
+    at = end;
+  }
+  return at === body.length ? { savedAt, files } : `has ${body.length - at} bytes after its end`;
+}
+
+function unpackFile(packed: Uint8Array): SavedFile | string {
+  const refused = refusal(packed);
+  if (refused !== undefined) return refused;
+  try {
+    const value: unknown = unpacker.unpack(packed);
+    if (!Array.isArray(value) || value.length !== 2) return "expected a path and documents";
+    const [path, documents] = value as [unknown, unknown];
+    if (typeof path !== "string" || !Array.isArray(documents)) return "expected a path and documents";
+    const nodes = documents.map((document) => unpackNode(document, path));
+    return nodes.every((node) => node !== undefined) ? { path, documents: nodes } : "expected a tree";
+  } catch (error) {
+    return `cannot be decoded: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}
+
+/** `[SCALAR, line, value]`, `[LIST, line, [items]]` or `[MAP, line, [key, line of the key, value, …]]`. */
+function packNode(node: Node): readonly unknown[] {
+  if (node.kind === "scalar") return [SCALAR, node.line, node.value];
+  if (node.kind === "list") return [LIST, node.line, node.items.map(packNode)];
+  const entries = [...node.entries].flatMap(([key, { line, value }]): unknown[] => [key, line, packNode(value)]);
+  return [MAP, node.line, entries];
+}
+
+function unpackNode(value: unknown, source: string): Node | undefined {
+  if (!Array.isArray(value) || value.length !== 3) return undefined;
+  const [kind, line, content] = value as [unknown, unknown, unknown];
+  if (typeof line !== "number" || !Number.isInteger(line) || line < 0) return undefined;
+  if (kind === SCALAR) return isScalar(content) ? { kind: "scalar", value: content, source, line } : undefined;
+  if (!Array.isArray(content)) return undefined;
+  if (kind === LIST) {
+    const items = content.map((item) => unpackNode(item, source));
+    return items.every((item) => item !== undefined) ? { kind: "list", items, source, line } : undefined;
+  }
+  if (kind !== MAP || content.length % 3 !== 0) return undefined;
+  const entries = new Map<string, MapEntry>();
+  for (let at = 0; at < content.length; at += 3) {
+    const [key, keyLine, item] = content.slice(at, at + 3) as [unknown, unknown, unknown];
+    const node = unpackNode(item, source);
+    if (typeof key !== "string" || typeof keyLine !== "number" || node === undefined || entries.has(key))
+      return undefined;
+    entries.set(key, { line: keyLine, value: node });
+  }
+  return { kind: "map", entries, source, line };
+}
+
+function isScalar(value: unknown): value is string | number | boolean | null {
+  return value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+}
+
+function checksum(body: Uint8Array): Buffer {
+  return hash("sha256", body, "buffer");
+}
+
+/**
+ * Walks MessagePack without building anything: one whole value of arrays, strings, numbers, booleans and nil, no deeper than
+ * allowed, every length within the bytes that are there. Why it must not be decoded, if so.
+ */
+function refusal(packed: Uint8Array): string | undefined {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
+  /** Values that are still to come, level by level. */
+  const open: number[] = [1];
+  let at = 0;
+  while (open.length > 0) {
+    const left = open.pop() ?? 0;
+    if (left === 0) continue;
+    open.push(left - 1);
+    if (at >= packed.length) return "ends within a value";
+    const step = valueAt(view, at);
+    if (step === undefined) return `byte ${view.getUint8(at)} at ${at} begins nothing that a tree is made of`;
+    at += step.bytes;
+    if (at > packed.length) return "ends within a value";
+    // Each item takes a byte at least.
+    if (step.items > packed.length - at) return `a list of ${step.items} in ${packed.length - at} bytes`;
+    if (step.items === 0) continue;
+    open.push(step.items);
+    if (open.length > LAST_GOOD_LIMITS.depth) return `expected at most ${LAST_GOOD_LIMITS.depth} levels of nesting`;
+  }
+  return at === packed.length ? undefined : `${packed.length - at} bytes after the end`;
+}
+
+interface Step {
+  /** What the value takes, its items not counted; possibly more than there is. */
+  readonly bytes: number;
+  readonly items: number;
+}
+
+function valueAt(view: DataView, at: number): Step | undefined {
+  const byte = view.getUint8(at);
+  if (byte <= 0x7f || byte >= 0xe0) return { bytes: 1, items: 0 };
+  if (byte >= 0x90 && byte <= 0x9f) return { bytes: 1, items: byte - 0x90 };
+  if (byte >= 0xa0 && byte <= 0xbf) return { bytes: 1 + byte - 0xa0, items: 0 };
+  const length = (size: 1 | 2 | 4): number => {
+    if (at + 1 + size > view.byteLength) return Infinity;
+    if (size === 1) return view.getUint8(at + 1);
+    return size === 2 ? view.getUint16(at + 1) : view.getUint32(at + 1);
+  };
+  switch (byte) {
+    // nil, false, true
+    case 0xc0:
+    case 0xc2:
+    case 0xc3:
+      return { bytes: 1, items: 0 };
+    // unsigned and signed integers, float32, float64
+    case 0xcc:
+    case 0xd0:
+      return { bytes: 2, items: 0 };
+    case 0xcd:
+    case 0xd1:
+      return { bytes: 3, items: 0 };
+    case 0xce:
+    case 0xd2:
+    case 0xca:
+      return { bytes: 5, items: 0 };
+    case 0xcf:
+    case 0xd3:
+    case 0xcb:
+      return { bytes: 9, items: 0 };
+    // str8, str16, str32
+    case 0xd9:
+      return { bytes: 2 + length(1), items: 0 };
+    case 0xda:
+      return { bytes: 3 + length(2), items: 0 };
+    case 0xdb:
+      return { bytes: 5 + length(4), items: 0 };
+    // array16, array32
+    case 0xdc:
+      return { bytes: 3, items: length(2) };
+    case 0xdd:
+      return { bytes: 5, items: length(4) };
+    default:
+      return undefined;
+  }
+}
