@@ -29,12 +29,13 @@ http {
 `;
 }
 
-function spawnNginx(name: string, folder: string, server: string): Program {
+function spawnNginx(name: string, folder: string, server: string, prefix: readonly string[] = []): Program {
   const own = join(folder, name);
   mkdirSync(own, { recursive: true });
   const file = join(own, "nginx.conf");
   writeFileSync(file, nginxConfig(own, server));
-  return startProgram({ name, command: command("nginx"), args: ["-p", own, "-c", file, "-e", "stderr"] });
+  const [first, ...args] = [...prefix, command("nginx"), "-p", own, "-c", file, "-e", "stderr"];
+  return startProgram({ name, command: first, args });
 }
 
 /** An nginx that answers every request at any of the addresses with 100 bytes. */
@@ -47,6 +48,18 @@ export async function startAnswering(folder: string, addresses: readonly Address
   );
   for (const { host, port } of addresses) await program.watch("a listener", () => accepts(host, port));
   return program;
+}
+
+/** The same on another host. Not waited for. */
+export function spawnAnswering(folder: string, port: number, prefix: readonly string[]): Program {
+  const server = `server { listen ${port}; location / { default_type text/plain; return 200 "${ANSWER}"; } }`;
+  return spawnNginx(`answering-${port}`, folder, server, prefix);
+}
+
+/** An iperf3 server on another host. Not waited for. */
+export function spawnIperf(port: number, prefix: readonly string[]): Program {
+  const [first, ...args] = [...prefix, command("iperf3"), "-s", "-p", String(port)];
+  return startProgram({ name: "iperf3", command: first, args, keep: 100 });
 }
 
 /** An nginx as plain reverse proxy with kept-alive upstream connections. Not waited for. */

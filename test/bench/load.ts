@@ -34,6 +34,17 @@ export async function spending<T>(running: Running, work: () => Promise<T>): Pro
   return { result, spent: { totalMs, byPart } };
 }
 
+/** A load tool may run on another host. */
+interface Prefixed {
+  /** Command in front of it, such as `ip netns exec NAME`. */
+  readonly prefix?: readonly string[];
+}
+
+function prefixed({ prefix = [] }: Prefixed, tool: string, args: readonly string[]): Promise<string> {
+  const [first, ...rest] = [...prefix, tool] as const;
+  return succeed(first, [...rest, ...args]);
+}
+
 /** What wrk reports. */
 export interface Saturated {
   readonly requests: number;
@@ -45,9 +56,9 @@ export interface Saturated {
 /** wrk: `connections` requests in flight for `seconds`; with `close`, every request is a connection of its own. */
 export async function saturate(
   { host, port }: Address,
-  options: { readonly connections: number; readonly seconds: number; readonly close?: boolean },
+  options: { readonly connections: number; readonly seconds: number; readonly close?: boolean } & Prefixed,
 ): Promise<Saturated> {
-  const text = await succeed(command("wrk"), [
+  const text = await prefixed(options, command("wrk"), [
     "--threads=1",
     `--connections=${options.connections}`,
     `--duration=${options.seconds}s`,
@@ -126,9 +137,9 @@ interface IperfReport {
 /** iperf3: `streams` connections, `up` from the load tool to the application or `down`. */
 export async function bulk(
   { host, port }: Address,
-  options: { readonly direction: "up" | "down"; readonly streams: number; readonly seconds: number },
+  options: { readonly direction: "up" | "down"; readonly streams: number; readonly seconds: number } & Prefixed,
 ): Promise<Bulk> {
-  const text = await succeed(command("iperf3"), [
+  const text = await prefixed(options, command("iperf3"), [
     `--client=${host}`,
     `--port=${port}`,
     `--time=${options.seconds}`,

@@ -103,13 +103,13 @@ describe("capture by BPF", wanted, () => {
     return run(first, rest);
   }
 
-  for (const [what, url, peer, service] of [
+  for (const [what, url, peer, serviceName] of [
     ["a workload's address", () => `http://${server.address}:${HTTP}/`, () => `${server.address} ${HTTP}`, undefined],
     ["a service's address", () => `http://${VIP}/`, () => `${VIP} 80`, "shop.default.svc.cluster.local"],
     ["a service's IPv6 address", () => `http://[${VIP6}]/`, () => `${VIP6} 80`, "shop6.default.svc.cluster.local"],
   ] as const) {
     test(`${what} is reached through a tunnel, and seen as the peer`, async () => {
-      const before = client.log.length;
+      const seen = client.log.length;
       const { stdout, stderr, code } = await curl(url());
       assert.equal(code, 0, stderr);
       const [body = "", told] = stdout.split("\n");
@@ -117,9 +117,9 @@ describe("capture by BPF", wanted, () => {
       assert.ok(caller.startsWith(`${server.address}:`), `the app was called by ${caller}, not by its own uproxy`);
       assert.equal(told, peer());
       const line = await client.program.watch("the line of this connection", () =>
-        client.log.slice(before).find(({ target }) => target === "access"),
+        client.log.slice(seen).find(({ target }) => target === "access"),
       );
-      assert.deepEqual([line["dst.identity"], line["dst.service"]], [spiffeId("shop"), service]);
+      assert.deepEqual([line["dst.identity"], line["dst.service"]], [spiffeId("shop"), serviceName]);
     });
   }
 
