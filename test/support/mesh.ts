@@ -1,10 +1,11 @@
 // Machine. A mesh under test: real uproxies and waypoints with identities, resources and configuration written for them, each
 // workload on a loopback address of its own. `stop` ends all of it and holds every program to a clean end.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { App } from "./apps.ts";
+import { command } from "./env.ts";
 import { ask } from "./http.ts";
 import { MeshAuthority, type IdentityFiles, type IssueOptions } from "./identities.ts";
 import { reserveSubnet, type Subnet } from "./loopback.ts";
@@ -34,6 +35,8 @@ export interface ProxyOptions {
   readonly prefix?: readonly string[];
   /** The one that runs with the same options: it drains and ends once this one is ready. */
   readonly takeover?: Proxy;
+  /** The user id, and group id, that it runs as, without any capability; otherwise the test's own. */
+  readonly user?: number;
 }
 
 /** A uproxy or waypoint that runs. */
@@ -154,12 +157,13 @@ export class Mesh {
   }
 
   async #start(kind: "uproxy" | "waypoint", options: ProxyOptions, own: object): Promise<Proxy> {
-    const { name, address, account = name, namespace = "default", config = {}, prefix = [] } = options;
+    const { name, address, account = name, namespace = "default", config = {}, prefix = [], user } = options;
     const identity = await this.issue(account, { namespace });
+    if (user !== undefined) this.#handOver(identity, user);
     const program = spawnWithConfig(kind, {
       name,
       folder: this.folder,
-      prefix,
+      prefix: user === undefined ? prefix : [...prefix, ...asUser(user)],
       options: options.takeover === undefined ? [] : ["--takeover"],
       config: {
         identity: { files: identity.folder },
@@ -190,6 +194,15 @@ export class Mesh {
     assert.equal(code, 0, before.program.describe("did not end cleanly"));
   }
 
+  /** Lets an ordinary user read an identity, and what else a proxy reads. */
+  #handOver(identity: IdentityFiles, user: number): void {
+    chmodSync(this.folder, 0o711);
+    chmodSync(dirname(identity.folder), 0o711);
+    for (const path of [identity.folder, identity.certificate, identity.key, identity.bundle]) {
+      chownSync(path, user, user);
+    }
+  }
+
   /** Ends everything. Each proxy must end with exit code 0, must have logged JSON only, and nothing on standard error. */
   async stop(): Promise<void> {
     const early = this.#proxies.filter(({ program }) => program.exit !== undefined && !program.asked);
@@ -213,6 +226,12 @@ export class Mesh {
       rmSync(this.folder, { recursive: true, force: true });
     }
   }
+}
+
+/** What stands in front of a command that is to run as an ordinary user. */
+export function asUser(user: number): readonly string[] {
+  const ids = [`--reuid=${user}`, `--regid=${user}`, "--clear-groups"];
+  return [command("setpriv"), ...ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"];
 }
 
 async function waitOn(kind: "uproxy" | "waypoint", prefix: readonly string[], address: string): Promise<void> {

@@ -4,18 +4,20 @@ import { randomBytes } from "node:crypto";
 import { command } from "./env.ts";
 import { run, succeed } from "./process.ts";
 
-/** A host: a namespace with one address on the common network, and loopback. */
+/** A host: a namespace with one address of each family on the common network, and loopback. */
 export interface Host {
   /** Name of the namespace. */
   readonly name: string;
   readonly address: string;
+  /** The same host by IPv6. */
+  readonly address6: string;
   /** What stands in front of a command that is to run on this host. */
   readonly prefix: readonly string[];
 }
 
 /** A network of hosts. */
 export interface Network {
-  /** Adds a host; the first is 10.99.0.1. */
+  /** Adds a host; the first is 10.99.0.1 and fd99::1. */
   host(): Promise<Host>;
   /** Cuts or restores the cable of a host without any word to either side. */
   cable(host: Host, state: "up" | "down"): Promise<void>;
@@ -45,7 +47,10 @@ export async function createNetwork(): Promise<Network> {
       await ip("-n", name, "address", "add", `${address}/24`, "dev", "eth0");
       await ip("-n", name, "link", "set", "eth0", "up");
       await ip("-n", name, "link", "set", "lo", "up");
-      return { name, address, prefix: [command("ip"), "netns", "exec", name] };
+      // Nobody else has it: it need not be asked for, and may be used at once.
+      const address6 = `fd99::${number.toString(16)}`;
+      await ip("-n", name, "address", "add", `${address6}/64`, "dev", "eth0", "nodad");
+      return { name, address, address6, prefix: [command("ip"), "netns", "exec", name] };
     },
     async cable(host, state) {
       await inHub("link", "set", `p${namespaces.indexOf(host.name)}`, state);

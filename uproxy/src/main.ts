@@ -7,6 +7,7 @@ import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
 import { explainCommand } from "@culvert/shared/service/explain-command.ts";
 import { runService } from "@culvert/shared/service/run-service.ts";
+import { captureCommand } from "./capture/command.ts";
 import { explainer } from "./explainer.ts";
 import { startUproxy } from "./uproxy.ts";
 
@@ -21,7 +22,7 @@ process.exitCode = await runCommandLine(
   {
     name: "uproxy",
     summary: "carries the connections of one app over mutual TLS tunnels, and decides who may connect to it",
-    commands: [...commonCommands(kind), explainCommand(kind, explainer)],
+    commands: [...commonCommands(kind), explainCommand(kind, explainer), captureCommand(kind)],
     defaultCommand: "run",
     version: () => versionLine("uproxy"),
   },

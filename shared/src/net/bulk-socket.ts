@@ -340,6 +340,8 @@ export interface BulkConnectOptions {
   readonly localAddress?: string;
   /** A TCP socket of the address's family that has options of its own; it belongs to the dial from here on. */
   readonly descriptor?: number;
+  /** Told of the socket once its first packet is on its way, if `host` is an address. */
+  readonly onDialling?: (socket: BulkSocket) => void;
   readonly timeoutMs: number;
   readonly clock: Clock;
 }
@@ -349,7 +351,7 @@ export interface BulkConnectOptions {
  * with TOO_MANY_CONNECTIONS while descriptors are short.
  */
 export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
-  const { host, port, localAddress, descriptor, timeoutMs, clock } = options;
+  const { host, port, localAddress, descriptor, onDialling, timeoutMs, clock } = options;
   const { shortage } = processDescriptors;
   if (shortage !== undefined && descriptor === undefined) return Promise.resolve(shortage);
   return new Promise((resolve) => {
@@ -382,6 +384,8 @@ export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | F
     socket.pause();
     const where = { host, port, autoSelectFamily: false };
     socket.connect(localAddress === undefined ? where : { ...where, localAddress });
+    // The runtime connects in its next tick, so that this is the one after.
+    if (onDialling !== undefined) process.nextTick(() => onDialling(bulk));
   });
 }
 

@@ -34,6 +34,8 @@ export interface SocketOptions {
    * where no rule did (TPROXY, or a connection that was made to us), the socket's own address.
    */
   originalDestination(socket: BulkSocket): Endpoint;
+  /** The own address of a socket, also before the runtime knows that it is connected. */
+  localAddress(descriptor: number): Endpoint | undefined;
   /** SO_MARK, for rules and routes to tell our packets by; needs CAP_NET_ADMIN. */
   mark(descriptor: number, mark: number): Failure | undefined;
   /** IP_TRANSPARENT: a socket may then have addresses that are not this host's; needs CAP_NET_ADMIN or CAP_NET_RAW. */
@@ -63,6 +65,7 @@ class LinuxSocketOptions implements SocketOptions {
   readonly #errno: () => number;
   readonly #get: (descriptor: number, level: number, option: number) => number;
   readonly #set: (descriptor: number, level: number, option: number) => number;
+  readonly #local: (descriptor: number) => number;
   readonly #open: (family: number) => number;
   readonly #close: (descriptor: number) => unknown;
   // One of each for the process: a call is over before the next one begins.
@@ -84,6 +87,10 @@ class LinuxSocketOptions implements SocketOptions {
       arguments: ["i32", "i32", "i32", "pointer", "u32"],
       return: "i32",
     });
+    const getsockname = library.getFunction("getsockname", {
+      arguments: ["i32", "pointer", "pointer"],
+      return: "i32",
+    });
     const socket = library.getFunction("socket", { arguments: ["i32", "i32", "i32"], return: "i32" });
     const close = library.getFunction("close", { arguments: ["i32"], return: "i32" });
     const location = library.getFunction("__errno_location", { arguments: [], return: "pointer" });
@@ -93,6 +100,10 @@ class LinuxSocketOptions implements SocketOptions {
       return getsockopt(descriptor, level, option, address, size);
     };
     this.#set = (descriptor, level, option) => setsockopt(descriptor, level, option, value, 4);
+    this.#local = (descriptor) => {
+      this.#size[0] = ADDRESS_BYTES;
+      return getsockname(descriptor, address, size);
+    };
     this.#open = (family) => socket(family, SOCK_STREAM | SOCK_NONBLOCK_CLOEXEC, 0);
     this.#close = close;
   }
@@ -103,6 +114,10 @@ class LinuxSocketOptions implements SocketOptions {
     const isIpv4 = ipFamily(local.ip) === 4;
     if (this.#get(descriptor, isIpv4 ? SOL_IP : SOL_IPV6, SO_ORIGINAL_DST) !== 0) return local;
     return this.#readAddress() ?? local;
+  }
+
+  localAddress(descriptor: number): Endpoint | undefined {
+    return this.#local(descriptor) === 0 ? this.#readAddress() : undefined;
   }
 
   mark(descriptor: number, mark: number): Failure | undefined {

@@ -9,6 +9,8 @@ export interface DialTarget {
   readonly host: string;
   readonly port: number;
   readonly timeoutMs: number;
+  /** Told of the socket once its first packet is on its way, if `host` is an address. */
+  readonly onDialling?: (socket: BulkSocket) => void;
 }
 
 /** Connects to the own app; only a policy's permit opens the way. */

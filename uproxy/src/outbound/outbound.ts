@@ -170,10 +170,9 @@ export class Outbound {
 
   async #openPlain(host: string, port: number): Promise<Opened | Failure> {
     const { clock, limits, loops } = this.#options;
-    const socket = await dialPlain({ host, port, timeoutMs: limits.connectTimeoutMs }, clock);
-    if (isFailure(socket)) return socket;
-    if (loops?.dialled(socket) !== true) return { kind: "plain", socket };
-    socket.reset();
-    return fail("LOOP_DETECTED", `own connection to ${formatHostPort(host, port)} was captured`);
+    const target = { host, port, timeoutMs: limits.connectTimeoutMs };
+    const guard = loops === undefined ? {} : { onDialling: (made: BulkSocket) => loops.dialling(made, host, port) };
+    const socket = await dialPlain({ ...target, ...guard }, clock);
+    return isFailure(socket) ? socket : { kind: "plain", socket };
   }
 }

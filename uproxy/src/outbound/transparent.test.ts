@@ -10,6 +10,7 @@ import type { CaptureConfig } from "@culvert/shared/config/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
+import { loadSocketOptions } from "@culvert/shared/net/socket-options.ts";
 import { LoopGuard } from "./loop-guard.ts";
 import type { Outbound } from "./outbound.ts";
 import { openCapture } from "./transparent.ts";
@@ -53,43 +54,44 @@ test("a uproxy that the rules could not tell from the app does not start", async
   assert.ok(!isFailure(await openCapture(exempting({ kind: "group", id: process.getegid?.() ?? 0 }))));
 });
 
-/** Both ends of a connection of which the accepted one was, as it seems, captured on its way to where it came. */
-async function pair(context: TestContext): Promise<{ dialled: BulkSocket; captured: BulkSocket }> {
+/** A connection of our own to a listener that is accepted as if it had been captured on its way there. */
+async function ownConnection(
+  context: TestContext,
+  guard: LoopGuard,
+): Promise<{ dialled: BulkSocket; found: boolean[] }> {
+  const found: boolean[] = [];
   const accepted: BulkSocket[] = [];
-  const onSocket = (socket: BulkSocket): void => void accepted.push(socket);
+  const onSocket = (socket: BulkSocket): void => {
+    accepted.push(socket);
+    found.push(guard.isOwn(socket, socket.local));
+  };
   const server = must(await acceptBulk({ host: "127.0.0.1", port: 0, onSocket }));
-  const { port } = server.address;
-  const dialled = must(await connectBulk({ host: "127.0.0.1", port, timeoutMs: 5_000, clock: systemClock }));
-  const captured = await until("the other end", () => accepted[0]);
+  const [host, { port }] = ["127.0.0.1", server.address];
+  const onDialling = (socket: BulkSocket): void => guard.dialling(socket, host, port);
+  const dialled = must(await connectBulk({ host, port, onDialling, timeoutMs: 5_000, clock: systemClock }));
+  await until("the other end", () => found.length > 0);
   context.after(async () => {
-    dialled.reset();
-    captured.reset();
+    for (const socket of [dialled, ...accepted]) socket.reset();
     await server.close();
   });
-  return { dialled, captured };
+  return { dialled, found };
 }
 
-test("an own connection that comes back is found, whichever end is seen first", async (context) => {
-  for (const first of ["dialled", "captured"] as const) {
-    const { dialled, captured } = await pair(context);
-    const guard = new LoopGuard();
-    const ends = [(): boolean => guard.dialled(dialled), (): boolean => guard.captured(captured, dialled.remote)];
-    if (first === "captured") ends.reverse();
-    assert.deepEqual(
-      ends.map((end) => end()),
-      [false, true],
-    );
-  }
+test("an own connection that comes back is found when it is accepted", async (context) => {
+  const guard = new LoopGuard(must(await loadSocketOptions()));
+  const { found } = await ownConnection(context, guard);
+  assert.deepEqual(found, [true]);
 });
 
 test("another connection from the same port is none of ours, and a closed one is forgotten", async (context) => {
-  const { dialled, captured } = await pair(context);
-  const guard = new LoopGuard();
-  assert.equal(guard.dialled(dialled), false);
-  assert.equal(guard.captured(captured, { ...dialled.remote, port: 1 }), false);
+  const guard = new LoopGuard(must(await loadSocketOptions()));
+  const { dialled } = await ownConnection(context, guard);
+  const { local, remote } = dialled;
+  const other = { remote: local } as BulkSocket;
+  assert.equal(guard.isOwn(other, remote), true);
+  assert.equal(guard.isOwn(other, { ...remote, port: 1 }), false);
   const closed = once(dialled.socket, "close");
-  const { remote } = dialled;
   dialled.reset();
   await closed;
-  assert.equal(guard.captured(captured, remote), false);
+  assert.equal(guard.isOwn(other, remote), false);
 });

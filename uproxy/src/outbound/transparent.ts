@@ -13,11 +13,12 @@ import type { ClientAnswer, Outbound } from "./outbound.ts";
 
 /** What capture needs of this process. Make it with `openCapture`. */
 export class Capture {
-  readonly loops: LoopGuard = new LoopGuard();
+  readonly loops: LoopGuard;
   readonly #sockets: SocketOptions;
 
   constructor(sockets: SocketOptions) {
     this.#sockets = sockets;
+    this.loops = new LoopGuard(sockets);
   }
 
   /** Listens for captured connections: each goes where it was going. One that nothing is behind is reset. */
@@ -71,7 +72,7 @@ function captureFailure(
   if (original.port === ownPort && original.ip === local.ip && local.port === ownPort) {
     return fail("SELF_CALL", `${place} is the listener for captured connections, and this one was not captured`);
   }
-  if (!loops.captured(client, original)) return undefined;
+  if (!loops.isOwn(client, original)) return undefined;
   return fail("LOOP_DETECTED", `own connection to ${place} was captured: do capture.exempt and the rules agree?`);
 }
 

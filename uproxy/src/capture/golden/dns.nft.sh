@@ -1,0 +1,48 @@
+#!/bin/sh
+# Made by `uproxy capture`: turns connections to uproxy, by nftables. Needs CAP_NET_ADMIN in the network namespace that it is
+# run in; may be run again and again.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+export PATH
+command -v nft >/dev/null || { echo 'the program nft is not installed' >&2; exit 1; }
+
+# One transaction: all of it or nothing. The first two lines make sure that only the new table is there.
+nft -f - <<'RULES'
+table inet culvert
+delete table inet culvert
+table inet culvert {
+	chain spared {
+		# connections of uproxy itself
+		meta skuid 1337 accept
+		# loopback, and addresses of this host, which are reached through it
+		oifname "lo" accept
+		# the mesh itself, and the source of probes by the kubelet
+		tcp dport { 15008, 15020-15021 } accept
+		ip daddr 169.254.7.127 accept
+		ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept
+		# capture.outbound.exclude
+		meta skuid { 101 } accept
+	}
+
+	chain dns_zone {
+		type filter hook output priority raw; policy accept;
+		ip saddr 127.0.0.0/8 udp sport 15053 ct zone set 1 accept
+		udp dport != 53 accept
+		meta l4proto != udp accept
+		jump spared
+		meta nfproto ipv4 udp dport 53 ct zone set 1
+	}
+
+	chain output {
+		type nat hook output priority -110; policy accept;
+		jump spared
+		# DNS
+		meta nfproto ipv4 udp dport 53 redirect to :15053
+		meta nfproto ipv4 tcp dport 53 redirect to :15053
+		# capture.outbound.include: what is not in it is left alone
+		tcp dport != { 80 } accept
+		# everything else
+		meta l4proto tcp redirect to :15001
+	}
+}
+RULES

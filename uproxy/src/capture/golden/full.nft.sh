@@ -1,0 +1,44 @@
+#!/bin/sh
+# Made by `uproxy capture`: turns connections to uproxy, by nftables. Needs CAP_NET_ADMIN in the network namespace that it is
+# run in; may be run again and again.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+export PATH
+command -v nft >/dev/null || { echo 'the program nft is not installed' >&2; exit 1; }
+
+# One transaction: all of it or nothing. The first two lines make sure that only the new table is there.
+nft -f - <<'RULES'
+table inet culvert
+delete table inet culvert
+table inet culvert {
+	chain spared {
+		# connections of uproxy itself
+		meta skgid 1500 accept
+		# loopback, and addresses of this host, which are reached through it
+		oifname "lo" accept
+		# the mesh itself, and the source of probes by the kubelet
+		tcp dport { 8021, 15008, 15020-15021, 25008 } accept
+		ip daddr 169.254.7.127 accept
+		ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept
+		# capture.outbound.exclude
+		meta skuid { 0, 100-199 } accept
+		meta skgid { 7 } accept
+		ip daddr { 10.96.0.0/12 } accept
+		ip6 daddr { fd00:aaaa::/32 } accept
+		tcp dport { 22, 53 } accept
+	}
+
+	chain output {
+		type nat hook output priority -110; policy accept;
+		jump spared
+		# capture.outbound.include: what is not in it is left alone
+		meta skuid != { 1000-1999 } accept
+		meta skgid != { 2000-2001, 3000 } accept
+		ip daddr != { 10.0.0.0/8, 192.168.1.1/32 } accept
+		ip6 daddr != { fd00::/8 } accept
+		tcp dport != { 80, 443, 8000-8200 } accept
+		# everything else
+		meta l4proto tcp redirect to :15001
+	}
+}
+RULES
