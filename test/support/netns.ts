@@ -1,8 +1,13 @@
 // Machine. Separate hosts: network namespaces joined by a bridge in a namespace of its own, so that nothing of the machine's
 // network is touched and two tests never meet. Needs root.
 import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { command } from "./env.ts";
 import { run, succeed } from "./process.ts";
+
+/** What `ip netns exec` puts in the place of files of /etc. */
+const NETNS_FILES = "/etc/netns";
 
 /** A host: a namespace with one address of each family on the common network, and loopback. */
 export interface Host {
@@ -19,6 +24,8 @@ export interface Host {
 export interface Network {
   /** Adds a host; the first is 10.99.0.1 and fd99::1. */
   host(): Promise<Host>;
+  /** Gives a host a resolv.conf of its own: for what is started on it from now on. */
+  resolvConf(host: Host, text: string): void;
   /** Cuts or restores the cable of a host without any word to either side. */
   cable(host: Host, state: "up" | "down"): Promise<void>;
   remove(): Promise<void>;
@@ -52,12 +59,20 @@ export async function createNetwork(): Promise<Network> {
       await ip("-n", name, "address", "add", `${address6}/64`, "dev", "eth0", "nodad");
       return { name, address, address6, prefix: [command("ip"), "netns", "exec", name] };
     },
+    resolvConf(host, text) {
+      const folder = join(NETNS_FILES, host.name);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, "resolv.conf"), text);
+    },
     async cable(host, state) {
       await inHub("link", "set", `p${namespaces.indexOf(host.name)}`, state);
     },
     async remove() {
       // A namespace vanishes with its name once nothing runs in it.
-      for (const name of namespaces.toReversed()) await run(command("ip"), ["netns", "delete", name]);
+      for (const name of namespaces.toReversed()) {
+        await run(command("ip"), ["netns", "delete", name]);
+        rmSync(join(NETNS_FILES, name), { recursive: true, force: true });
+      }
     },
   };
   try {

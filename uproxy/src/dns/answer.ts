@@ -1,5 +1,5 @@
 // Pure. The DNS answers that are our own: addresses of mesh names, "no such data", and errors.
-import { ipBytes, type Ip } from "@culvert/shared/net/ip.ts";
+import { ipBytes, ipFamily, type Ip } from "@culvert/shared/net/ip.ts";
 import { CLASS_IN, HEADER_BYTES, MAX_MESSAGE_BYTES, RCODE, TYPE_A, TYPE_AAAA, TYPE_OPT } from "./message.ts";
 import type { Query } from "./message.ts";
 
@@ -31,7 +31,7 @@ export interface ExtendedError {
 }
 
 /**
- * Answers a question for addresses, authoritatively; without addresses, that the name has none of this type. What does not
+ * Answers a question for addresses, authoritatively, with those of the family that was asked for; without any, that the name has none of this type. What does not
  * fit is left out and the answer marked as truncated, so that the client asks again by TCP.
  */
 export function addressAnswer(asked: Buffer, query: Query, addresses: readonly Ip[], transport: Transport): Buffer {
@@ -40,14 +40,15 @@ export function addressAnswer(asked: Buffer, query: Query, addresses: readonly I
   const recordBytes = RECORD_BYTES + (type === TYPE_AAAA ? 16 : 4);
   const around = HEADER_BYTES + question.length + (query.edns === undefined ? 0 : OPT_BYTES);
   const room = Math.floor((mostBytes(query, transport) - around) / recordBytes);
-  const count = Math.min(addresses.length, room);
-  const isTruncated = count < addresses.length && transport === "udp";
+  const fitting = addresses.filter((address) => ipFamily(address) === (type === TYPE_A ? 4 : 6));
+  const count = Math.min(fitting.length, room);
+  const isTruncated = count < fitting.length && transport === "udp";
   const reply = Buffer.alloc(around + count * recordBytes);
   const flags = FLAG.authoritative | (isTruncated ? FLAG.truncated : 0);
   writeHead(reply, query, flags | RCODE.noError, { questions: 1, answers: count });
   let at = HEADER_BYTES;
   at += question.copy(reply, at);
-  for (const address of addresses.slice(0, count)) {
+  for (const address of fitting.slice(0, count)) {
     const bytes = ipBytes(address);
     reply.writeUInt16BE(0xc000 | HEADER_BYTES, at);
     reply.writeUInt16BE(type, at + 2);

@@ -2,7 +2,6 @@
 import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
-import { ipFamily, type Ip } from "@culvert/shared/net/ip.ts";
 import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
 import type { DnsMetrics, DnsSeries } from "@culvert/shared/observe/dns-metrics.ts";
 import type { UproxyState } from "../state.ts";
@@ -86,23 +85,20 @@ export class Responder {
     if (failure.code === "TOO_MANY_WAITERS") metrics.refused("busy");
     const stale = cache.get(asked, query, true);
     if (stale !== undefined) return stale;
-    const wanted = hostQuestion(query);
-    const known = wanted === undefined ? [] : lastGoodAddresses(wanted.name, state().snapshot.directory);
-    if (wanted !== undefined && known.length > 0) {
-      return addressAnswer(asked, query, ofFamily(known, wanted.family), transport);
-    }
+    const name = hostAsked(query);
+    const known = name === undefined ? [] : lastGoodAddresses(name, state().snapshot.directory);
+    if (known.length > 0) return addressAnswer(asked, query, known, transport);
     return errorAnswer(asked, query, RCODE.servFail, reason(NO_REACHABLE_AUTHORITY, failure.detail));
   }
 
   #ownAnswer(asked: Buffer, query: Query, transport: Transport): Buffer | undefined {
-    const wanted = hostQuestion(query);
-    if (wanted === undefined) return undefined;
-    const addresses = meshAddresses(wanted.name, this.#nameContext());
+    const name = hostAsked(query);
+    const addresses = name === undefined ? undefined : meshAddresses(name, this.#nameContext());
     if (addresses === undefined) return undefined;
     if (query.edns !== undefined && query.edns.version !== 0) {
       return errorAnswer(asked, query, RCODE.badVers, reason(NOT_SUPPORTED, "EDNS version 0 is spoken here"));
     }
-    return addressAnswer(asked, query, shuffled(ofFamily(addresses, wanted.family)), transport);
+    return addressAnswer(asked, query, shuffled(addresses), transport);
   }
 
   #loop(asked: Buffer, query: Query, source: string): Buffer {
@@ -125,15 +121,10 @@ export class Responder {
   }
 }
 
-/** What a plain question for the addresses of a host asks; `undefined` for every other. */
-function hostQuestion({ isPlain, question }: Query): { readonly name: string; readonly family: 4 | 6 } | undefined {
-  if (!isPlain || question?.name === undefined || question.name === "" || question.class !== CLASS_IN) return undefined;
-  if (question.type !== TYPE_A && question.type !== TYPE_AAAA) return undefined;
-  return { name: question.name, family: question.type === TYPE_A ? 4 : 6 };
-}
-
-function ofFamily(addresses: readonly Ip[], family: 4 | 6): readonly Ip[] {
-  return addresses.filter((address) => ipFamily(address) === family);
+/** The host name of a plain question for addresses; `undefined` for every other question. */
+function hostAsked({ isPlain, question }: Query): string | undefined {
+  if (!isPlain || question?.class !== CLASS_IN || question.name === "") return undefined;
+  return question.type === TYPE_A || question.type === TYPE_AAAA ? question.name : undefined;
 }
 
 function reason(code: number, text: string): ExtendedError {
