@@ -39,6 +39,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "As DENIED_BY_POLICY: a policy that was changed while the connection was open no longer lets it pass.",
   POLICY_NOT_UNDERSTOOD:
     "The detail names file, line and field. Until the policy is understood it denies everything that it selects, so correct or remove it first.",
+  MTLS_REQUIRED:
+    "The caller has no uproxy, or its uproxy does not know that this workload is in the mesh. Put it into the mesh, or let plaintext into this port by a PeerAuthentication with `portLevelMtls` PERMISSIVE.",
   WAYPOINT_REQUIRED:
     "The workload has `culvert.dev/require-waypoint`. The caller bypassed the waypoint: see whether it knows the label `istio.io/use-waypoint` (`uproxy explain --to` at the caller).",
   IDENTITY_MALFORMED: "The peer's certificate must carry exactly one URI name, a SPIFFE ID. Look at what issued it.",

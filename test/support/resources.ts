@@ -155,3 +155,25 @@ function target(applies: Applies): object {
   }
   return {};
 }
+
+type PeerMode = "UNSET" | "DISABLE" | "PERMISSIVE" | "STRICT";
+
+/** A PeerAuthentication for the workloads of an app, or for all of the namespace. */
+export function peerAuthentication(
+  name: string,
+  mode: PeerMode,
+  applies: { readonly app?: string },
+  ports: Readonly<Record<number, PeerMode>> = {},
+): Resource {
+  const portLevelMtls = Object.fromEntries(Object.entries(ports).map(([port, portMode]) => [port, { mode: portMode }]));
+  return {
+    apiVersion: "security.istio.io/v1",
+    kind: "PeerAuthentication",
+    metadata: metadata(name, {}),
+    spec: {
+      ...(applies.app === undefined ? {} : { selector: { matchLabels: { app: applies.app } } }),
+      mtls: { mode },
+      ...(Object.keys(ports).length === 0 ? {} : { portLevelMtls }),
+    },
+  };
+}

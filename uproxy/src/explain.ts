@@ -6,6 +6,7 @@ import { formatHostPort, parseIp } from "@culvert/shared/net/ip.ts";
 import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
+import { modeOfPort } from "@culvert/shared/policy/peer-authentication.ts";
 import { resolve, type Destination, type UnknownDestinations } from "./outbound/resolve.ts";
 import { judge, type UproxyState } from "./state.ts";
 
@@ -49,6 +50,10 @@ export function explainInbound(state: UproxyState, question: InboundQuestion): E
   if (isFailure(state.workload)) return state.workload;
   const explanation = explainPolicies(state.policies, facts, undefined);
   const steps = [`${facts.principal ?? "a caller without identity"} to ${state.workload.uid} at ${question.to}`];
+  if (facts.principal === undefined) {
+    const mode = modeOfPort(state.peerModes, facts.destinationPort);
+    steps.push(`PeerAuthentication of port ${facts.destinationPort}: ${mode}`);
+  }
   for (const policy of explanation.policies) {
     steps.push(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
     for (const rule of policy.rules) if (!rule.matched) steps.push(`  ${rule.rule}: ${rule.why}`);

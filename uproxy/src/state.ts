@@ -7,6 +7,12 @@ import { policiesForWorkload } from "@culvert/shared/policy/applies.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
 import { decide, type Denial, type Permit } from "@culvert/shared/policy/decide.ts";
+import {
+  effectiveModes,
+  modeOfPort,
+  PERMISSIVE_MODES,
+  type PeerModes,
+} from "@culvert/shared/policy/peer-authentication.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import type { Self } from "./outbound/resolve.ts";
 import { findSelf, type SelfHints } from "./self.ts";
@@ -19,6 +25,8 @@ export interface UproxyState {
   /** The workload that this uproxy stands beside; a failure while the resources do not say which it is. */
   readonly workload: Workload | Failure;
   readonly policies: CompiledPolicies;
+  /** Whether plaintext may come in, by port. */
+  readonly peerModes: PeerModes;
   /** Who the own app is, for the labels of the other end's metrics; by Istio's keys, and never a proof of anything. */
   readonly baggage: ReadonlyMap<string, string>;
   /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
@@ -41,27 +49,30 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     self: { namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default", trustDomain },
     workload,
     baggage: known === undefined ? new Map() : baggageOf(known),
+    peerModes: known === undefined ? PERMISSIVE_MODES : effectiveModes(snapshot.peerAuthentications, known),
     policies: compilePolicies(applying, "l4", trustDomain),
     requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
   };
 }
 
-/** Decides about one inbound connection: first whether it must have come through a waypoint, then by the policies. */
+/**
+ * Decides about one inbound connection: whether it may be plaintext, by the policies, and whether it must have come through
+ * a waypoint. A caller without identity is plaintext: the tunnel port lets nobody in without one.
+ */
 export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Denial {
+  if (facts.principal === undefined && modeOfPort(state.peerModes, facts.destinationPort) === "STRICT") {
+    return refusal("security.istio.io/PeerAuthentication", fail("MTLS_REQUIRED", `port ${facts.destinationPort}`));
+  }
   const verdict = decide(state.policies, facts);
   if (!verdict.allowed || state.requiredCallers === undefined) return verdict;
   if (facts.principal !== undefined && state.requiredCallers.has(facts.principal)) return verdict;
   const caller = facts.principal ?? "a caller without identity";
-  return {
-    allowed: false,
-    policy: "culvert.dev/require-waypoint",
-    rule: "",
-    dryRun: [],
-    failure: fail(
-      "WAYPOINT_REQUIRED",
-      `${caller} is none of ${[...state.requiredCallers].join(", ") || "(no waypoint)"}`,
-    ),
-  };
+  const required = [...state.requiredCallers].join(", ") || "(no waypoint)";
+  return refusal("culvert.dev/require-waypoint", fail("WAYPOINT_REQUIRED", `${caller} is none of ${required}`));
+}
+
+function refusal(policy: string, failure: Failure): Denial {
+  return { allowed: false, policy, rule: "", dryRun: [], failure };
 }
 
 function baggageOf(workload: Workload): ReadonlyMap<string, string> {

@@ -16,10 +16,11 @@ import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { uproxyAdmin } from "./admin.ts";
+import type { KeepSource } from "./connection/dial.ts";
 import { Connections } from "./connection/connections.ts";
 import type { Dns } from "./dns/dns.ts";
 import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
-import { Inbound } from "./inbound/inbound.ts";
+import { Inbound, type InboundOptions } from "./inbound/inbound.ts";
 import type { Capture } from "./outbound/transparent.ts";
 import { Outbound } from "./outbound/outbound.ts";
 import { Reporter } from "./connection/report.ts";
@@ -87,14 +88,18 @@ class Uproxy implements Service {
     const state = (): UproxyState => this.#state;
     const common = { state, connections: this.#connections, reporter: this.#reporter, clock, limits: this.#limits };
 
+    const introducedTo = new Set(inbound.proxyProtocol);
+    const keepSource = await this.#openKeptSource();
+    if (isFailure(keepSource)) return new StartFailure(EXIT.failed, [`inbound.keepSource: ${keepSource.detail}`]);
+    const toApp: InboundOptions = {
+      ...common,
+      app: { host: inbound.app, notTo: ownListeners(this.#config) },
+      introduce: introducedTo.size === 0 ? undefined : (await import("./inbound/introduce.ts")).introduce,
+      introducedTo,
+      keepSource,
+    };
     if (inbound.hbone !== undefined) {
-      const introducedTo = new Set(inbound.proxyProtocol);
-      const server = new Inbound({
-        ...common,
-        app: { host: inbound.app, notTo: ownListeners(this.#config) },
-        introduce: introducedTo.size === 0 ? undefined : (await import("./inbound/introduce.ts")).introduce,
-        introducedTo,
-      });
+      const server = new Inbound(toApp);
       const listening = await listenTunnels({
         host: inbound.hbone.host,
         port: inbound.hbone.port,
@@ -111,6 +116,10 @@ class Uproxy implements Service {
       });
       if (isFailure(listening)) return notBound("inbound.hbone", listening);
       this.#tunnels = listening;
+    }
+    if (inbound.plaintext !== undefined) {
+      const failure = await this.#listenPlaintext(inbound.plaintext, toApp);
+      if (failure !== undefined) return failure;
     }
 
     const capture = outbound.transparent === undefined ? undefined : await this.#openCapture();
@@ -155,6 +164,28 @@ class Uproxy implements Service {
   async #openCapture(): Promise<Capture | Failure> {
     const { openCapture } = await import("./outbound/transparent.ts");
     return openCapture(this.#config.capture);
+  }
+
+  async #openKeptSource(): Promise<KeepSource | undefined | Failure> {
+    if (!this.#config.inbound.keepSource) return undefined;
+    const { loadKeepSource } = await import("./connection/keep-source.ts");
+    const { exempt } = this.#config.capture;
+    return loadKeepSource(exempt.kind === "mark" ? exempt.id : undefined);
+  }
+
+  async #listenPlaintext(listen: ListenAddress, toApp: InboundOptions): Promise<StartFailure | undefined> {
+    const options = await (await import("@culvert/shared/net/socket-options.ts")).loadSocketOptions();
+    if (isFailure(options)) return new StartFailure(EXIT.failed, [`inbound.plaintext: ${options.detail}`]);
+    const { listenPlaintext } = await import("./inbound/plaintext.ts");
+    const listening = await listenPlaintext({
+      ...toApp,
+      listen,
+      originalDestination: (client) => options.originalDestination(client),
+      onAcceptError: (failure) => this.#tell("connection not accepted", failure),
+    });
+    if (isFailure(listening)) return notBound("inbound.plaintext", listening);
+    this.#explicit.push(listening);
+    return undefined;
   }
 
   get admin(): readonly AdminHandler[] {
@@ -235,6 +266,7 @@ class Uproxy implements Service {
   #revoked(facts: ConnectionFacts): Failure | undefined {
     const verdict = judge(this.#state, facts);
     if (verdict.allowed) return undefined;
+    if (verdict.failure.code === "MTLS_REQUIRED") return verdict.failure;
     return fail("POLICY_CHANGED", [verdict.policy, verdict.rule, verdict.failure.code].filter(Boolean).join(" "));
   }
 }
@@ -242,8 +274,10 @@ class Uproxy implements Service {
 /** Everything that this proxy listens on: no tunnel may lead back to it. */
 function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
   const { inbound, outbound, dns, admin, readiness, metrics } = config;
-  const addresses = [inbound.hbone, outbound.proxy, outbound.transparent, dns?.listen, admin, readiness, metrics];
-  return [...addresses, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
+  const { hbone, plaintext } = inbound;
+  const { proxy, transparent } = outbound;
+  const ports = [hbone, plaintext, proxy, transparent, dns?.listen, admin, readiness, metrics];
+  return [...ports, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
 }
 
 /** What the configuration and this host say of which workload we stand beside. */

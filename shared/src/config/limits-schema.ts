@@ -51,6 +51,7 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
   maxWaiters: limit("count", 1, MANY, "connections that may wait for all peer proxies together"),
   maxSessions: limit("count", 1, MANY, "sessions that the tunnel port holds at once"),
   maxHandshakes: limit("count", 1, MANY, "handshakes that the tunnel port runs at once"),
+  maxPlaintext: limit("count", 1, MANY, "captured plaintext connections that the proxy holds at once"),
   streamWindow: limit("size", 64 * KIB - 1, 1024 * MIB, "bytes that one stream may have in flight toward us"),
   connectionWindow: limit("size", 64 * KIB - 1, 1024 * MIB, "bytes that one session may have in flight toward us"),
   maxFrameSize: limit("size", 16 * KIB, 16 * MIB - 1, "largest HTTP/2 frame that a peer may send"),

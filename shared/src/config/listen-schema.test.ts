@@ -1,4 +1,4 @@
-// What the app dials: the forms of listeners, and what is refused because strangers could reach it.
+// Where listeners are bound: their forms, and what is refused because strangers could reach it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatConfigError } from "./config-error.ts";
@@ -39,6 +39,26 @@ const ROWS: readonly (readonly [name: string, text: string, error: string])[] = 
     "an explicit listener to nowhere",
     `${SOURCES}outbound: {listeners: [{listen: "127.0.0.1:1"}]}`,
     "x.yaml:3: outbound.listeners[0].to: expected host:port, found nothing",
+  ],
+  [
+    "a kept source toward a name",
+    `${SOURCES}inbound: {app: localhost, keepSource: true}`,
+    "x.yaml:3: inbound: keepSource needs app to be same or an IP address, found localhost",
+  ],
+  [
+    "an open admin port",
+    `${SOURCES}admin: ":15000"`,
+    "x.yaml:3: admin: expected a loopback address such as 127.0.0.1:15000, found :15000 (all interfaces)",
+  ],
+  [
+    "an open admin address",
+    `${SOURCES}admin: "10.0.0.5:15000"`,
+    "x.yaml:3: admin: expected a loopback address such as 127.0.0.1:15000, found 10.0.0.5:15000",
+  ],
+  [
+    "a relative admin socket",
+    `${SOURCES}admin: "unix:admin.sock"`,
+    'x.yaml:3: admin: expected loopback host:port, or unix:/path of at most 95 bytes, found "unix:admin.sock"',
   ],
 ];
 

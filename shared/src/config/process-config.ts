@@ -95,6 +95,10 @@ export interface UproxyConfig extends CommonConfig {
     readonly app: string | undefined;
     /** Ports of the app to which a PROXY header is sent before the first byte. */
     readonly proxyProtocol: readonly number[];
+    /** Whether the app sees callers' own addresses. */
+    readonly keepSource: boolean;
+    /** Where the rules of capture turn plaintext connections to the app. */
+    readonly plaintext: ListenAddress | undefined;
   };
   readonly outbound: {
     readonly listeners: readonly ExplicitListener[];

@@ -1,6 +1,7 @@
 // Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
 import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { parseHost, splitHostPort } from "../net/listen-address.ts";
+import { parseIp } from "../net/ip.ts";
 import { parseTrustDomain } from "../identity/spiffe-id.ts";
 import { isFailure } from "../failure/failure.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
@@ -168,27 +169,38 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
     ),
     ...common,
     inbound: section(
-      objectOf({
-        hbone: defaulted(orOff(listenAddress), ":15008", "tunnel port"),
-        app: defaulted(
-          refine(
-            text("same, or a host", (value) => parseHost(value) !== undefined),
-            (host) => (host === "same" ? undefined : parseHost(host)),
+      refine(
+        objectOf({
+          hbone: defaulted(orOff(listenAddress), ":15008", "tunnel port"),
+          app: defaulted(
+            refine(
+              text("same, or a host", (value) => parseHost(value) !== undefined),
+              (host) => (host === "same" ? undefined : parseHost(host)),
+            ),
+            "same",
+            "host at which the app is reached; `same` is the address in the tunnel request",
           ),
-          "same",
-          "host at which the app is reached; `same` is the address in the tunnel request",
-        ),
-        proxyProtocol: defaulted(
-          listOf(integer(1, 65_535)),
-          "[]",
-          "ports of the app that await a PROXY protocol v2 header, which says who calls",
-        ),
-        plaintext: defaulted(
-          notYet(orOff(listenAddress), "leave it off: inbound plaintext needs transparent mode"),
-          "off",
-          "port of captured inbound plaintext (transparent mode)",
-        ),
-      }),
+          proxyProtocol: defaulted(
+            listOf(integer(1, 65_535)),
+            "[]",
+            "ports of the app that await a PROXY protocol v2 header, which says who calls",
+          ),
+          keepSource: defaulted(
+            flag,
+            "false",
+            "the app sees its callers' own addresses; needs CAP_NET_ADMIN, and rules that bring its answers back",
+          ),
+          plaintext: defaulted(
+            orOff(listenAddress),
+            "off",
+            "port of captured plaintext to the app, usually `:15006`; PeerAuthentication says whether it may come in",
+          ),
+        }),
+        (inbound, refuse) =>
+          inbound.keepSource && inbound.app !== undefined && parseIp(inbound.app) === undefined
+            ? refuse(`keepSource needs app to be same or an IP address, found ${inbound.app}`)
+            : inbound,
+      ),
       "mesh to app",
     ),
     outbound: section(
@@ -218,9 +230,8 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
       "DNS for the app, on loopback, such as 127.0.0.1:15053; a mapping also says who is asked for other names (`upstream`, else /etc/resolv.conf)",
     ),
   }),
-  ({ inbound, outbound: { listeners, proxy, transparent, unknown }, ...rest }) => ({
+  ({ outbound: { listeners, proxy, transparent, unknown }, ...rest }) => ({
     ...rest,
-    inbound: { hbone: inbound.hbone, app: inbound.app, proxyProtocol: inbound.proxyProtocol },
     outbound: { listeners, proxy, transparent, unknown },
   }),
 );

@@ -68,6 +68,7 @@ export const FAILURES = {
   DENIED_BY_POLICY: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "an authorization policy refuses this caller"),
   POLICY_CHANGED: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "a policy change no longer permits this connection"),
   POLICY_NOT_UNDERSTOOD: traits("us", false, 401, 403, 7, CANCEL, "DENY", "a policy that selects this workload cannot be understood, so it denies"),
+  MTLS_REQUIRED: traits("downstream", false, 401, 403, 16, CANCEL, "DENY", "this port takes mutual TLS only (PeerAuthentication STRICT), and the connection is plaintext"),
   WAYPOINT_REQUIRED: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "this workload takes connections from its waypoint only"),
   IDENTITY_MALFORMED: traits("downstream", false, 401, 403, 16, CANCEL, "IDENTITY_ERROR", "the certificate does not carry exactly one well-formed SPIFFE ID"),
   IDENTITY_MISMATCH: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "the peer proved another identity than the expected one"),

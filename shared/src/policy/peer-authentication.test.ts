@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import type { PeerAuthentication } from "./authorization.ts";
-import { effectiveMode } from "./peer-authentication.ts";
+import { effectiveMode, effectiveModes, modeOfPort } from "./peer-authentication.ts";
 
 type Mode = PeerAuthentication["mode"];
 
@@ -45,5 +45,11 @@ const ROWS: readonly [string, readonly PeerAuthentication[], string][] = [
 ];
 
 for (const [name, resources, expected] of ROWS) {
-  it(name, () => assert.equal(effectiveMode(resources, WORKLOAD, 9080), expected));
+  it(name, () => {
+    assert.equal(effectiveMode(resources, WORKLOAD, 9080), expected);
+    const modes = effectiveModes(resources, WORKLOAD);
+    for (const port of [80, 9080, 9081]) {
+      assert.equal(modeOfPort(modes, port), effectiveMode(resources, WORKLOAD, port), `port ${port}`);
+    }
+  });
 }

@@ -38,6 +38,35 @@ export function effectiveMode(
   );
 }
 
+/** The modes of all ports of a workload. */
+export interface PeerModes {
+  /** Of ports that are not named. */
+  readonly otherwise: PeerMode;
+  readonly ports: ReadonlyMap<number, PeerMode>;
+}
+
+/** What holds while no resource says anything. */
+export const PERMISSIVE_MODES: PeerModes = { otherwise: "PERMISSIVE", ports: new Map() };
+
+/** No port has this number, so no resource names it. */
+const NO_PORT = 0;
+
+/** Works out `effectiveMode` for every port, so that a connection only has to look it up. */
+export function effectiveModes(
+  resources: readonly PeerAuthentication[],
+  workload: PolicyWorkload,
+  rootNamespace: string = ROOT_NAMESPACE,
+): PeerModes {
+  const named = new Set(resources.flatMap((resource) => [...resource.portModes.keys()]));
+  const mode = (port: number): PeerMode => effectiveMode(resources, workload, port, rootNamespace);
+  return { otherwise: mode(NO_PORT), ports: new Map([...named].map((port) => [port, mode(port)])) };
+}
+
+/** The mode of one port. */
+export function modeOfPort(modes: PeerModes, port: number): PeerMode {
+  return modes.ports.get(port) ?? modes.otherwise;
+}
+
 function strictest(
   resources: readonly PeerAuthentication[],
   modeOf: (resource: PeerAuthentication) => PeerAuthentication["mode"] | undefined,

@@ -52,6 +52,8 @@ export interface TunnelLimits {
   readonly maxSessions: number;
   /** Handshakes that a server runs at once. */
   readonly maxHandshakes: number;
+  /** Captured plaintext connections that a uproxy holds at once. */
+  readonly maxPlaintext: number;
 
   /** SETTINGS_INITIAL_WINDOW_SIZE: what one stream may have in flight toward us. */
   readonly streamWindow: number;
@@ -143,6 +145,8 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   maxSessions: 1_024,
   // A handshake costs a core about a millisecond: more in flight than this only makes all of them late.
   maxHandshakes: 256,
+  // Two sockets and up to 70 KB each while both are slow; the app itself rarely takes as many.
+  maxPlaintext: 8_192,
 
   // Below 1 MiB one stream lost a third of its speed; above, memory grows and speed does not.
   streamWindow: 1 * MIB,

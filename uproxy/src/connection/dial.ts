@@ -1,7 +1,8 @@
 // Machine. The only TCP connects of uproxy outside its tunnels.
-import type { Failure } from "@culvert/shared/failure/failure.ts";
+import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
+import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
 
 /** An address to connect to, and how long that may take in milliseconds. */
@@ -13,10 +14,24 @@ export interface DialTarget {
   readonly onDialling?: (socket: BulkSocket) => void;
 }
 
-/** Connects to the own app; only a policy's permit opens the way. */
-export function dialApp(permit: Permit, target: DialTarget, clock: Clock): Promise<BulkSocket | Failure> {
+/** Makes a socket that may have a caller's address toward `host`; `undefined` where the own address has to do. */
+export type KeepSource = (caller: Ip, host: string) => number | undefined | Failure;
+
+/** Connects to the own app, from `caller`'s address where it is kept; only a policy's permit opens the way. */
+export async function dialApp(
+  permit: Permit,
+  target: DialTarget,
+  clock: Clock,
+  keepSource?: KeepSource,
+  caller?: Ip,
+): Promise<BulkSocket | Failure> {
   void permit;
-  return connectBulk({ ...target, clock });
+  if (keepSource === undefined || caller === undefined) return connectBulk({ ...target, clock });
+  const descriptor = keepSource(caller, target.host);
+  if (isFailure(descriptor)) return descriptor;
+  // Nothing to keep: the dial goes out as usual.
+  if (descriptor === undefined) return connectBulk({ ...target, clock });
+  return connectBulk({ ...target, clock, descriptor, localAddress: caller });
 }
 
 /** Connects in plain TCP to what is not in the mesh. */

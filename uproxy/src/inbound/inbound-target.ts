@@ -67,6 +67,20 @@ export function inboundTarget(
   return atApp(app, { ip, port: appPort, service, asked });
 }
 
+/**
+ * Maps the original destination of a captured plaintext connection to the own app: first that it is no listener of this
+ * proxy, so that who dials the capture port itself is told the reason, then that the address is this workload's.
+ */
+export function capturedTarget(state: UproxyState, wanted: Endpoint, app: AppPlace): InboundTarget | Failure {
+  const target = atApp(app, { ...wanted, service: undefined, asked: wanted });
+  if (isFailure(target)) return target;
+  const { workload } = state;
+  if (isFailure(workload)) return workload;
+  if (workload.addresses.includes(wanted.ip)) return target;
+  const mine = workload.addresses.join(", ");
+  return fail("DESTINATION_NOT_MINE", `${wanted.ip} is not an address of ${workload.uid} (${mine})`);
+}
+
 function atApp(app: AppPlace, target: Omit<InboundTarget, "host">): InboundTarget | Failure {
   const host = app.host ?? target.ip;
   const own = app.notTo.some(

@@ -10,7 +10,7 @@ import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import type { Service } from "@culvert/shared/workload/workload.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
-import { dialApp } from "../connection/dial.ts";
+import { dialApp, type KeepSource } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
 import type { Introduction } from "./introduce.ts";
 import type { ConnectionReport, Reporter } from "../connection/report.ts";
@@ -28,6 +28,8 @@ export interface InboundOptions {
   readonly introduce?: ((introduction: Introduction) => Buffer) | undefined;
   /** Those ports. */
   readonly introducedTo: ReadonlySet<number>;
+  /** Set where the app sees callers' own addresses. */
+  readonly keepSource?: KeepSource | undefined;
 }
 
 /** Serves the tunnel requests of the mesh. */
@@ -81,13 +83,14 @@ export class Inbound {
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits, introduce, introducedTo } = this.#options;
+    const { clock, limits, introduce, introducedTo, keepSource } = this.#options;
     const verdict = judge(state, facts);
     report.decided(verdict);
     if (!verdict.allowed) return verdict.failure;
 
     const { host, port } = target;
-    const app = await dialApp(verdict, { host, port, timeoutMs: limits.connectTimeoutMs }, clock);
+    const where = { host, port, timeoutMs: limits.connectTimeoutMs };
+    const app = await dialApp(verdict, where, clock, keepSource, facts.sourceIp);
     if (isFailure(app)) return app;
     if (connection.ended !== undefined || !request.accept()) {
       app.reset();
