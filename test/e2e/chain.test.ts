@@ -3,9 +3,11 @@
 import assert from "node:assert/strict";
 import { Agent, request } from "node:http";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { countThenAnswer, smtp, startHttpApp, startTcpApp, type Echoed } from "../support/apps.ts";
 import { ask } from "../support/http.ts";
 import { spiffeId } from "../support/identities.ts";
+import { virtualAddress } from "../support/loopback.ts";
 import { PORTS, startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
 import { runProgram } from "../support/programs.ts";
 import {
@@ -25,7 +27,7 @@ const COUNT = 7002;
 const SMTP = 7003;
 const ANY = 7004;
 const LISTEN = { http: 9080, count: 9002, smtp: 9003, undeclared: 9004, other: 9005 } as const;
-const VIP = "10.96.7.7";
+const VIP = virtualAddress(7);
 const USE = { "istio.io/use-waypoint": "waypoint" };
 
 const SPLIT = {
@@ -109,7 +111,7 @@ describe("a waypoint between two uproxies", () => {
     v1 = await mesh.uproxy({ name: "reviews-1", account: "reviews", address: v1Address });
     await mesh.uproxy({ name: "reviews-2", account: "reviews", address: v2Address });
     gate = await mesh.waypoint({ name: "waypoint", gateway: "waypoint", address: gateAddress });
-    const listen = (port: number): string => `${clientAddress}:${port}`;
+    const listen = (port: number): string => hostPort(mesh.inside(clientAddress), port);
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
@@ -125,7 +127,7 @@ describe("a waypoint between two uproxies", () => {
   after(() => mesh.stop());
 
   function get(path: string, headers: Record<string, string> = {}): ReturnType<typeof ask> {
-    return ask(`http://${client.address}:${LISTEN.http}${path}`, { headers: { host: "reviews", ...headers } });
+    return ask(`http://${hostPort(client.inside, LISTEN.http)}${path}`, { headers: { host: "reviews", ...headers } });
   }
 
   async function echoed(path: string, headers?: Record<string, string>): Promise<Echoed> {
@@ -171,34 +173,34 @@ describe("a waypoint between two uproxies", () => {
   });
 
   test("a service is reached by its cluster IP too, and its workloads only through the waypoint", async () => {
-    const byVip = await dial(client.address, PORTS.proxy);
-    byVip.send(`CONNECT ${VIP}:80 HTTP/1.1\r\n\r\n`);
+    const byVip = await dial(client.inside, PORTS.proxy);
+    byVip.send(`CONNECT ${hostPort(VIP, 80)} HTTP/1.1\r\n\r\n`);
     await byVip.bytes(12);
     byVip.finish("GET /vip HTTP/1.1\r\nhost: reviews\r\nconnection: close\r\n\r\n");
     await byVip.ended();
     assert.match(byVip.received.toString(), /HTTP\/1\.1 200 OK[^]*"url":"\/vip"/);
-    const around = await dial(client.address, PORTS.proxy);
-    around.send(`CONNECT ${v1.address}:${HTTP} HTTP/1.1\r\n\r\n`);
+    const around = await dial(client.inside, PORTS.proxy);
+    around.send(`CONNECT ${hostPort(v1.address, HTTP)} HTTP/1.1\r\n\r\n`);
     await around.bytes(12);
     assert.match(around.received.toString(), /^HTTP\/1\.1 403/);
     around.close();
   });
 
   test("the destination's uproxy sees the waypoint, over few connections that are kept", async () => {
-    const { body } = await ask(`http://${v1.address}:${PORTS.admin}/connections`);
+    const { body } = await ask(`http://${v1.admin}/connections`);
     const { connections } = JSON.parse(body) as { readonly connections: readonly { readonly peer: string }[] };
     assert.ok(connections.length > 0, "kept-alive connections stay open");
     assert.deepEqual([...new Set(connections.map(({ peer }) => peer))], [spiffeId("waypoint")]);
     for (let i = 0; i < 20; i++) await echoed("/kept");
-    const later = JSON.parse((await ask(`http://${v1.address}:${PORTS.admin}/connections`)).body) as { open: number };
+    const later = JSON.parse((await ask(`http://${v1.admin}/connections`)).body) as { open: number };
     assert.ok(later.open <= connections.length + 1, `${later.open} after ${connections.length}`);
   });
 
   test("TCP ports pass through: half-close, and a server that speaks first, declared or not", async () => {
-    const counted = await converse(client.address, LISTEN.count, "x".repeat(100_000));
+    const counted = await converse(client.inside, LISTEN.count, "x".repeat(100_000));
     assert.deepEqual([counted.received.toString(), counted.ended], ["100000 bytes", "end"]);
     for (const port of [LISTEN.smtp, LISTEN.undeclared]) {
-      const mail = await dial(client.address, port);
+      const mail = await dial(client.inside, port);
       assert.match((await mail.bytes(20)).toString(), /^220 mail\.example/);
       mail.send("QUIT\r\n");
       assert.equal(await mail.ended(), "end");
@@ -228,7 +230,7 @@ describe("a waypoint between two uproxies", () => {
   });
 
   test("metrics and connections say what happened; explain says the same offline and online", async () => {
-    const { body } = await ask(`http://${gate.address}:${PORTS.metrics}/metrics`);
+    const { body } = await ask(`http://${hostPort(gate.address, PORTS.metrics)}/metrics`);
     assert.match(
       body,
       /istio_requests_total\{reporter="waypoint",[^}]*source_principal="[^"]*sa\/client"[^}]*response_code="200"/,
@@ -241,7 +243,7 @@ describe("a waypoint between two uproxies", () => {
     const offline = await runProgram("waypoint", ["explain", "--config", config, ...question]);
     assert.equal(offline.code, 0, offline.stderr);
     assert.match(offline.stdout, /=> 100 % forwarded to default\/reviews-v2:80/);
-    const online = await runProgram("waypoint", ["explain", "--admin", `${gate.address}:${PORTS.admin}`, ...question]);
+    const online = await runProgram("waypoint", ["explain", "--admin", gate.admin, ...question]);
     assert.equal(online.stdout, offline.stdout);
     const checked = await runProgram("waypoint", ["check", "--config", config]);
     assert.deepEqual([checked.code, checked.stdout], [0, "ok"], checked.stderr);
@@ -254,7 +256,7 @@ describe("a waypoint between two uproxies", () => {
     const off = ["ADMIN", "READINESS", "METRICS"].map((name): [string, string] => [`CULVERT_${name}`, "off"]);
     const taken = await runProgram("waypoint", ["run", "--config", config], { env: Object.fromEntries(off) });
     assert.equal(taken.code, 4, taken.stderr);
-    assert.match(taken.stderr, new RegExp(`hbone: cannot listen on ${gate.address}:${PORTS.hbone}`));
+    assert.ok(taken.stderr.includes(`hbone: cannot listen on ${hostPort(gate.address, PORTS.hbone)}`), taken.stderr);
     const env = { CULVERT_IDENTITY_FILES: mesh.resources, ...Object.fromEntries(off) };
     const nobody = await runProgram("waypoint", ["run", "--config", config], { env });
     assert.equal(nobody.code, 3, nobody.stderr);
@@ -264,7 +266,7 @@ describe("a waypoint between two uproxies", () => {
     const agent = new Agent({ keepAlive: true });
     const closed = new Promise<void>((resolve, reject) => {
       const asked = request(
-        { host: client.address, port: LISTEN.http, path: "/last", headers: { host: "reviews" }, agent },
+        { host: client.inside, port: LISTEN.http, path: "/last", headers: { host: "reviews" }, agent },
         (response) => void response.resume(),
       );
       asked.on("socket", (socket) => void socket.once("close", () => resolve()));
@@ -276,7 +278,7 @@ describe("a waypoint between two uproxies", () => {
     const exit = await gate.program.exited;
     assert.equal(exit.code, 0);
     agent.destroy();
-    const asked = attempt(client.address, LISTEN.http);
+    const asked = attempt(client.inside, LISTEN.http);
     asked.send("GET / HTTP/1.1\r\nhost: reviews\r\n\r\n");
     assert.equal(await asked.ended(), "ECONNRESET");
     assert.equal(asked.received.length, 0);

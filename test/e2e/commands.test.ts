@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { MeshAuthority } from "../support/identities.ts";
 import { reserveSubnet } from "../support/loopback.ts";
 import { runProgram, spawnWithConfig, writeResources } from "../support/programs.ts";
@@ -25,10 +26,10 @@ writeResources(join(folder, "mesh"), "mesh", [
 const good = {
   identity: { files: "api" },
   resources: { files: "mesh" },
-  inbound: { hbone: `${address}:15008` },
+  inbound: { hbone: hostPort(address, 15008) },
   outbound: { proxy: "off" },
-  admin: `${address}:15000`,
-  readiness: `${address}:15021`,
+  admin: hostPort(address, 15000),
+  readiness: hostPort(address, 15021),
   metrics: "off",
 };
 
@@ -109,11 +110,11 @@ test("a port that is taken is refused with 4 and named", async () => {
   const taken = createServer().listen(0, address);
   await once(taken, "listening");
   const { port } = taken.address() as { port: number };
-  const config = configFile({ ...good, inbound: { hbone: `${address}:${port}` }, readiness: "off", admin: "off" });
+  const config = configFile({ ...good, inbound: { hbone: hostPort(address, port) }, readiness: "off", admin: "off" });
   const result = await runProgram("uproxy", ["run", "--config", config]);
   taken.close();
   assert.equal(result.code, 4);
-  assert.match(result.stderr, new RegExp(`inbound\\.hbone.*${address}:${port}`));
+  assert.match(result.stderr, new RegExp(`inbound\\.hbone.*${hostPort(address, port)}`));
 });
 
 test("check says ok, or every error of the resources with file, line and path", async () => {
@@ -143,7 +144,7 @@ test("explain answers offline and by the admin port alike; wait waits; signals d
   const running = spawnWithConfig("uproxy", { name: "api", folder, config: good });
   const waited = await runProgram("uproxy", ["wait", "--config", config, "--timeout", "15s"]);
   assert.equal(waited.code, 0, waited.stderr);
-  const online = await runProgram("uproxy", ["explain", "--admin", `${address}:15000`, "--to", "api:80"]);
+  const online = await runProgram("uproxy", ["explain", "--admin", hostPort(address, 15000), "--to", "api:80"]);
   assert.equal(online.stdout, offline.stdout);
 
   running.signal("SIGTERM");

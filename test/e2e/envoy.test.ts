@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { countThenAnswer, echo, startHttpApp, startTcpApp, type Echoed } from "../support/apps.ts";
 import { envoyWaypoint, startEnvoy, tunnelClient, tunnelServer, type Address } from "../support/envoy.ts";
 import { ask } from "../support/http.ts";
@@ -19,7 +20,7 @@ const COUNT = 7002;
 const CLOSED = 7004;
 const BACKEND_PORT = 80;
 
-const show = ({ host, port }: Address): string => `${host}:${port}`;
+const show = ({ host, port }: Address): string => hostPort(host, port);
 
 describe("Envoy as tunnel client of a uproxy", needs({ commands: ["envoy"] }), () => {
   let mesh: Mesh;
@@ -53,9 +54,9 @@ describe("Envoy as tunnel client of a uproxy", needs({ commands: ["envoy"] }), (
             peer: { host: address, port: PORTS.hbone },
             expected: spiffeId("app"),
             targets: [
-              target(ECHO, `${address}:${ECHO}`),
-              target(COUNT, `${address}:${COUNT}`),
-              target(CLOSED, `${address}:${CLOSED}`),
+              target(ECHO, hostPort(address, ECHO)),
+              target(COUNT, hostPort(address, COUNT)),
+              target(CLOSED, hostPort(address, CLOSED)),
               target(7011, `app.default.svc.cluster.local:${ECHO}`),
               target(7012, "127.0.0.1:22"),
             ],
@@ -154,7 +155,7 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
             trustDomain: TRUST_DOMAIN,
             listen,
             targets: [ECHO, COUNT].map((port) => ({
-              authority: `${envoyAddress}:${port}`,
+              authority: hostPort(envoyAddress, port),
               app: { host: envoyAddress, port },
             })),
           }),
@@ -164,7 +165,10 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
-      listeners: [ECHO, COUNT, CLOSED].map((port) => ({ listen: `${clientAddress}:${port}`, to: `app:${port}` })),
+      listeners: [ECHO, COUNT, CLOSED].map((port) => ({
+        listen: hostPort(mesh.inside(clientAddress), port),
+        to: `app:${port}`,
+      })),
     });
   });
 
@@ -172,24 +176,24 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
 
   test("four mebibytes there and back", async () => {
     const data = randomBytes(4 * MIB);
-    const { received, ended } = await converse(client.address, ECHO, data);
+    const { received, ended } = await converse(client.inside, ECHO, data);
     assert.equal(ended, "end");
     assert.ok(received.equals(data));
     await client.access({ bytes_sent: 4 * MIB, "dst.identity": spiffeId("app") });
   });
 
   test("the client's half-close reaches the app", async () => {
-    const { received } = await converse(client.address, COUNT, Buffer.alloc(MIB));
+    const { received } = await converse(client.inside, COUNT, Buffer.alloc(MIB));
     assert.equal(received.toString(), `${MIB} bytes`);
   });
 
   test("404 means that there is no such destination", async () => {
-    assert.equal(await attempt(client.address, CLOSED).ended(), "ECONNRESET");
+    assert.equal(await attempt(client.inside, CLOSED).ended(), "ECONNRESET");
     await client.access({ code: "PEER_NO_DESTINATION" });
   });
 
   test("250 connections at once although Envoy allows 100 on a session and ends it for one more", async () => {
-    const open = await Promise.all(Array.from({ length: 250 }, () => dial(client.address, ECHO)));
+    const open = await Promise.all(Array.from({ length: 250 }, () => dial(client.inside, ECHO)));
     for (const connection of open) connection.send("here");
     await Promise.all(open.map((connection) => connection.bytes(4)));
     for (const connection of open) connection.finish();
@@ -244,14 +248,14 @@ describe("Envoy as the waypoint between two uproxies", needs({ commands: ["envoy
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
-      listeners: [{ listen: `${clientAddress}:${HTTP}`, to: `app:${BACKEND_PORT}` }],
+      listeners: [{ listen: hostPort(mesh.inside(clientAddress), HTTP), to: `app:${BACKEND_PORT}` }],
     });
   });
 
   after(() => mesh.stop());
 
   test("a request passes the waypoint, whose identity the app's uproxy sees", async () => {
-    const answer = await ask(`http://${client.address}:${HTTP}/path?q=1`, {
+    const answer = await ask(`http://${hostPort(client.inside, HTTP)}/path?q=1`, {
       method: "POST",
       headers: { "x-mine": "kept" },
       body: "body",
@@ -271,8 +275,8 @@ describe("Envoy as the waypoint between two uproxies", needs({ commands: ["envoy
   });
 
   test("the way around the waypoint is closed by policy", async () => {
-    const proxied = await dial(client.address, PORTS.proxy);
-    proxied.send(`CONNECT ${server.address}:${HTTP} HTTP/1.1\r\n\r\n`);
+    const proxied = await dial(client.inside, PORTS.proxy);
+    proxied.send(`CONNECT ${hostPort(server.address, HTTP)} HTTP/1.1\r\n\r\n`);
     await proxied.bytes(12);
     assert.match(proxied.received.toString(), /^HTTP\/1\.1 403/);
     proxied.close();
@@ -280,7 +284,7 @@ describe("Envoy as the waypoint between two uproxies", needs({ commands: ["envoy
 
   test("a hundred and fifty requests at once, each over a tunnel of its own", async () => {
     const answers = await Promise.all(
-      Array.from({ length: 150 }, (_, index) => ask(`http://${client.address}:${HTTP}/${index}`)),
+      Array.from({ length: 150 }, (_, index) => ask(`http://${hostPort(client.inside, HTTP)}/${index}`)),
     );
     assert.deepEqual(
       answers.map(({ body }) => (JSON.parse(body) as Echoed).url),
@@ -293,6 +297,6 @@ describe("Envoy as the waypoint between two uproxies", needs({ commands: ["envoy
 async function connectionsOf(proxy: Proxy): Promise<Readonly<Record<string, unknown>> | undefined> {
   const ended = proxy.log.find((line) => line["target"] === "access" && line["direction"] === "inbound");
   if (ended !== undefined) return ended;
-  const { body } = await ask(`http://${proxy.address}:${PORTS.admin}/connections`);
+  const { body } = await ask(`http://${proxy.admin}/connections`);
   return /sa\/waypoint/.test(body) ? { "src.identity": spiffeId("waypoint") } : undefined;
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { constants, type IncomingHttpHeaders, type SecureServerOptions, type ServerHttp2Stream } from "node:http2";
 import { after, before, describe, test } from "node:test";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { testAuthority } from "../support/ca.ts";
 import { startPeer, tlsOf, type FakePeer } from "../support/h2.ts";
 import { startMesh, PORTS, type Mesh, type Proxy } from "../support/mesh.ts";
@@ -70,7 +71,7 @@ describe("a uproxy as tunnel client", () => {
       name: "client",
       address: clientAddress,
       listeners: places.map(({ name, listener }) => ({
-        listen: `${clientAddress}:${listener}`,
+        listen: hostPort(mesh.inside(clientAddress), listener),
         to: `${name}:${ECHO}`,
       })),
     });
@@ -106,11 +107,13 @@ describe("a uproxy as tunnel client", () => {
       echoStream(stream);
     };
     await withPeer({}, noting, async (port) => {
-      assert.equal((await converse(client.address, port, "x")).received.toString(), "x");
+      assert.equal((await converse(client.inside, port, "x")).received.toString(), "x");
     });
     assert.equal(seen[":method"], "CONNECT");
-    assert.match(String(seen[":authority"]), new RegExp(`^127\\.[\\d.]+:${ECHO}$`));
-    assert.match(String(seen["forwarded"]), /^for="127\.[\d.]+:\d+";host=app-\d+\.default\.svc\.cluster\.local$/);
+    const ip = String.raw`(?:127\.[\d.]+|\[(?:fd99)?::[\da-f]+\])`;
+    assert.match(String(seen[":authority"]), new RegExp(`^${ip}:${ECHO}$`));
+    const host = String.raw`app-\d+\.default\.svc\.cluster\.local`;
+    assert.match(String(seen["forwarded"]), new RegExp(`^for="${ip}:\\d+";host=${host}$`));
     const forbidden = [":scheme", ":path", ":protocol", "content-length", "host"];
     assert.deepEqual(
       forbidden.filter((name) => name in seen),
@@ -122,7 +125,7 @@ describe("a uproxy as tunnel client", () => {
     let asked = 0;
     const counting = (): void => void (asked += 1);
     await withPeer({ account: "somebody-else" }, counting, async (port) => {
-      assert.equal(await attempt(client.address, port).ended(), "ECONNRESET");
+      assert.equal(await attempt(client.inside, port).ended(), "ECONNRESET");
       await client.access({ code: "IDENTITY_MISMATCH" });
       assert.equal(asked, 0);
     });
@@ -132,7 +135,7 @@ describe("a uproxy as tunnel client", () => {
     const other = await testAuthority("cluster.local");
     await withPeer({ ca: other.bundlePem }, echoStream, async (port) => {
       const began = performance.now();
-      assert.equal(await attempt(client.address, port).ended(), "ECONNRESET");
+      assert.equal(await attempt(client.inside, port).ended(), "ECONNRESET");
       assert.ok(performance.now() - began < 2000, `it took ${performance.now() - began} ms`);
       // A reset may overtake the alert that says why.
       await until("the failure in the log", () =>
@@ -154,7 +157,7 @@ describe("a uproxy as tunnel client", () => {
   ] as const) {
     test(`${status} is ${code}, and the app sees a reset`, async () => {
       await withPeer({}, answer(status), async (port) => {
-        assert.equal(await attempt(client.address, port).ended(), "ECONNRESET");
+        assert.equal(await attempt(client.inside, port).ended(), "ECONNRESET");
         await client.access({ code });
       });
     });
@@ -162,14 +165,14 @@ describe("a uproxy as tunnel client", () => {
 
   test("a stream that the peer resets in the middle is a reset, never an end", async () => {
     await withPeer({}, cutShort, async (port) => {
-      const connection = await dial(client.address, port);
+      const connection = await dial(client.inside, port);
       assert.equal(await connection.ended(), "ECONNRESET");
     });
   });
 
   test("a peer that ends whole after all was said is an end", async () => {
     await withPeer({}, sayAll, async (port) => {
-      const { received, ended } = await converse(client.address, port, "?");
+      const { received, ended } = await converse(client.inside, port, "?");
       assert.equal(received.toString(), "all of it");
       assert.equal(ended, "end");
     });
@@ -187,8 +190,8 @@ describe("a uproxy as tunnel client", () => {
     };
     await withPeer({ settings: { maxConcurrentStreams: 3 } }, counting, async (port) => {
       // The first tunnel learns the peer's limit.
-      assert.equal((await converse(client.address, port, "x")).ended, "end");
-      const connections = await Promise.all(Array.from({ length: 20 }, () => dial(client.address, port)));
+      assert.equal((await converse(client.inside, port, "x")).ended, "end");
+      const connections = await Promise.all(Array.from({ length: 20 }, () => dial(client.inside, port)));
       for (const connection of connections) connection.send("one");
       await Promise.all(connections.map((connection) => connection.bytes(3)));
       for (const connection of connections) connection.close();
@@ -210,14 +213,14 @@ describe("a uproxy as tunnel client", () => {
       echoStream(stream);
     };
     await withPeer({ settings: { maxConcurrentStreams: 50 } }, strict, async (port, peer) => {
-      const first = await dial(client.address, port);
+      const first = await dial(client.inside, port);
       first.send("one");
       await first.bytes(3);
       const [session] = peer.sessions;
       assert.ok(session);
       await new Promise<void>((resolve) => session.settings({ maxConcurrentStreams: 2 }, () => resolve()));
       lowered = session;
-      const connections = await Promise.all(Array.from({ length: 12 }, () => dial(client.address, port)));
+      const connections = await Promise.all(Array.from({ length: 12 }, () => dial(client.inside, port)));
       for (const connection of connections) connection.send("two");
       await Promise.all(connections.map((connection) => connection.bytes(3)));
       for (const connection of [first, ...connections]) connection.close();
@@ -234,7 +237,7 @@ describe("a uproxy as tunnel client", () => {
       } else echoStream(stream);
     };
     await withPeer({}, refuseOnce, async (port) => {
-      const { received } = await converse(client.address, port, "again");
+      const { received } = await converse(client.inside, port, "again");
       assert.equal(received.toString(), "again");
       assert.equal(refusals, 1);
     });
@@ -242,13 +245,13 @@ describe("a uproxy as tunnel client", () => {
 
   test("a GOAWAY lets live tunnels finish and sends new ones to a new session", async () => {
     await withPeer({}, echoStream, async (port, peer) => {
-      const live = await dial(client.address, port);
+      const live = await dial(client.inside, port);
       live.send("old");
       await live.bytes(3);
       const [first] = peer.sessions;
       first?.goaway(0);
       await until("a tunnel on another session", async () => {
-        await converse(client.address, port, "new");
+        await converse(client.inside, port, "new");
         return peer.sessions.length > 1;
       });
       live.finish(" and whole");
@@ -268,7 +271,7 @@ describe("a uproxy as tunnel client", () => {
       });
     };
     await withPeer({}, late, async (port) => {
-      const { received } = await converse(client.address, port, "patient");
+      const { received } = await converse(client.inside, port, "patient");
       assert.equal(received.toString(), "patient");
     });
   });

@@ -5,6 +5,7 @@ import { constants, type ClientHttp2Session } from "node:http2";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import type { ConnectionOptions } from "node:tls";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { countThenAnswer, echo, startTcpApp, type App } from "../support/apps.ts";
 import { mintSvid, svidName, testAuthority } from "../support/ca.ts";
 import { dialTls, openSession, readAll, request, tlsOf } from "../support/h2.ts";
@@ -61,7 +62,7 @@ describe("a uproxy as tunnel server", () => {
 
   afterEach(() => session.destroy());
 
-  const at = (port: number): string => `${server.address}:${port}`;
+  const at = (port: number): string => hostPort(server.address, port);
 
   for (const cipher of ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"]) {
     test(`it takes ${cipher}, TLS 1.3 and h2`, async () => {

@@ -12,16 +12,17 @@ import { service, workloadEntry } from "../support/resources.ts";
 import { attempt, converse, dial } from "../support/tcp.ts";
 import { until } from "../support/until.ts";
 import { join } from "node:path";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 
 const ECHO = 7001;
 const CLOSED = 7004;
 
 function admin(proxy: Proxy, path: string): string {
-  return `http://${proxy.address}:${PORTS.admin}${path}`;
+  return `http://${proxy.admin}${path}`;
 }
 
 async function metricsOf(proxy: Proxy, accept = "text/plain"): Promise<string> {
-  const { body } = await ask(`http://${proxy.address}:${PORTS.metrics}/metrics`, { headers: { accept } });
+  const { body } = await ask(`http://${hostPort(proxy.address, PORTS.metrics)}/metrics`, { headers: { accept } });
   return body;
 }
 
@@ -47,15 +48,18 @@ describe("operating a uproxy", () => {
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
-      listeners: [ECHO, CLOSED].map((port) => ({ listen: `${clientAddress}:${port}`, to: `app:${port}` })),
+      listeners: [ECHO, CLOSED].map((port) => ({
+        listen: hostPort(mesh.inside(clientAddress), port),
+        to: `app:${port}`,
+      })),
     });
   });
 
   after(() => mesh.stop());
 
   test("metrics count connections, bytes and failures under Istio's names", async () => {
-    await converse(client.address, ECHO, "x".repeat(1000));
-    await attempt(client.address, CLOSED).ended();
+    await converse(client.inside, ECHO, "x".repeat(1000));
+    await attempt(client.inside, CLOSED).ended();
     await client.access({ code: "PEER_UNAVAILABLE" });
     const text = await metricsOf(client);
     for (const pattern of [
@@ -69,7 +73,7 @@ describe("operating a uproxy", () => {
     }
     assert.ok(text.includes(`destination_principal="${spiffeId("app")}"`), "the destination's identity is a label");
     assert.match(await metricsOf(client, "application/openmetrics-text"), /# EOF\n$/);
-    const same = await ask(`http://${client.address}:${PORTS.metrics}/stats/prometheus`);
+    const same = await ask(`http://${hostPort(client.address, PORTS.metrics)}/stats/prometheus`);
     assert.equal(same.status, 200);
   });
 
@@ -87,7 +91,7 @@ describe("operating a uproxy", () => {
   });
 
   test("live connections are listed while they live", async () => {
-    const connection = await dial(client.address, ECHO);
+    const connection = await dial(client.inside, ECHO);
     connection.send("12345");
     await connection.bytes(5);
     const { body } = await ask(admin(client, "/connections"));
@@ -111,10 +115,10 @@ describe("operating a uproxy", () => {
   });
 
   test("descriptors, connections and memory come back after a rough crowd", async () => {
-    await converse(client.address, ECHO, "warm");
+    await converse(client.inside, ECHO, "warm");
     const baselines = [baselineOf(client.program), baselineOf(server.program)];
     for (let round = 0; round < 5; round++) {
-      const crowd = Array.from({ length: 200 }, (_, index) => attempt(client.address, index % 5 === 0 ? CLOSED : ECHO));
+      const crowd = Array.from({ length: 200 }, (_, index) => attempt(client.inside, index % 5 === 0 ? CLOSED : ECHO));
       for (const connection of crowd) connection.send("some bytes");
       await Promise.all(crowd.filter((_, index) => index % 5 === 1).map((connection) => connection.bytes(10)));
       for (const [index, connection] of crowd.entries()) {
@@ -137,15 +141,15 @@ describe("operating a uproxy", () => {
   });
 
   test("draining: not ready at once, what is open may finish, then a clean end", async () => {
-    const ready = `http://${server.address}:${PORTS.readiness}/healthz/ready`;
+    const ready = `http://${hostPort(server.address, PORTS.readiness)}/healthz/ready`;
     assert.equal((await ask(ready)).status, 200);
-    const connection = await dial(client.address, ECHO);
+    const connection = await dial(client.inside, ECHO);
     connection.send("before");
     await connection.bytes(6);
     const drained = await ask(admin(server, "/drain"), { method: "POST", headers: { "culvert-admin": "1" } });
     assert.equal(drained.status, 200);
     assert.equal((await ask(ready)).status, 503);
-    assert.equal((await ask(`http://${server.address}:${PORTS.readiness}/healthz/live`)).status, 200);
+    assert.equal((await ask(`http://${hostPort(server.address, PORTS.readiness)}/healthz/live`)).status, 200);
     connection.finish(" and after");
     assert.equal(await connection.ended(), "end");
     assert.equal(connection.received.toString(), "before and after");

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { command } from "../support/env.ts";
 import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
@@ -33,14 +34,14 @@ describe("PostgreSQL through two uproxies", needs({ commands: ["psql", "initdb",
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
-      listeners: [{ listen: `${clientAddress}:${POSTGRES}`, to: "db:5432" }],
+      listeners: [{ listen: hostPort(mesh.inside(clientAddress), POSTGRES), to: "db:5432" }],
     });
   });
 
   after(() => mesh.stop());
 
   const flags = (...more: readonly string[]): string[] => {
-    const common = ["--no-psqlrc", "--host", client.address, "--username", "postgres", "--set", "ON_ERROR_STOP=1"];
+    const common = ["--no-psqlrc", "--host", client.inside, "--username", "postgres", "--set", "ON_ERROR_STOP=1"];
     return [...common, "--tuples-only", "--no-align", ...more];
   };
   const psql = (sql: string): Promise<Result> => run(command("psql"), flags("--command", sql));

@@ -1,6 +1,7 @@
 // The proxy port as apps use it: HTTP CONNECT and SOCKS5 on one port, with curl, and what they are told when it does not work.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { startHttpApp, startTcpApp, echo, type Echoed } from "../support/apps.ts";
 import { command } from "../support/env.ts";
 import { startMesh, PORTS, type Mesh, type Proxy } from "../support/mesh.ts";
@@ -18,11 +19,11 @@ function curl(...args: readonly string[]): Promise<Result> {
 }
 
 function connect(proxy: Proxy): string[] {
-  return ["--proxytunnel", "--proxy", `http://${proxy.address}:${PORTS.proxy}`];
+  return ["--proxytunnel", "--proxy", `http://${hostPort(proxy.inside, PORTS.proxy)}`];
 }
 
 function socks(proxy: Proxy): string[] {
-  return ["--socks5-hostname", `${proxy.address}:${PORTS.proxy}`];
+  return ["--socks5-hostname", hostPort(proxy.inside, PORTS.proxy)];
 }
 
 describe("the proxy port", needs({ commands: ["curl"] }), () => {
@@ -62,7 +63,7 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
     strict = await mesh.uproxy({
       name: "strict",
       address: strictAddress,
-      config: { outbound: { proxy: `${strictAddress}:${PORTS.proxy}`, unknown: "refuse" } },
+      config: { outbound: { proxy: hostPort(mesh.inside(strictAddress), PORTS.proxy), unknown: "refuse" } },
     });
   });
 
@@ -80,19 +81,19 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
         assert.equal(echoed.app, "in the mesh");
         assert.equal(echoed.url, "/hello");
       }
-      const byAddress = await curl(...through(client), `http://${appAddress}:${HTTP}/`);
+      const byAddress = await curl(...through(client), `http://${hostPort(appAddress, HTTP)}/`);
       assert.equal(byAddress.code, 0, byAddress.stderr);
-      const line = await client.access({ direction: "outbound", "dst.addr": `${appAddress}:${HTTP}` });
-      assert.equal(line["dst.hbone_addr"], `${appAddress}:${PORTS.hbone}`);
+      const line = await client.access({ direction: "outbound", "dst.addr": hostPort(appAddress, HTTP) });
+      assert.equal(line["dst.hbone_addr"], hostPort(appAddress, PORTS.hbone));
     });
 
     test(`${way} leads to what is in no resource in plain TCP, unless that is refused`, async () => {
-      const outside = await curl(...through(client), `http://${plainAddress}:${HTTP}/`);
+      const outside = await curl(...through(client), `http://${hostPort(plainAddress, HTTP)}/`);
       assert.equal((JSON.parse(outside.stdout) as Echoed).app, "outside");
-      const refused = await curl(...through(strict), `http://${plainAddress}:${HTTP}/`);
+      const refused = await curl(...through(strict), `http://${hostPort(plainAddress, HTTP)}/`);
       assert.notEqual(refused.code, 0);
       assert.equal(refused.stdout, "");
-      await strict.access({ code: "EGRESS_REFUSED", "dst.addr": `${plainAddress}:${HTTP}` });
+      await strict.access({ code: "EGRESS_REFUSED", "dst.addr": hostPort(plainAddress, HTTP) });
     });
   }
 
@@ -117,7 +118,7 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
       ["nobody", 80, [4, 1]],
       ["app", CLOSED, [4, 5, 1]],
     ] as const) {
-      const connection = await dial(client.address, PORTS.proxy);
+      const connection = await dial(client.inside, PORTS.proxy);
       connection.send(Buffer.from([5, 1, 0]));
       await connection.bytes(2);
       const name = Buffer.from(host);
@@ -130,14 +131,14 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
   });
 
   test("bytes right behind the request arrive, after the answer", async () => {
-    const connection = await dial(client.address, PORTS.proxy);
+    const connection = await dial(client.inside, PORTS.proxy);
     connection.finish(`CONNECT app:${ECHO} HTTP/1.1\r\nHost: app:${ECHO}\r\n\r\nearly`);
     assert.equal(await connection.ended(), "end");
     assert.match(connection.received.toString(), /^HTTP\/1\.1 200 [^\r]*\r\n(?:[^\r]+\r\n)*\r\nearly$/);
   });
 
   test("a request may come byte by byte", async () => {
-    const connection = await dial(client.address, PORTS.proxy);
+    const connection = await dial(client.inside, PORTS.proxy);
     for (const char of `CONNECT app:${ECHO} HTTP/1.1\r\n\r\n`) connection.send(char);
     await connection.bytes(12);
     assert.match(connection.received.toString(), /^HTTP\/1\.1 200/);
@@ -152,7 +153,7 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
       ["CONNECT user@app:80 HTTP/1.1\r\n\r\n", /^HTTP\/1\.1 400 /],
       ["hello\r\n\r\n", /^HTTP\/1\.1 400 [\s\S]*culvert-code: PROXY_REQUEST_MALFORMED/],
     ] as const) {
-      const connection = attempt(client.address, PORTS.proxy);
+      const connection = attempt(client.inside, PORTS.proxy);
       connection.send(said);
       assert.equal(await connection.ended(), "end", said);
       assert.match(connection.received.toString("latin1"), heard, said);

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import type { Socket } from "node:net";
 import { randomBytes } from "node:crypto";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { countThenAnswer, echo, smtp, startTcpApp, type App } from "../support/apps.ts";
 import { spiffeId } from "../support/identities.ts";
 import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
@@ -47,7 +48,7 @@ describe("TCP through two uproxies", () => {
     await mesh.with(startTcpApp(serverAddress, SMTP, smtp));
     kept = await mesh.with(startTcpApp(serverAddress, KEPT, (socket) => held.push(socket)));
     server = await mesh.uproxy({ name: "app", address: serverAddress });
-    const listen = (port: number): string => `${clientAddress}:${port}`;
+    const listen = (port: number): string => hostPort(mesh.inside(clientAddress), port);
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
@@ -64,13 +65,13 @@ describe("TCP through two uproxies", () => {
   /** Both sides of a new connection to the app that keeps its connections. */
   async function bothSides(): Promise<{ connection: Connection; app: Socket }> {
     const count = held.length;
-    const connection = await dial(client.address, KEPT);
+    const connection = await dial(client.inside, KEPT);
     return { connection, app: await until("the app's side of a connection", () => held[count]) };
   }
 
   test("a mebibyte goes there and back, and both ends tell the same of it", async () => {
     const data = randomBytes(MIB);
-    const { received, ended } = await converse(client.address, ECHO, data);
+    const { received, ended } = await converse(client.inside, ECHO, data);
     assert.equal(ended, "end");
     assert.ok(received.equals(data));
     const facts = {
@@ -82,15 +83,15 @@ describe("TCP through two uproxies", () => {
     const atClient = await client.access({ direction: "outbound", ...facts });
     const atServer = await server.access({ direction: "inbound", ...facts });
     assert.equal(atClient["dst.service"], "app.default.svc.cluster.local");
-    assert.equal(atClient["dst.hbone_addr"], `${server.address}:15008`);
+    assert.equal(atClient["dst.hbone_addr"], hostPort(server.address, 15008));
     assert.equal(atClient["src.workload"], "client");
     assert.equal(atClient["dst.workload"], "app");
-    assert.equal(atServer["dst.addr"], `${server.address}:${ECHO}`);
+    assert.equal(atServer["dst.addr"], hostPort(server.address, ECHO));
     assert.equal(atServer["code"], undefined);
   });
 
   test("the client may close its half first and still gets its answer", async () => {
-    const { received, ended } = await converse(client.address, COUNT, Buffer.alloc(3 * MIB));
+    const { received, ended } = await converse(client.inside, COUNT, Buffer.alloc(3 * MIB));
     assert.equal(received.toString(), `${3 * MIB} bytes`);
     assert.equal(ended, "end");
   });
@@ -101,7 +102,7 @@ describe("TCP through two uproxies", () => {
   });
 
   test("a server that speaks first is heard before the client has said a word", async () => {
-    const connection = await dial(client.address, SMTP);
+    const connection = await dial(client.inside, SMTP);
     const greeting = "220 mail.example ESMTP\r\n";
     assert.equal((await connection.bytes(greeting.length)).toString(), greeting);
     connection.send("EHLO client.example\r\nQUIT\r\n");
@@ -128,7 +129,7 @@ describe("TCP through two uproxies", () => {
   });
 
   test("an app that is not there is a reset, never a clean end, and both logs say why", async () => {
-    const connection = attempt(client.address, NOTHING);
+    const connection = attempt(client.inside, NOTHING);
     assert.equal(await connection.ended(), "ECONNRESET");
     assert.equal(connection.received.length, 0);
     await server.access({ direction: "inbound", code: "APP_REFUSED" });
@@ -137,13 +138,13 @@ describe("TCP through two uproxies", () => {
   });
 
   test("a service without endpoints is a reset", async () => {
-    const connection = attempt(client.address, NOWHERE);
+    const connection = attempt(client.inside, NOWHERE);
     assert.equal(await connection.ended(), "ECONNRESET");
     await client.access({ code: "NO_HEALTHY_UPSTREAM" });
   });
 
   test("three hundred connections at once take as many sessions as the peer's limit asks for", async () => {
-    const open = await Promise.all(Array.from({ length: 300 }, () => dial(client.address, ECHO)));
+    const open = await Promise.all(Array.from({ length: 300 }, () => dial(client.inside, ECHO)));
     await Promise.all(
       open.map(async (connection, index) => {
         const text = `connection ${index}`;
@@ -157,7 +158,7 @@ describe("TCP through two uproxies", () => {
   });
 
   test("a policy decides, names itself in the log, and a change ends live tunnels within a second", async () => {
-    const connection = await dial(client.address, ECHO);
+    const connection = await dial(client.inside, ECHO);
     connection.send("before");
     await connection.bytes(6);
     const began = performance.now();
@@ -171,7 +172,7 @@ describe("TCP through two uproxies", () => {
     assert.ok(tookMs < 1000, `the tunnel outlived its policy by ${tookMs} ms`);
     await server.access({ direction: "inbound", code: "POLICY_CHANGED" });
 
-    const refused = attempt(client.address, ECHO);
+    const refused = attempt(client.inside, ECHO);
     assert.equal(await refused.ended(), "ECONNRESET");
     const denied = await server.access({ direction: "inbound", code: "DENIED_BY_POLICY" });
     assert.equal(denied["src.identity"], spiffeId("client"));
@@ -183,7 +184,7 @@ describe("TCP through two uproxies", () => {
       ]),
     ]);
     await until("the policy to allow again", async () => {
-      const again = await converse(client.address, ECHO, "again");
+      const again = await converse(client.inside, ECHO, "again");
       return again.received.toString() === "again";
     });
     mesh.remove("policy");
@@ -196,23 +197,23 @@ describe("TCP through two uproxies", () => {
       ]),
     ]);
     const line = await until("a refusal", async () => {
-      await converse(client.address, ECHO, "x");
+      await converse(client.inside, ECHO, "x");
       return server.log.find(({ target, code }) => target === "access" && code === "POLICY_NOT_UNDERSTOOD");
     });
     assert.match(JSON.stringify(line), /strange/);
     mesh.remove("bad");
-    await until("traffic again", async () => (await converse(client.address, ECHO, "ok")).received.toString() === "ok");
+    await until("traffic again", async () => (await converse(client.inside, ECHO, "ok")).received.toString() === "ok");
   });
 
   test("identities rotate under live connections without losing one", async () => {
-    const live = await dial(client.address, ECHO);
+    const live = await dial(client.inside, ECHO);
     live.send("old");
     await live.bytes(3);
     await mesh.issue("app");
     await mesh.issue("client");
     for (let round = 0; round < 20; round++) {
       const text = `round ${round}`;
-      assert.equal((await converse(client.address, ECHO, text)).received.toString(), text);
+      assert.equal((await converse(client.inside, ECHO, text)).received.toString(), text);
     }
     live.finish(" new");
     assert.equal(await live.ended(), "end");
@@ -220,12 +221,12 @@ describe("TCP through two uproxies", () => {
   });
 
   test("a peer that dies is a reset toward the app, not a clean end", async () => {
-    const connection = await dial(client.address, KEPT);
+    const connection = await dial(client.inside, KEPT);
     await until("the connection at the app", () => kept.sockets.size > 0);
     await server.kill();
     assert.equal(await connection.ended(), "ECONNRESET");
     await client.access({ direction: "outbound", code: "PEER_LOST" });
-    const refused = attempt(client.address, ECHO);
+    const refused = attempt(client.inside, ECHO);
     assert.equal(await refused.ended(), "ECONNRESET");
     await client.access({ direction: "outbound", code: "PEER_REFUSED" });
   });

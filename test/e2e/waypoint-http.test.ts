@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { field, fields } from "../support/http-message.ts";
 import { request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
 import { spiffeId } from "../support/identities.ts";
@@ -110,7 +111,7 @@ describe("HTTP through a waypoint", () => {
       `By=${spiffeId("waypoint")};URI=${spiffeId("client")}`,
     ]);
     const [forwarded = ""] = seenValues(got, "x-forwarded-for");
-    assert.match(forwarded, /^192\.0\.2\.7, 127\./);
+    assert.match(forwarded, /^192\.0\.2\.7, (?:127\.|fd99::)/);
     assert.deepEqual(seenValues(got, "x-request-id"), ["from-the-client.1"]);
     assert.deepEqual(seenValues(got, "host"), ["shop"]);
     assert.deepEqual(seenValues(got, "user-agent"), ["by-hand"]);
@@ -119,7 +120,7 @@ describe("HTTP through a waypoint", () => {
     assert.equal(line["user_agent"], "by-hand");
     assert.equal(line["x_forwarded_for"], "192.0.2.7");
     assert.equal(line["src.identity"], spiffeId("client"));
-    assert.equal(line["upstream_host"], `${shop.addresses.apps[0]}:${APP_PORT}`);
+    assert.equal(line["upstream_host"], hostPort(shop.addresses.apps[0], APP_PORT));
     assert.equal(line["upstream_cluster"], `default/shop:${SHOP.http}`);
     assert.equal(line["protocol"], "HTTP/1.1");
     assert.equal(line["method"], "GET");

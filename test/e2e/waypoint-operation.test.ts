@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { field } from "../support/http-message.ts";
 import { request, verdictOf, type HttpWire } from "../support/http-wire.ts";
 import { ask } from "../support/http.ts";
@@ -142,7 +143,7 @@ describe("operating a waypoint", () => {
       assert.ok(performance.now() - began < 2_000);
       wire.close();
       const line = await shop.waypoint.access({ path: "/gone" });
-      assert.equal(line["upstream_host"], `${shop.addresses.apps[1]}:${APP_PORT}`);
+      assert.equal(line["upstream_host"], hostPort(shop.addresses.apps[1], APP_PORT));
       await shop.put("routes", []);
     });
   });
@@ -206,7 +207,7 @@ describe("operating a waypoint", () => {
       late.send(request("POST", "/late", { "content-length": "4" }));
       await until("the late request at the waypoint", async () => (await openTunnels(shop)) >= 3);
       shop.waypoint.program.signal("SIGTERM");
-      const notReady = `http://${shop.waypoint.address}:${PORTS.readiness}/healthz/ready`;
+      const notReady = `http://${hostPort(shop.waypoint.address, PORTS.readiness)}/healthz/ready`;
       await until("readiness off", async () => (await ask(notReady)).status === 503);
       assert.equal(await idle.ended(), "end", "nothing was asked on it");
       idle.close();
@@ -227,7 +228,7 @@ describe("operating a waypoint", () => {
     test("without its waypoint the service is not reachable, and nothing goes around", async () => {
       const { accepted } = shop.apps[0].http;
       for (const port of [SHOP.http, SHOP.tcp]) {
-        assert.equal(await attempt(shop.client.address, port).ended(), "ECONNRESET");
+        assert.equal(await attempt(shop.client.inside, port).ended(), "ECONNRESET");
       }
       const line = await shop.client.access({ direction: "outbound", code: "PEER_REFUSED" });
       assert.equal(line["dst.service"], "shop.default.svc.cluster.local");
@@ -269,7 +270,7 @@ async function count(shop: Shop, labels: Readonly<Record<string, string>>): Prom
 }
 
 async function exposition({ waypoint }: Shop, path: string): Promise<string> {
-  const { status, body } = await ask(`http://${waypoint.address}:${PORTS.metrics}${path}`);
+  const { status, body } = await ask(`http://${hostPort(waypoint.address, PORTS.metrics)}${path}`);
   assert.equal(status, 200, path);
   return body;
 }
@@ -282,11 +283,11 @@ async function halfAnswered(shop: Shop): Promise<{ wire: HttpWire; socket: Socke
   return { wire, socket: await until("the application's side", () => held.shift()) };
 }
 
-async function certificates({ address }: Proxy): Promise<string> {
-  return (await ask(`http://${address}:${PORTS.admin}/certificates`)).body;
+async function certificates({ admin }: Proxy): Promise<string> {
+  return (await ask(`http://${admin}/certificates`)).body;
 }
 
 async function openTunnels({ waypoint }: Shop): Promise<number> {
-  const { body } = await ask(`http://${waypoint.address}:${PORTS.admin}/connections`);
+  const { body } = await ask(`http://${waypoint.admin}/connections`);
   return (JSON.parse(body) as { open: number }).open;
 }

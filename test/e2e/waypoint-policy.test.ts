@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { field } from "../support/http-message.ts";
 import { HttpWire, request, verdictOf } from "../support/http-wire.ts";
 import { spiffeId } from "../support/identities.ts";
@@ -40,7 +41,7 @@ describe("authorization at a waypoint", () => {
   before(async () => {
     shop = await startShop({
       serves: "all",
-      listeners: ({ apps }) => ({ [WORKLOAD]: `${apps[0]}:${APP_PORT}` }),
+      listeners: ({ apps }) => ({ [WORKLOAD]: hostPort(apps[0], APP_PORT) }),
       scripts: {
         "/held": (socket) => {
           socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n");

@@ -6,11 +6,11 @@ import { once } from "node:events";
 import { connect as connectHttp2, createServer as createHttp2Server, type Http2Server } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { countThenAnswer, echo, smtp, startTcpApp } from "../support/apps.ts";
 import { request } from "../support/http-wire.ts";
 import { ask } from "../support/http.ts";
 import { spiffeId } from "../support/identities.ts";
-import { PORTS } from "../support/mesh.ts";
 import { authorizationPolicy, httpRoute, service, type Resource } from "../support/resources.ts";
 import { SHOP, startShop, type Shop } from "../support/shop.ts";
 import { appClosesFirst, attempt, converse, dial, type Connection } from "../support/tcp.ts";
@@ -77,7 +77,7 @@ describe("TCP through a waypoint", () => {
     await shop.mesh.stop();
   });
 
-  const to = (port: number): Promise<Connection> => dial(shop.client.address, port);
+  const to = (port: number): Promise<Connection> => dial(shop.client.inside, port);
   const policies = (...all: readonly Resource[]): Promise<void> => shop.put("policies", all);
 
   /** Both sides of a new connection to the app that keeps its connections. */
@@ -89,10 +89,10 @@ describe("TCP through a waypoint", () => {
 
   test("what is declared TCP passes unread, be it HTTP or not", async () => {
     const said = request("GET", "/", { connection: "close", "x-forwarded-client-cert": "mine" }) + PREFACE;
-    const { received, ended } = await converse(shop.client.address, SHOP.tcp, said);
+    const { received, ended } = await converse(shop.client.inside, SHOP.tcp, said);
     assert.deepEqual([received.toString(), ended], [said, "end"]);
     const data = randomBytes(MIB);
-    const back = await converse(shop.client.address, SHOP.tcp, data);
+    const back = await converse(shop.client.inside, SHOP.tcp, data);
     assert.ok(back.received.equals(data));
     const line = await shop.waypoint.access({ bytes_sent: MIB, bytes_recv: MIB, direction: "inbound" });
     assert.equal(line["src.identity"], spiffeId("client"));
@@ -103,7 +103,7 @@ describe("TCP through a waypoint", () => {
   });
 
   test("either side may close its half first", async () => {
-    const { received } = await converse(shop.client.address, COUNT, Buffer.alloc(3 * MIB));
+    const { received } = await converse(shop.client.inside, COUNT, Buffer.alloc(3 * MIB));
     assert.equal(received.toString(), `${3 * MIB} bytes`);
     const { connection, app } = await bothSides();
     await appClosesFirst(connection, app);
@@ -122,7 +122,7 @@ describe("TCP through a waypoint", () => {
   });
 
   test("an app that is not there is a reset, and every log says why", async () => {
-    assert.equal(await attempt(shop.client.address, NOTHING).ended(), "ECONNRESET");
+    assert.equal(await attempt(shop.client.inside, NOTHING).ended(), "ECONNRESET");
     await shop.apps[0].proxy.access({ code: "APP_REFUSED" });
     const line = await shop.waypoint.access({
       code: "PEER_UNAVAILABLE",
@@ -166,13 +166,13 @@ describe("TCP through a waypoint", () => {
     ["nothing at all", ""],
   ] as const) {
     test(`${what} passes unread where nothing is declared`, async () => {
-      const { received, ended } = await converse(shop.client.address, PLAIN_ECHO, said);
+      const { received, ended } = await converse(shop.client.inside, PLAIN_ECHO, said);
       assert.deepEqual([received, ended], [Buffer.from(said), "end"]);
     });
   }
 
   test("HTTP/2 passes as TCP as long as nothing asks what only its requests can answer", async () => {
-    const session = connectHttp2(`http://${shop.client.address}:${PLAIN_H2}`);
+    const session = connectHttp2(`http://${hostPort(shop.client.inside, PLAIN_H2)}`);
     session.on("error", () => {});
     const stream = session.request({ ":path": "/h2" });
     const chunks: Buffer[] = [];
@@ -202,11 +202,11 @@ describe("TCP through a waypoint", () => {
     assert.ok(tookMs < 1000, `the connection outlived its policy by ${tookMs} ms`);
     const ended = await shop.waypoint.access({ code: "POLICY_CHANGED", direction: "inbound" });
     assert.equal(ended["policy"], "default/closed");
-    assert.equal(await attempt(shop.client.address, SHOP.tcp).ended(), "ECONNRESET");
+    assert.equal(await attempt(shop.client.inside, SHOP.tcp).ended(), "ECONNRESET");
     const denied = await shop.waypoint.access({ code: "DENIED_BY_POLICY", direction: "inbound" });
     assert.equal(denied["policy"], "default/closed");
     await policies();
-    assert.equal((await converse(shop.client.address, SHOP.tcp, "after")).received.toString(), "after");
+    assert.equal((await converse(shop.client.inside, SHOP.tcp, "after")).received.toString(), "after");
   });
 
   describe("a connection that has said nothing yet", () => {
@@ -242,14 +242,14 @@ describe("TCP through a waypoint", () => {
 
 /** A connection that waits at the waypoint for its first byte. */
 async function silent(shop: Shop): Promise<Connection> {
-  const connection = await dial(shop.client.address, PLAIN_ECHO);
+  const connection = await dial(shop.client.inside, PLAIN_ECHO);
   await until("the connection at the waypoint", async () => (await undecided(shop)) > 0);
   return connection;
 }
 
 /** Tunnels of which the waypoint does not know yet what they will speak. */
 async function undecided({ waypoint }: Shop): Promise<number> {
-  const { body } = await ask(`http://${waypoint.address}:${PORTS.admin}/connections`);
+  const { body } = await ask(`http://${waypoint.admin}/connections`);
   const { connections } = JSON.parse(body) as { connections: readonly { protocol: string }[] };
   return connections.filter(({ protocol }) => protocol === "undecided").length;
 }

@@ -1,6 +1,7 @@
 // app → uproxy → waypoint → uproxy → app: which service a request is for, and where its routes send it.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { field } from "../support/http-message.ts";
 import { HttpWire, request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
 import { spiffeId } from "../support/identities.ts";
@@ -39,7 +40,7 @@ describe("routing by a waypoint", () => {
           labels: { "istio.io/use-waypoint": "waypoint" },
         }),
       ],
-      listeners: ({ apps }) => ({ [NAMED]: "named.default:80", [WORKLOAD]: `${apps[1]}:${APP_PORT}` }),
+      listeners: ({ apps }) => ({ [NAMED]: "named.default:80", [WORKLOAD]: hostPort(apps[1], APP_PORT) }),
     });
   });
 
@@ -194,7 +195,7 @@ describe("routing by a waypoint", () => {
     assert.equal(await answers(wire, "GET", "/by-address"), "shop-2");
     wire.close();
     const line = await shop.waypoint.access({ path: "/by-address" });
-    assert.equal(line["upstream_host"], `${shop.addresses.apps[1]}:${APP_PORT}`);
+    assert.equal(line["upstream_host"], hostPort(shop.addresses.apps[1], APP_PORT));
     assert.equal(line["route"], "-");
   });
 
@@ -202,11 +203,11 @@ describe("routing by a waypoint", () => {
     await routes(rule([prefix("/")], V2));
     const peer = await openPeer(shop.mesh, "peer");
     for (const [authority, app] of [
-      [`${SHOP_VIP}:${SHOP.http}`, "shop-2"],
+      [hostPort(SHOP_VIP, SHOP.http), "shop-2"],
       [`shop:${SHOP.http}`, "shop-2"],
       [`shop.default:${SHOP.http}`, "shop-2"],
       [`shop.default.svc.cluster.local:${SHOP.http}`, "shop-2"],
-      [`${shop.addresses.apps[0]}:${APP_PORT}`, "shop-1"],
+      [hostPort(shop.addresses.apps[0], APP_PORT), "shop-1"],
     ] as const) {
       const wire = new HttpWire(await peer.tunnel(shop.waypoint, authority));
       const answer = await wire.get("/", { host: "named.default" });

@@ -12,6 +12,15 @@ export function strict(): boolean {
   return wanted !== "" && wanted !== "0" && wanted !== "false";
 }
 
+/**
+ * Families of the addresses that workloads under test have, in turns: IPv4, unless `CULVERT_TEST_FAMILIES` says otherwise (`6`, `46`,
+ * `64`). What has IPv6 runs in a namespace made for it: see `families.ts`.
+ */
+export function addressFamilies(): readonly (4 | 6)[] {
+  const wanted = process.env["CULVERT_TEST_FAMILIES"] ?? "4";
+  return Array.from(wanted, (digit) => (digit === "6" ? 6 : 4));
+}
+
 /** Whether this process may make network namespaces and drop to other users. */
 export function isRoot(): boolean {
   return process.getuid?.() === 0;

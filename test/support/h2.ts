@@ -15,6 +15,7 @@ import {
   type Settings,
 } from "node:http2";
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { IdentityFiles } from "./identities.ts";
 import { within } from "./until.ts";
 
@@ -47,7 +48,7 @@ export async function openSession(
   const socket = await dialTls(host, port, options);
   // With TLS 1.3 the client is done first, and the server's refusal may already have come.
   if (socket.destroyed) throw new Error("the server closed the connection after the handshake");
-  const session = connect(`https://${host}:${port}`, {
+  const session = connect(`https://${formatHostPort(host, port)}`, {
     createConnection: () => socket,
     settings,
     // The default of 10 MB would refuse streams while much is queued.

@@ -1,17 +1,25 @@
-// Machine. Loopback addresses for one test file: a network 127.A.B.0/24 that no other test on the machine uses, so that
-// every workload of a mesh has an address of its own with the mesh's usual ports on it.
+// Machine. Addresses for one test file, so that every workload of a mesh has one of its own with the mesh's usual ports on it: a
+// network 127.A.B.0/24 that no other test on the machine uses or, with IPv6, addresses that a network namespace of the test
+// process's own has on its loopback interface (see `families.ts`).
 import { createServer, type Server } from "node:net";
 import { randomInt } from "node:crypto";
+import { addressFamilies } from "./env.ts";
 
 /** The guard: whoever listens here owns the network. */
 const GUARD_HOST = 254;
 const GUARD_PORT = 15999;
 const ATTEMPTS = 100;
 
+/** The IPv6 network of such a namespace, and how many addresses of it there are: IPv6 has one loopback address only. */
+export const IPV6_PREFIX = "fd99::";
+export const IPV6_ADDRESSES = 40;
+
 /** A network of one's own on loopback. */
 export interface Subnet {
-  /** The address with the last number `host`, 1 to 253. */
+  /** The address with the last number `host`, 1 to 253; its family is the test's, or the next of the test's. */
   address(host: number): string;
+  /** Where the same host is reached from inside only; IPv6 has one such address, which is the first host's. */
+  inside(host: number): string;
   release(): Promise<void>;
 }
 
@@ -23,6 +31,17 @@ function listen(address: string): Promise<Server | undefined> {
   });
 }
 
+/** The family of a workload: with more than one they take turns, so that both ends of most connections differ. */
+function familyOf(host: number): 4 | 6 {
+  const families = addressFamilies();
+  return families[(host - 1) % families.length] ?? 4;
+}
+
+/** An address like those of a Service: nothing answers at it. */
+export function virtualAddress(host: number): string {
+  return familyOf(1) === 4 ? `10.96.0.${host}` : `${IPV6_PREFIX}96:${host.toString(16)}`;
+}
+
 /** Takes a free network. It is given back by `release`, and in any case when the process ends. */
 export async function reserveSubnet(): Promise<Subnet> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -32,8 +51,11 @@ export async function reserveSubnet(): Promise<Subnet> {
     return {
       address(host) {
         if (host < 1 || host >= GUARD_HOST) throw new RangeError(`no host ${host} in ${prefix}.0/24`);
-        return `${prefix}.${host}`;
+        if (familyOf(host) === 4) return `${prefix}.${host}`;
+        if (host > IPV6_ADDRESSES) throw new RangeError(`no host ${host} in ${IPV6_PREFIX}/112`);
+        return `${IPV6_PREFIX}${host.toString(16)}`;
       },
+      inside: (host) => (host === 1 && familyOf(host) === 6 ? "::1" : `${prefix}.${host}`),
       release: () => new Promise((resolve) => void guard.close(() => resolve())),
     };
   }

@@ -1,9 +1,10 @@
 // Machine. A mesh under test: real uproxies and waypoints with identities, resources and configuration written for them, each
-// workload on a loopback address of its own. `stop` ends all of it and holds every program to a clean end.
+// workload on an address of its own (see `loopback.ts`). `stop` ends all of it and holds every program to a clean end.
 import assert from "node:assert/strict";
 import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import type { App } from "./apps.ts";
 import { command } from "./env.ts";
 import { ask } from "./http.ts";
@@ -43,14 +44,22 @@ export interface ProxyOptions {
 export class Proxy {
   readonly name: string;
   readonly address: string;
+  /** Where it has the ports that are for its own host only; the same as `address` with IPv4. */
+  readonly inside: string;
   readonly program: Program;
   /** Set when the test ends it in a way that is not clean. */
   killed = false;
 
-  constructor(name: string, address: string, program: Program) {
+  constructor(name: string, address: string, inside: string, program: Program) {
     this.name = name;
     this.address = address;
+    this.inside = inside;
     this.program = program;
+  }
+
+  /** `host:port` of the admin port. */
+  get admin(): string {
+    return hostPort(this.inside, PORTS.admin);
   }
 
   /** The log so far. */
@@ -72,7 +81,7 @@ export class Proxy {
 
   async ready(): Promise<void> {
     await this.program.watch("readiness", async () => {
-      const { status } = await ask(`http://${this.address}:${PORTS.readiness}/healthz/ready`);
+      const { status } = await ask(`http://${hostPort(this.address, PORTS.readiness)}/healthz/ready`);
       return status === 200;
     });
   }
@@ -91,6 +100,7 @@ export class Mesh {
   readonly #subnet: Subnet;
   readonly #proxies: Proxy[] = [];
   readonly #endings: (() => Promise<unknown>)[] = [];
+  readonly #insides = new Map<string, string>();
   #addresses = 0;
 
   constructor(folder: string, authority: MeshAuthority, subnet: Subnet) {
@@ -104,10 +114,17 @@ export class Mesh {
     return join(this.folder, "mesh");
   }
 
-  /** A loopback address that nothing else uses. */
+  /** An address that nothing else uses. */
   address(): string {
     this.#addresses += 1;
-    return this.#subnet.address(this.#addresses);
+    const address = this.#subnet.address(this.#addresses);
+    this.#insides.set(address, this.#subnet.inside(this.#addresses));
+    return address;
+  }
+
+  /** Where the workload at an address has what is for its own host only: explicit listeners, proxy and admin port. */
+  inside(address: string): string {
+    return this.#insides.get(address) ?? address;
   }
 
   /** Issues the identity of an account, or the next one in its place. */
@@ -142,8 +159,8 @@ export class Mesh {
     const { name, address, namespace = "default", listeners = [] } = options;
     return this.#start("uproxy", options, {
       workload: { namespace, name },
-      inbound: { hbone: `${address}:${PORTS.hbone}` },
-      outbound: { listeners, proxy: `${address}:${PORTS.proxy}` },
+      inbound: { hbone: hostPort(address, PORTS.hbone) },
+      outbound: { listeners, proxy: hostPort(this.inside(address), PORTS.proxy) },
     });
   }
 
@@ -152,7 +169,7 @@ export class Mesh {
     const { address, namespace = "default", gateway } = options;
     return this.#start("waypoint", options, {
       gateway: { namespace, name: gateway },
-      hbone: `${address}:${PORTS.hbone}`,
+      hbone: hostPort(address, PORTS.hbone),
     });
   }
 
@@ -160,6 +177,7 @@ export class Mesh {
     const { name, address, account = name, namespace = "default", config = {}, prefix = [], user } = options;
     const identity = await this.issue(account, { namespace });
     if (user !== undefined) this.#handOver(identity, user);
+    const inside = this.inside(address);
     const program = spawnWithConfig(kind, {
       name,
       folder: this.folder,
@@ -169,21 +187,21 @@ export class Mesh {
         identity: { files: identity.folder },
         resources: { files: this.resources },
         ...own,
-        admin: `${address}:${PORTS.admin}`,
-        readiness: `${address}:${PORTS.readiness}`,
-        metrics: `${address}:${PORTS.metrics}`,
+        admin: hostPort(inside, PORTS.admin),
+        readiness: hostPort(address, PORTS.readiness),
+        metrics: hostPort(address, PORTS.metrics),
         drain: { timeout: "1s" },
         log: { level: "debug" },
         ...config,
       },
     });
-    const proxy = new Proxy(name, address, program);
+    const proxy = new Proxy(name, address, inside, program);
     this.#proxies.push(proxy);
     // Readiness may be answered by the one before.
     if (options.takeover !== undefined) await this.#takenOver(proxy, options.takeover);
     // A proxy on another host is asked from there, by its own command.
     else if (prefix.length === 0) await proxy.ready();
-    else await waitOn(kind, prefix, `${address}:${PORTS.readiness}`);
+    else await waitOn(kind, prefix, hostPort(address, PORTS.readiness));
     return proxy;
   }
 

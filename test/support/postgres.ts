@@ -1,4 +1,4 @@
-// Machine. A PostgreSQL server of one's own from Debian's packages: a fresh cluster in the mesh's folder, on a loopback address,
+// Machine. A PostgreSQL server of one's own from Debian's packages: a fresh cluster in the mesh's folder, on a workload's address,
 // run as an unprivileged user because it refuses to run as root.
 import { appendFileSync, chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -34,8 +34,8 @@ export async function startPostgres(
   const data = join(folder, "data");
   const [init, initArgs] = await asUser("initdb", ["-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]);
   await succeed(init, initArgs);
-  // On a host of its own it is asked from others.
-  if (prefix.length > 0) appendFileSync(join(data, "pg_hba.conf"), "host all all samenet trust\n");
+  // As made, it lets in loopback only, which not every workload's address is.
+  appendFileSync(join(data, "pg_hba.conf"), "host all all all trust\n");
   // Its data is thrown away with the mesh, so nothing has to reach the disk.
   const options = ["-D", data, "-h", host, "-p", String(port), "-k", folder, "-c", "fsync=off"];
   const [server, args] = await asUser("postgres", options);

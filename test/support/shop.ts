@@ -1,6 +1,8 @@
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 // Machine. The mesh of the waypoint's tests: a client, and the service `shop` behind a waypoint, with one or two applications of which
 // each has its own uproxy.
-import { startMesh, PORTS, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
+import { startMesh, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
+import { virtualAddress } from "./loopback.ts";
 import { dialHttp, type HttpWire } from "./http-wire.ts";
 import { service, waypoint, workloadEntry, type Port, type Resource } from "./resources.ts";
 import { ask } from "./http.ts";
@@ -11,7 +13,7 @@ export const SHOP = { http: 8000, tcp: 8001, undeclared: 8002 } as const;
 /** Port of the applications for HTTP. */
 export const APP_PORT = 8080;
 /** Cluster IP of `shop`: an address that nothing ever dials. */
-export const SHOP_VIP = "10.96.0.10";
+export const SHOP_VIP: string = virtualAddress(10);
 
 const SHOP_PORTS: readonly Port[] = [
   { name: "http", port: SHOP.http, targetPort: APP_PORT, appProtocol: "http" },
@@ -100,7 +102,10 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
     mesh.uproxy({
       name: "client",
       address: addresses.client,
-      listeners: Object.entries(to).map(([port, target]) => ({ listen: `${addresses.client}:${port}`, to: target })),
+      listeners: Object.entries(to).map(([port, target]) => ({
+        listen: hostPort(mesh.inside(addresses.client), Number(port)),
+        to: target,
+      })),
     }),
     mesh.waypoint({ name: "waypoint", address: addresses.waypoint, gateway: "waypoint", ...options.waypoint }),
     ...places.map(({ address, number }) => startApp(mesh, `shop-${number}`, address, scripts)),
@@ -114,7 +119,7 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
     waypoint: running,
     apps: [first, ...others],
     addresses,
-    dial: (port = SHOP.http) => dialHttp(addresses.client, port),
+    dial: (port = SHOP.http) => dialHttp(client.inside, port),
     put: async (name, resources, users = [running]) => {
       markers += 1;
       const marker = `marker-${markers}`;
@@ -150,6 +155,6 @@ export interface ConfigDump {
 
 /** Asks the admin port for the resources in use. */
 export async function configDump(proxy: Proxy): Promise<ConfigDump> {
-  const { body } = await ask(`http://${proxy.address}:${PORTS.admin}/config_dump`);
+  const { body } = await ask(`http://${proxy.admin}/config_dump`);
   return JSON.parse(body) as ConfigDump;
 }
