@@ -24,6 +24,7 @@ import { Inbound, type InboundOptions } from "./inbound/inbound.ts";
 import type { Capture } from "./outbound/transparent.ts";
 import { Outbound } from "./outbound/outbound.ts";
 import { Reporter } from "./connection/report.ts";
+import { leadsBack } from "./own-listeners.ts";
 import type { SelfHints } from "./self.ts";
 import { deriveState, judge, type UproxyState } from "./state.ts";
 
@@ -86,6 +87,8 @@ class Uproxy implements Service {
     const { clock, log, identity } = this.#foundation;
     const { inbound, outbound } = this.#config;
     const state = (): UproxyState => this.#state;
+    const own = ownListeners(this.#config);
+    const addresses = new Set(ownAddresses(inbound.hbone));
     const common = { state, connections: this.#connections, reporter: this.#reporter, clock, limits: this.#limits };
 
     const introducedTo = new Set(inbound.proxyProtocol);
@@ -93,7 +96,7 @@ class Uproxy implements Service {
     if (isFailure(keepSource)) return new StartFailure(EXIT.failed, [`inbound.keepSource: ${keepSource.detail}`]);
     const toApp: InboundOptions = {
       ...common,
-      app: { host: inbound.app, notTo: ownListeners(this.#config) },
+      app: { host: inbound.app, notTo: own },
       introduce: introducedTo.size === 0 ? undefined : (await import("./inbound/introduce.ts")).introduce,
       introducedTo,
       keepSource,
@@ -128,6 +131,7 @@ class Uproxy implements Service {
       ...common,
       pool: this.#pool,
       unknown: outbound.unknown,
+      leadsBack: (host, port) => leadsBack(own, addresses, host, port),
       ...(capture === undefined ? {} : { loops: capture.loops }),
     });
     const events: ExplicitEvents = {

@@ -74,6 +74,11 @@ test("an app on loopback is not mistaken for a listener of the proxy on another 
   };
   assert.equal(ofHost(undefined), "10.0.0.5");
   assert.equal(ofHost("127.0.0.1"), "SELF_CALL");
+  assert.equal(
+    ofHost("localhost"),
+    "SELF_CALL",
+    "localhost is 127.0.0.1, and a peer must not reach the admin port by it",
+  );
 });
 
 test("while the resources do not say who we are, nothing is ours", () => {

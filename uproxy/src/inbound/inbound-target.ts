@@ -6,6 +6,7 @@ import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service } from "@culvert/shared/workload/workload.ts";
+import { isOwnApp } from "../own-listeners.ts";
 import type { UproxyState } from "../state.ts";
 
 /** The app's address as the caller sees it, where it is really reached, and the service that was asked for by name. */
@@ -83,11 +84,7 @@ export function capturedTarget(state: UproxyState, wanted: Endpoint, app: AppPla
 
 function atApp(app: AppPlace, target: Omit<InboundTarget, "host">): InboundTarget | Failure {
   const host = app.host ?? target.ip;
-  const own = app.notTo.some(
-    (listener) => listener.port === target.port && (EVERY_INTERFACE.has(listener.host) || listener.host === host),
-  );
-  return own ? fail("SELF_CALL", formatHostPort(host, target.port)) : { ...target, host };
+  return isOwnApp(app.notTo, host, target.port)
+    ? fail("SELF_CALL", formatHostPort(host, target.port))
+    : { ...target, host };
 }
-
-/** How configuration writes "all interfaces". */
-const EVERY_INTERFACE: ReadonlySet<string> = new Set(["", "0.0.0.0", "::"]);

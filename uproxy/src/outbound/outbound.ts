@@ -34,6 +34,8 @@ export interface OutboundOptions {
   readonly clock: Clock;
   readonly limits: TunnelLimits;
   readonly unknown: UnknownDestinations;
+  /** Whether an address is a listener of this proxy. */
+  readonly leadsBack: (host: string, port: number) => boolean;
   /** Where capture may turn our own connections back to us. */
   readonly loops?: LoopGuard;
 }
@@ -97,6 +99,10 @@ export class Outbound {
     let hop = this.#resolved.get(asked);
     if (hop === undefined) {
       hop = resolve(state.snapshot, state.self, destination, this.#options.unknown);
+      // A listener of our own would bring the connection back to us, and that one the next, until nothing is left to open it with.
+      if (!isFailure(hop) && hop.kind === "passthrough" && this.#options.leadsBack(hop.host, hop.port)) {
+        hop = fail("SELF_CALL", asked);
+      }
       this.#resolved.set(asked, hop);
     }
     return hop;
