@@ -37,6 +37,7 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
   let serverHost: Host;
   let lateHost: Host;
   let client: Proxy;
+  let server: Proxy;
 
   before(async () => {
     mesh = await startMesh();
@@ -55,7 +56,12 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
     ]);
     await startApp("http", serverHost, APP);
     await startApp("echo", serverHost, ECHO);
-    await mesh.uproxy({ name: "app", address: serverHost.address, prefix: serverHost.prefix, config: allDefaults() });
+    server = await mesh.uproxy({
+      name: "app",
+      address: serverHost.address,
+      prefix: serverHost.prefix,
+      config: allDefaults(),
+    });
     client = await mesh.uproxy({
       name: "client",
       address: clientHost.address,
@@ -112,6 +118,11 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
     assert.equal(outside.code, 7, "curl's exit code for a refused connection");
     const inside = await curl(serverHost, "http://127.0.0.1:15000/config_dump");
     assert.equal(inside.code, 0, inside.stderr);
+    for (const port of [15000, 15080, 15008]) {
+      const back = await curl(serverHost, "--verbose", "--socks5", "127.0.0.1:15080", `http://127.0.0.1:${port}/`);
+      assert.notEqual(back.code, 0, `the proxy leads to the proxy's own port ${port}`);
+    }
+    await server.access({ code: "SELF_CALL", "dst.addr": "127.0.0.1:15000" });
     const ready = await curl(clientHost, `http://${serverHost.address}:15021/healthz/ready`);
     assert.equal(ready.code, 0, ready.stderr);
     const metrics = await curl(clientHost, `http://${serverHost.address}:15020/metrics`);

@@ -103,8 +103,6 @@ describe("the proxy port", needs({ commands: ["curl"] }), () => {
       [`http://nobody/`, 503, "NO_HEALTHY_UPSTREAM"],
       [`http://app:${CLOSED}/`, 503, "PEER_UNAVAILABLE"],
       [`http://app:9/`, 404, "DESTINATION_UNKNOWN"],
-      [`http://${hostPort(client.inside, PORTS.proxy)}/`, 503, "SELF_CALL"],
-      [`http://${hostPort(client.inside, PORTS.admin)}/`, 503, "SELF_CALL"],
     ] as const) {
       const { stdout, stderr } = await curl(...connect(client), "--verbose", url);
       assert.equal(stdout, "", `${url} was answered`);

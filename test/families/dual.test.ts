@@ -1,6 +1,6 @@
 // The suites of `test/e2e` once more, with workloads of both families: a client with IPv4, its service with IPv6, and so on.
 import { after, before, describe, test } from "node:test";
-import { familyHost, familySuites, type FamilyHost } from "../support/families.ts";
+import { FAMILY_SUITES, familyHost, type FamilyHost } from "../support/families.ts";
 import { needs } from "../support/needs.ts";
 
 describe("IPv4 and IPv6 in turns", needs({ root: true, commands: ["ip"] }), () => {
@@ -12,7 +12,7 @@ describe("IPv4 and IPv6 in turns", needs({ root: true, commands: ["ip"] }), () =
 
   after(() => host.remove());
 
-  for (const file of familySuites()) test(file, () => host.suite(file));
+  for (const suite of FAMILY_SUITES) test(suite, () => host.suite(suite));
 });
 
 describe("IPv6 and IPv4 in turns", needs({ root: true, commands: ["ip"] }), () => {
@@ -24,5 +24,5 @@ describe("IPv6 and IPv4 in turns", needs({ root: true, commands: ["ip"] }), () =
 
   after(() => host.remove());
 
-  for (const file of ["tcp.test.ts", "chain.test.ts"]) test(file, () => host.suite(file));
+  for (const suite of ["tcp", "chain"]) test(suite, () => host.suite(suite));
 });

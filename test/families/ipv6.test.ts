@@ -1,6 +1,6 @@
 // The suites of `test/e2e` once more, with IPv6 in the place of IPv4.
 import { after, before, describe, test } from "node:test";
-import { familyHost, familySuites, type FamilyHost } from "../support/families.ts";
+import { FAMILY_SUITES, familyHost, type FamilyHost } from "../support/families.ts";
 import { needs } from "../support/needs.ts";
 
 describe("IPv6", needs({ root: true, commands: ["ip"] }), () => {
@@ -12,5 +12,5 @@ describe("IPv6", needs({ root: true, commands: ["ip"] }), () => {
 
   after(() => host.remove());
 
-  for (const file of familySuites()) test(file, () => host.suite(file));
+  for (const suite of FAMILY_SUITES) test(suite, () => host.suite(suite));
 });
