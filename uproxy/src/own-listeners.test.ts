@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ip } from "@culvert/test/support/fixtures.ts";
 import { isOwnApp, leadsBack } from "./own-listeners.ts";
 
 const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;
 const LISTENERS = [tcp("", 15008), tcp("127.0.0.1", 15000), tcp("localhost", 9080), tcp("::1", 9081)];
-const ADDRESSES = new Set([ip("10.0.0.5")]);
+const ADDRESSES = new Set(["10.0.0.5"]);
 
 const own = (host: string, port: number): boolean => isOwnApp(LISTENERS, host, port);
 const back = (host: string, port: number): boolean => leadsBack(LISTENERS, ADDRESSES, host, port);

@@ -1,7 +1,7 @@
 // Pure. This proxy's own listeners, to which no connection that it makes may lead: it would carry its own connections without end, or
 // open its admin port to a peer.
 import { isLoopbackHost, type ListenAddress } from "@culvert/shared/net/listen-address.ts";
-import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import { parseIp } from "@culvert/shared/net/ip.ts";
 
 /** How configuration writes "all interfaces". */
 const EVERY_INTERFACE: ReadonlySet<string> = new Set(["", "0.0.0.0", "::"]);
@@ -20,12 +20,12 @@ export function isOwnApp(listeners: readonly ListenAddress[], host: string, port
 /** Whether a destination of any kind, a name of the world included, is one of `listeners`; `addresses` are this host's. */
 export function leadsBack(
   listeners: readonly ListenAddress[],
-  addresses: ReadonlySet<Ip>,
+  addresses: ReadonlySet<string>,
   host: string,
   port: number,
 ): boolean {
   const local = isLoopbackHost(host);
-  const ours = local || addresses.has(host as Ip);
+  const ours = local || addresses.has(host);
   const meets = (listener: ListenAddress): boolean =>
     listener.host === host ||
     (ours && wide(listener)) ||

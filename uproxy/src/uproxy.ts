@@ -88,7 +88,7 @@ class Uproxy implements Service {
     const { inbound, outbound } = this.#config;
     const state = (): UproxyState => this.#state;
     const own = ownListeners(this.#config);
-    const addresses = new Set(ownAddresses(inbound.hbone));
+    const addresses = new Set<string>(ownAddresses(inbound.hbone));
     const common = { state, connections: this.#connections, reporter: this.#reporter, clock, limits: this.#limits };
 
     const introducedTo = new Set(inbound.proxyProtocol);

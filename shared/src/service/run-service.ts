@@ -132,18 +132,23 @@ class Runner {
       (await this.#serveAdmin(service, own, folder));
     if (last !== undefined) return last;
     processMemory.worked();
+    // Before the line: who reads it may send a signal at once.
+    this.#takeSignals();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
     void this.#writer.flush(FLUSH_MS);
     return undefined;
   }
 
-  /** Waits for a signal or the admin port, drains, ends. */
-  async untilEnded(): Promise<ExitCode> {
+  #takeSignals(): void {
     const onSignal = (): void => (this.#drainingSince === undefined ? this.#quit() : this.#ended.resolve());
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);
     process.on("SIGHUP", () => void this.#reload());
+  }
+
+  /** Waits for a signal or the admin port, drains, ends. */
+  async untilEnded(): Promise<ExitCode> {
     await this.#ended.promise;
     await this.end();
     return EXIT.done;
