@@ -16,7 +16,6 @@ import { until } from "../support/until.ts";
 
 const APP = 8080;
 const LISTENER = "127.0.0.1:9080";
-const [CLIENT_V6, SERVER_V6] = ["fd99::1", "fd99::2"];
 
 /** What a pod's rules do for inbound connections. The numbers are Istio's. */
 const RULES = `
@@ -63,8 +62,6 @@ describe("plaintext captured by rules", needs({ root: true, commands: ["ip", "nf
     network = await createNetwork();
     mesh.atEnd(() => network.remove());
     [clientHost, serverHost] = [await network.host(), await network.host()];
-    await on(clientHost, "ip", "address", "add", `${CLIENT_V6}/64`, "dev", "eth0", "nodad");
-    await on(serverHost, "ip", "address", "add", `${SERVER_V6}/64`, "dev", "eth0", "nodad");
     await on(serverHost, "nft", RULES);
     for (const family of ["-4", "-6"]) {
       await on(serverHost, "ip", family, "rule", "add", "fwmark", "0x111/0xfff", "lookup", "100");
@@ -72,7 +69,7 @@ describe("plaintext captured by rules", needs({ root: true, commands: ["ip", "nf
     }
     writeMesh(serverHost.address);
     await startApp(serverHost.address);
-    await startApp(SERVER_V6);
+    await startApp(serverHost.address6);
     const inbound = { plaintext: ":15006", keepSource: true };
     server = await start("app", serverHost, { inbound });
     await start("client", clientHost, { outbound: { listeners: [{ listen: LISTENER, to: "app:80" }], proxy: "off" } });
@@ -123,9 +120,9 @@ describe("plaintext captured by rules", needs({ root: true, commands: ["ip", "nf
   });
 
   test("an address that is not the workload's own is refused, though capture brought it here", async () => {
-    const refused = await curl(clientHost, `http://[${SERVER_V6}]:${APP}/`);
+    const refused = await curl(clientHost, `http://[${serverHost.address6}]:${APP}/`);
     assert.notEqual(refused.code, 0);
-    await server.access({ code: "DESTINATION_NOT_MINE", "dst.addr": `[${SERVER_V6}]:${APP}` });
+    await server.access({ code: "DESTINATION_NOT_MINE", "dst.addr": `[${serverHost.address6}]:${APP}` });
   });
 
   test("STRICT refuses plaintext with a reset and leaves the tunnel alone", async () => {
@@ -148,18 +145,18 @@ describe("plaintext captured by rules", needs({ root: true, commands: ["ip", "nf
   });
 
   test("over IPv6 it is the same", async () => {
-    writeMesh(SERVER_V6);
+    writeMesh(serverHost.address6);
     const plain = await until("an answer", async () => {
-      const result = await curl(clientHost, `http://[${SERVER_V6}]:${APP}/`);
+      const result = await curl(clientHost, `http://[${serverHost.address6}]:${APP}/`);
       return result.code === 0 ? result : undefined;
     });
-    assert.equal(callerOf(plain), CLIENT_V6);
+    assert.equal(callerOf(plain), clientHost.address6);
     const tunnelled = await until("an answer over the tunnel", async () => {
       const result = await curl(clientHost, `http://${LISTENER}/v6`);
       return result.code === 0 ? result : undefined;
     });
-    assert.equal(callerOf(tunnelled), CLIENT_V6);
-    await server.access({ direction: "inbound", "dst.hbone_addr": `[${SERVER_V6}]:15008` });
+    assert.equal(callerOf(tunnelled), clientHost.address6);
+    await server.access({ direction: "inbound", "dst.hbone_addr": `[${serverHost.address6}]:15008` });
     writeMesh(serverHost.address);
   });
 
