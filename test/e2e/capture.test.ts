@@ -1,5 +1,6 @@
 // Transparent capture: programs that know nothing of a mesh, on a host whose rules turn their connections to a uproxy that runs as an
-// ordinary user without any capability. Hosts are network namespaces; both backends, IPv4 and IPv6.
+// ordinary user without any capability. Hosts are network namespaces; both backends, IPv4 and IPv6. It is one thing because all of
+// it stands on one network.
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -252,6 +253,29 @@ for (const backend of ["nft", "iptables"]) {
       assert.ok(ended.length <= 2, `${ended.length} connections of 2`);
       const { stdout } = await on(host, command("curl"), "--silent", `http://${serverHost.address}:${PORTS.http}/mesh`);
       assert.equal((JSON.parse(stdout) as Echoed).url, "/mesh", "tunnels are never captured");
+    });
+
+    test("told by a mark, uproxy needs one capability and any user", async () => {
+      const host = await network.host();
+      const marked = await mesh.uproxy({
+        name: "marked",
+        account: "client",
+        address: host.address,
+        prefix: host.prefix,
+        user: FREE,
+        capability: "net_admin",
+        config: { ...DEFAULTS, outbound: { transparent: ":15001" }, capture: { exempt: { mark: 0x539 } } },
+      });
+      await capture(host, "apply", "marked");
+      for (const address of [serverHost.address, `[${serverHost.address6}]`, outsideHost.address]) {
+        const { stdout, stderr } = await on(host, command("curl"), "-sS", `http://${address}:${PORTS.http}/marked`);
+        assert.notEqual(stdout, "", stderr);
+        await marked.access({ "dst.addr": `${address}:${PORTS.http}`, code: undefined });
+      }
+      const line = commandLine("uproxy", ["run", "--config", join(mesh.folder, "marked.yaml")]);
+      const unprivileged = await on(outsideHost, ...asUser(FREE), line.command, ...line.args);
+      assert.equal(unprivileged.code, 1);
+      assert.match(unprivileged.stderr, /outbound\.transparent: SO_MARK needs CAP_NET_ADMIN: EPERM/);
     });
 
     test("psql", async () => {

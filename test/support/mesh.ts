@@ -36,8 +36,10 @@ export interface ProxyOptions {
   readonly prefix?: readonly string[];
   /** The one that runs with the same options: it drains and ends once this one is ready. */
   readonly takeover?: Proxy;
-  /** The user id, and group id, that it runs as, without any capability; otherwise the test's own. */
+  /** The user id, and group id, that it runs as, without any capability but `capability`; otherwise the test's own. */
   readonly user?: number;
+  /** Such as `net_admin`. */
+  readonly capability?: string;
 }
 
 /** A uproxy or waypoint that runs. */
@@ -181,7 +183,7 @@ export class Mesh {
     const program = spawnWithConfig(kind, {
       name,
       folder: this.folder,
-      prefix: user === undefined ? prefix : [...prefix, ...asUser(user)],
+      prefix: user === undefined ? prefix : [...prefix, ...asUser(user, options.capability)],
       options: options.takeover === undefined ? [] : ["--takeover"],
       config: {
         identity: { files: identity.folder },
@@ -246,10 +248,13 @@ export class Mesh {
   }
 }
 
-/** What stands in front of a command that is to run as an ordinary user. */
-export function asUser(user: number): readonly string[] {
+/** What stands in front of a command that is to run as an ordinary user, with at most one capability. */
+export function asUser(user: number, capability?: string): readonly string[] {
   const ids = [`--reuid=${user}`, `--regid=${user}`, "--clear-groups"];
-  return [command("setpriv"), ...ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"];
+  const kept = capability === undefined ? "" : `,+${capability}`;
+  const capabilities = [`--inh-caps=-all${kept}`, `--bounding-set=-all${kept}`];
+  if (capability !== undefined) capabilities.push(`--ambient-caps=+${capability}`);
+  return [command("setpriv"), ...ids, ...capabilities, "--no-new-privs"];
 }
 
 async function waitOn(kind: "uproxy" | "waypoint", prefix: readonly string[], address: string): Promise<void> {

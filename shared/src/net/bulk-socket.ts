@@ -18,6 +18,7 @@ import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { formatHostPort } from "./ip.ts";
 import { processListeners } from "./listeners.ts";
+import { preparedDescriptor } from "./prepared-dials.ts";
 import { releaseSlab, scratch, SLAB_BYTES, startSlabReader, stopSlabReader, takeSlab } from "./slabs.ts";
 import type { Clock } from "./clock.ts";
 
@@ -351,9 +352,10 @@ export interface BulkConnectOptions {
  * with TOO_MANY_CONNECTIONS while descriptors are short.
  */
 export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
-  const { host, port, localAddress, descriptor, onDialling, timeoutMs, clock } = options;
+  const { host, port, localAddress, onDialling, timeoutMs, clock } = options;
   const { shortage } = processDescriptors;
-  if (shortage !== undefined && descriptor === undefined) return Promise.resolve(shortage);
+  if (shortage !== undefined && options.descriptor === undefined) return Promise.resolve(shortage);
+  const descriptor = options.descriptor ?? preparedDescriptor(host);
   return new Promise((resolve) => {
     const bulk = new BulkSocket((onread) => {
       const made = { onread, allowHalfOpen: true, noDelay: true };

@@ -5,6 +5,7 @@
 //        \-> failed  (never ready)
 import { connect as connectHttp2 } from "node:http2";
 import type { ClientHttp2Session } from "node:http2";
+import { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
@@ -16,6 +17,7 @@ import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Ip } from "../net/ip.ts";
+import { preparedDescriptor } from "../net/prepared-dials.ts";
 import { formatAuthority } from "./authority.ts";
 import { Keepalive } from "./keepalive.ts";
 import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
@@ -262,11 +264,11 @@ export class TunnelSession {
 
   #connecting(): Connecting {
     const { target, tls, limits, clock } = this.#options;
+    const where = { host: target.ip, port: target.port, autoSelectFamily: false };
+    const descriptor = preparedDescriptor(target.ip);
     const socket = connectTls({
       ...tls,
-      host: target.ip,
-      port: target.port,
-      autoSelectFamily: false,
+      ...(descriptor === undefined ? where : { socket: preparedSocket(descriptor).connect(where) }),
     } as ConnectionOptions);
     const late = (what: string, ms: number) => (): void => {
       this.#failed(fail("PEER_TIMEOUT", `${this.remote}: no ${what} in ${ms} ms`));
@@ -388,3 +390,8 @@ function dialFailure(remote: string, connected: boolean, error: NodeJS.ErrnoExce
 }
 
 function ignore(): void {}
+
+/** A socket that is not connected yet, and would fail if it read at once. */
+function preparedSocket(fd: number): Socket {
+  return new Socket({ fd, readable: true, writable: true, manualStart: true } as object);
+}

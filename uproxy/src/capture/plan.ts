@@ -66,6 +66,12 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
       "nothing to capture: outbound.transparent, inbound.plaintext and dns are all off; set outbound.transparent to :15001",
     );
   }
+  if (turns.dns !== undefined && capture.exempt.kind === "mark") {
+    return fail(
+      "PORT_UNAVAILABLE",
+      "capture.exempt: expected user or group, because DNS queries of uproxy carry no mark",
+    );
+  }
   const own = [inbound.hbone, readiness, metrics].flatMap((address) => (address === undefined ? [] : [address.port]));
   return {
     exempt: capture.exempt,

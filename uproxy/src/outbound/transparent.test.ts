@@ -5,11 +5,13 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { test, type TestContext } from "node:test";
 import { must } from "@culvert/test/support/must.ts";
+import { needs } from "@culvert/test/support/needs.ts";
 import { until } from "@culvert/test/support/until.ts";
 import type { CaptureConfig } from "@culvert/shared/config/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
+import { prepareDials } from "@culvert/shared/net/prepared-dials.ts";
 import { loadSocketOptions } from "@culvert/shared/net/socket-options.ts";
 import { LoopGuard } from "./loop-guard.ts";
 import type { Outbound } from "./outbound.ts";
@@ -53,6 +55,31 @@ test("a uproxy that the rules could not tell from the app does not start", async
   assert.ok(isFailure(group));
   assert.ok(!isFailure(await openCapture(exempting({ kind: "group", id: process.getegid?.() ?? 0 }))));
 });
+
+test("with a mark every dial is made with a socket that carries it", needs({ root: true }), async (context) => {
+  must(await openCapture(exempting({ kind: "mark", id: 0x539 })));
+  context.after(() => prepareDials(undefined));
+  const accepted: BulkSocket[] = [];
+  const onSocket = (socket: BulkSocket): void => void accepted.push(socket);
+  const server = must(await acceptBulk({ host: "::1", port: 0, onSocket }));
+  context.after(() => server.close());
+  const { port } = server.address;
+  const socket = must(await connectBulk({ host: "::1", port, timeoutMs: 5_000, clock: systemClock }));
+  context.after(() => socket.reset());
+  assert.equal(markOf(socket), 0x539);
+});
+
+/** SO_MARK of a socket. */
+function markOf({ descriptor }: BulkSocket): number {
+  const ffi = process.getBuiltinModule("node:ffi");
+  const getsockopt = new ffi.DynamicLibrary(null).getFunction("getsockopt", {
+    arguments: ["i32", "i32", "i32", "pointer", "pointer"],
+    return: "i32",
+  });
+  const value = Buffer.alloc(4);
+  assert.equal(getsockopt(descriptor, 1, 36, value, Buffer.from([4, 0, 0, 0])), 0);
+  return value.readUInt32LE();
+}
 
 /** A connection of our own to a listener that is accepted as if it had been captured on its way there. */
 async function ownConnection(

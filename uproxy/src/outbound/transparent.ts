@@ -6,7 +6,8 @@ import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/ne
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily, parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
-import { loadSocketOptions, type SocketOptions } from "@culvert/shared/net/socket-options.ts";
+import { prepareDials } from "@culvert/shared/net/prepared-dials.ts";
+import { loadSocketOptions, openPrepared, type SocketOptions } from "@culvert/shared/net/socket-options.ts";
 import type { ExplicitEvents } from "./explicit.ts";
 import { LoopGuard } from "./loop-guard.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
@@ -51,7 +52,8 @@ export class Capture {
 export async function openCapture({ exempt }: CaptureConfig): Promise<Capture | Failure> {
   const sockets = await loadSocketOptions();
   if (isFailure(sockets)) return sockets;
-  return exemptionFailure(exempt) ?? new Capture(sockets);
+  const failure = exempt.kind === "mark" ? markDials(sockets, exempt.id) : exemptionFailure(exempt);
+  return failure ?? new Capture(sockets);
 }
 
 function carry(client: BulkSocket, original: Endpoint, outbound: Outbound): void {
@@ -76,9 +78,19 @@ function captureFailure(
   return fail("LOOP_DETECTED", `own connection to ${place} was captured: do capture.exempt and the rules agree?`);
 }
 
+/** Marks all packets of this process, after a look at whether it may. */
+function markDials(sockets: SocketOptions, mark: number): Failure | undefined {
+  const openMarked = (family: 4 | 6): number | Failure =>
+    openPrepared(sockets, family, (descriptor) => sockets.mark(descriptor, mark));
+  const first = openMarked(4);
+  if (isFailure(first)) return first;
+  sockets.close(first);
+  prepareDials(openMarked);
+  return undefined;
+}
+
 /** The rules tell this process from the app by what it runs as; otherwise each connection that it makes would come back. */
 function exemptionFailure({ kind, id }: CaptureConfig["exempt"]): Failure | undefined {
-  if (kind === "mark") return undefined;
   const own = kind === "user" ? process.geteuid?.() : process.getegid?.();
   if (own === undefined || own === id) return undefined;
   return fail(
