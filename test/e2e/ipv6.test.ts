@@ -145,12 +145,7 @@ describe("IPv6 and dual stack", needs({ root: true, commands: ["ip", "curl", "sy
   }
 
   test("an IPv4 address in IPv6 clothes, a zone and a missing bracket are refused, not guessed at", async () => {
-    for (const target of [
-      `[::ffff:${serverHost.address}]:${APP}`,
-      "[fe80::1%eth0]:80",
-      "fd99::2:8080",
-      "[fd99::2]",
-    ]) {
+    for (const target of [`[::ffff:${serverHost.address}]:${APP}`, "[fe80::1%eth0]:80", "fd99::2:8080", "[fd99::2]"]) {
       const script = `exec 3<>/dev/tcp/::1/15080; printf 'CONNECT ${target.replace("%", "%%")} HTTP/1.1\\r\\n\\r\\n' >&3; head -1 <&3`;
       const { stdout } = await inside(clientHost, "bash", "-c", script);
       assert.match(stdout, /^HTTP\/1\.1 400 /, target);

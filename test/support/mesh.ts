@@ -29,7 +29,7 @@ export interface ProxyOptions {
   readonly account?: string;
   readonly namespace?: string;
   /** `outbound.listeners`. */
-  readonly listeners?: readonly { readonly listen: string; readonly to: string }[];
+  readonly listeners?: readonly { readonly listen: string; readonly to: string; readonly prewarm?: boolean }[];
   /** Keys over the defaults, whole top-level keys at a time. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Command in front of the program, such as `ip netns exec NAME`. */

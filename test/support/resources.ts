@@ -41,7 +41,7 @@ export interface Port {
 export function service(
   name: string,
   ports: readonly Port[],
-  options: Marks & { readonly app?: string; readonly clusterIP?: string } = {},
+  options: Marks & { readonly app?: string; readonly clusterIP?: string; readonly trafficDistribution?: string } = {},
 ): Resource {
   return {
     apiVersion: "v1",
@@ -51,6 +51,7 @@ export function service(
       selector: { app: options.app ?? name },
       ports,
       ...(options.clusterIP === undefined ? {} : { clusterIP: options.clusterIP }),
+      ...(options.trafficDistribution === undefined ? {} : { trafficDistribution: options.trafficDistribution }),
     },
   };
 }

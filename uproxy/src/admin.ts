@@ -4,6 +4,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { AdminHandler, AdminReply } from "@culvert/shared/observe/admin.ts";
 import type { Connections } from "./connection/connections.ts";
 import { explainInbound, explainOutbound } from "./explain.ts";
+import type { Ejections } from "./outbound/ejections.ts";
 import type { UnknownDestinations } from "./outbound/resolve.ts";
 import type { UproxyState } from "./state.ts";
 
@@ -12,6 +13,7 @@ export interface UproxyAdminOptions {
   readonly state: () => UproxyState;
   readonly connections: Connections;
   readonly unknown: UnknownDestinations;
+  readonly ejections: Ejections;
   readonly clock: Clock;
 }
 
@@ -36,7 +38,7 @@ export function uproxyAdmin(options: UproxyAdminOptions): readonly AdminHandler[
   ];
 }
 
-function explain({ state, unknown }: UproxyAdminOptions, query: URLSearchParams): AdminReply {
+function explain({ state, unknown, ejections }: UproxyAdminOptions, query: URLSearchParams): AdminReply {
   const to = query.get("to");
   if (to === null) return { status: 400, body: { error: "expected ?to=HOST:PORT" } };
   const explained = query.has("inbound")
@@ -45,7 +47,7 @@ function explain({ state, unknown }: UproxyAdminOptions, query: URLSearchParams)
         from: query.get("from") ?? undefined,
         sourceIp: query.get("source-ip") ?? undefined,
       })
-    : explainOutbound(state(), to, unknown);
+    : explainOutbound(state(), to, unknown, ejections);
   if (isFailure(explained)) return { status: 400, body: { error: explained.toString(), code: explained.code } };
   return { status: 200, body: { steps: explained } };
 }

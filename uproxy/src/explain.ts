@@ -7,6 +7,8 @@ import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
 import { modeOfPort } from "@culvert/shared/policy/peer-authentication.ts";
+import { keyOf, type Ejections } from "./outbound/ejections.ts";
+import { describeNearness, distanceOf } from "./outbound/nearness.ts";
 import { resolve, type Destination, type UnknownDestinations } from "./outbound/resolve.ts";
 import { judge, type UproxyState } from "./state.ts";
 
@@ -14,7 +16,12 @@ import { judge, type UproxyState } from "./state.ts";
 export type Explained = readonly string[];
 
 /** Explains where a connection of the own app to `HOST:PORT` goes. */
-export function explainOutbound(state: UproxyState, to: string, unknown: UnknownDestinations): Explained | Failure {
+export function explainOutbound(
+  state: UproxyState,
+  to: string,
+  unknown: UnknownDestinations,
+  ejections?: Ejections,
+): Explained | Failure {
   const destination = parseDestination(to);
   if (isFailure(destination)) return destination;
   const steps: string[] = [];
@@ -28,8 +35,20 @@ export function explainOutbound(state: UproxyState, to: string, unknown: Unknown
   if (hop.shares !== undefined) {
     return [...steps, `=> one of ${hop.shares.length} waypoints by weight, and there the less busy of two instances`];
   }
-  const count = hop.endpoints.length;
-  const among = count === 1 ? "the endpoint above" : `the less busy of two of the ${count} endpoints above`;
+  const nearness = describeNearness(state, hop);
+  if (nearness !== undefined) steps.push(nearness);
+  const far = distanceOf(state, hop);
+  const nearest = Math.min(...hop.endpoints.map(far));
+  for (const endpoint of hop.endpoints) {
+    const ejected = ejections?.describe(endpoint);
+    if (ejected !== undefined) steps.push(`endpoint ${endpoint.workload.uid} at ${keyOf(endpoint)} is ${ejected}`);
+    if (far(endpoint) > nearest)
+      steps.push(`endpoint ${endpoint.workload.uid} is farther: used when no nearer one can be`);
+  }
+  const count = hop.endpoints.filter((endpoint) => far(endpoint) === nearest).length;
+  const which = count < hop.endpoints.length ? "nearest endpoints" : "endpoints above";
+  const among =
+    count === 1 ? `the ${which.replace("endpoints", "endpoint")}` : `the less busy of two of the ${count} ${which}`;
   return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : `, instances of waypoint ${hop.waypoint.name}`}`];
 }
 

@@ -19,6 +19,7 @@ import { uproxyAdmin } from "./admin.ts";
 import type { KeepSource } from "./connection/dial.ts";
 import { Connections } from "./connection/connections.ts";
 import type { Dns } from "./dns/dns.ts";
+import { Ejections, keyOf } from "./outbound/ejections.ts";
 import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
 import { Inbound, type InboundOptions } from "./inbound/inbound.ts";
 import type { Capture } from "./outbound/transparent.ts";
@@ -38,12 +39,16 @@ export async function startUproxy(foundation: Foundation, config: UproxyConfig):
   return failure;
 }
 
+/** Endpoints that one line of the log names. */
+const MAX_NAMED = 8;
+
 class Uproxy implements Service {
   readonly #foundation: Foundation;
   readonly #config: UproxyConfig;
   readonly #limits: TunnelLimits;
   readonly #connections: Connections;
   readonly #pool: TunnelPool;
+  readonly #ejections: Ejections;
   readonly #reporter: Reporter;
   readonly #explicit: BulkServer[] = [];
   readonly #stops: (() => void)[] = [];
@@ -66,6 +71,16 @@ class Uproxy implements Service {
       onEvent: ({ kind, remote, failure }) => {
         if (failure === undefined || failure.code === "DRAINING") log.debug(kind, { remote });
         else log.failure(kind, failure, { remote });
+      },
+    });
+    this.#ejections = new Ejections(this.#limits, clock, {
+      onEjected: (endpoint, failure, forMs) => {
+        log.failure("endpoint left out", failure, { endpoint: keyOf(endpoint), for_ms: Math.round(forMs) });
+      },
+      onReadmitted: (endpoint) => log.info("endpoint readmitted", { endpoint: keyOf(endpoint) }),
+      onLastResort: (endpoints) => {
+        const none = fail("NO_HEALTHY_UPSTREAM", "all endpoints fail, so all of them are used");
+        log.failure("last resort", none, { endpoints: endpoints.map(keyOf).slice(0, MAX_NAMED).join(", ") });
       },
     });
     const metrics = new TcpMetrics(foundation.metrics);
@@ -132,6 +147,7 @@ class Uproxy implements Service {
       pool: this.#pool,
       unknown: outbound.unknown,
       leadsBack: (host, port) => leadsBack(own, addresses, host, port),
+      ejections: this.#ejections,
       ...(capture === undefined ? {} : { loops: capture.loops }),
     });
     const events: ExplicitEvents = {
@@ -197,6 +213,7 @@ class Uproxy implements Service {
       state: () => this.#state,
       connections: this.#connections,
       unknown: this.#config.outbound.unknown,
+      ejections: this.#ejections,
       clock: this.#foundation.clock,
     });
   }

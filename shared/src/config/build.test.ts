@@ -83,6 +83,7 @@ test("a complete small mesh", () => {
         ports: [{ name: "http", port: 9080, targetPort: 9080, appProtocol: "http" }],
         selector: { app: "reviews" },
         waypoint: "shop/waypoint",
+        prefers: null,
         requireWaypoint: false,
         endpoints: ["shop/reviews-1", "shop/reviews-2"],
       },
@@ -100,6 +101,7 @@ test("a complete small mesh", () => {
         healthy: true,
         waypoint: null,
         requireWaypoint: false,
+        locality: "",
         node: "node-1",
       },
       "shop/reviews-2": {
@@ -114,6 +116,7 @@ test("a complete small mesh", () => {
         healthy: true,
         waypoint: null,
         requireWaypoint: false,
+        locality: "",
         node: null,
       },
       "shop/waypoint-1": {
@@ -128,6 +131,7 @@ test("a complete small mesh", () => {
         healthy: true,
         waypoint: null,
         requireWaypoint: false,
+        locality: "",
         node: null,
       },
     },

@@ -1,6 +1,7 @@
 // Pure. Resources that were read one by one, joined into one snapshot: what each says of the others is looked up here.
 import type { Ip } from "../net/ip.ts";
 import { CLUSTER_DOMAIN, Directory } from "../workload/directory.ts";
+import { localityOf } from "../workload/locality.ts";
 import { waypointOf, type Labels } from "../workload/waypoint-of.ts";
 import type { Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../workload/workload.ts";
 import type { HttpRoute, HttpRouteBackend } from "./http-route.ts";
@@ -92,7 +93,7 @@ class Surroundings {
 }
 
 function serviceOf(
-  { metadata, vips, headless, ports, selector }: ServiceResource,
+  { metadata, vips, headless, ports, selector, prefers }: ServiceResource,
   mesh: Surroundings,
   hasEndpoints: boolean,
 ): Service {
@@ -108,6 +109,7 @@ function serviceOf(
     selector: hasEndpoints ? selector : undefined,
     waypoint: mesh.waypointOf("service", namespace, metadata.labels),
     requireWaypoint: mesh.requiresWaypoint(metadata),
+    prefers,
     entry: undefined,
   };
 }
@@ -132,6 +134,7 @@ function entryServices(
     selector: notUnderstood === undefined ? selector : undefined,
     waypoint: mesh.waypointOf("service", namespace, metadata.labels),
     requireWaypoint: mesh.requiresWaypoint(metadata),
+    prefers: undefined,
     entry: {
       name,
       location,
@@ -148,7 +151,7 @@ function entryServices(
 
 function entryWorkload(
   { namespace, name }: Metadata,
-  { address, serviceAccount, labels, ports, weight }: EndpointPlace,
+  { address, serviceAccount, labels, ports, weight, locality }: EndpointPlace,
   index: number,
   isInside: boolean,
   mesh: Surroundings,
@@ -170,6 +173,7 @@ function entryWorkload(
     waypoint: undefined,
     requireWaypoint: false,
     node: labels.get(NODE_LABEL),
+    locality: localityOf(locality, labels),
   };
 }
 
@@ -196,6 +200,7 @@ function workloadOf(
     waypoint: mesh.waypointOf("workload", namespace, labels),
     requireWaypoint: mesh.requiresWaypoint(metadata),
     node: labels.get(NODE_LABEL),
+    locality: localityOf(resource.locality, labels),
   };
 }
 

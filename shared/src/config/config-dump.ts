@@ -1,6 +1,7 @@
 // Pure. A snapshot as JSON, as it is understood: what `config_dump` shows. Resources hold no secret, so nothing is left out.
 import type { AuthorizationPolicy, PeerAuthentication, PolicyTarget, StringMatch } from "../policy/authorization.ts";
 import type { Service, ServiceEntry, Waypoint, WaypointRef, Workload } from "../workload/workload.ts";
+import { formatLocality } from "../workload/locality.ts";
 import type { HttpRoute } from "./http-route.ts";
 import type { Problem, Snapshot } from "./snapshot.ts";
 
@@ -51,6 +52,7 @@ function dumpService(service: Service): { readonly [key: string]: Json } {
     selector: dumpMap(service.selector),
     waypoint: dumpRef(service.waypoint),
     requireWaypoint: service.requireWaypoint,
+    prefers: service.prefers ?? null,
     ...(service.entry === undefined ? {} : { entry: dumpEntry(service.entry) }),
   };
 }
@@ -87,6 +89,7 @@ function dumpWorkload(workload: Workload): Json {
     waypoint: dumpRef(workload.waypoint),
     requireWaypoint: workload.requireWaypoint,
     node: workload.node ?? null,
+    locality: formatLocality(workload.locality),
   };
 }
 

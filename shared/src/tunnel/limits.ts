@@ -28,6 +28,17 @@ export interface TunnelLimits {
   /** A tunnel of which one direction has ended and the other is silent is ended after this. */
   readonly halfClosedIdleMs: number;
 
+  /** Endpoints tried for one connection before it is refused, the first included. */
+  readonly maxTries: number;
+  /** Failures in a row after which an endpoint is left out for a while. */
+  readonly ejectAfter: number;
+  /** How long it is left out at first; twice as long each time. */
+  readonly ejectionMs: number;
+  /** The longest time that an endpoint is left out before it is tried again. */
+  readonly maxEjectionMs: number;
+  /** Most endpoints of one destination that are left out at once, percent. */
+  readonly maxEjectedPercent: number;
+
   /** Streams that a peer may hold open on one session. */
   readonly maxConcurrentStreams: number;
   /** Streams that we hold on one session before the peer's SETTINGS have arrived. */
@@ -120,6 +131,16 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   maxSessionAgeMs: 3_600_000,
   // Half-closed and silent for an hour: a lost peer, which otherwise holds two descriptors for ever.
   halfClosedIdleMs: 3_600_000,
+
+  // One endpoint that died and one that is dying, and the caller still gets through.
+  maxTries: 3,
+  // One failure may be chance, and each of them costs its caller a second try.
+  ejectAfter: 3,
+  // A process restarts in this time; an endpoint that is gone for good is soon tried every five minutes only.
+  ejectionMs: 10_000,
+  maxEjectionMs: 300_000,
+  // Two of three. The rest must carry all of it, and a fault of our own must not empty a service.
+  maxEjectedPercent: 67,
 
   // As ztunnel. With `streamWindow` it bounds what one session can make us hold: 200 MiB, only if every reader stalls.
   maxConcurrentStreams: 200,

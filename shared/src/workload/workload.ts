@@ -1,6 +1,7 @@
 // Types. A workload (something that runs at addresses under an identity) and a service (a name for several of them),
 // as uproxy and waypoint use them, whichever resource or stream they came from.
 import type { Cidr, Ip } from "../net/ip.ts";
+import type { Locality, Preference } from "./locality.ts";
 
 /** Whether connections to a workload are tunnelled. */
 export type TunnelProtocol = "hbone" | "none";
@@ -36,6 +37,7 @@ export interface Workload {
   /** Only its waypoint may call it. */
   readonly requireWaypoint: boolean;
   readonly node: string | undefined;
+  readonly locality: Locality;
 }
 
 /** What is spoken on a service port, as far as it is declared (`appProtocol`, else the port name's prefix). */
@@ -68,6 +70,8 @@ export interface Service {
   readonly selector: ReadonlyMap<string, string> | undefined;
   readonly waypoint: WaypointRef | undefined;
   readonly requireWaypoint: boolean;
+  /** Which endpoints go first; `undefined`: all are alike. */
+  readonly prefers: Preference | undefined;
   /** What only a ServiceEntry says; `undefined` for a Service. */
   readonly entry: ServiceEntry | undefined;
 }

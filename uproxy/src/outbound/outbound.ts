@@ -10,8 +10,10 @@ import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import { dialPlain } from "../connection/dial.ts";
+import type { Ejections } from "./ejections.ts";
 import type { LoopGuard } from "./loop-guard.ts";
-import { pickEndpoint, pickShare } from "./pick-endpoint.ts";
+import { distanceOf } from "./nearness.ts";
+import { EndpointGroup, pickShare, type Standing } from "./pick-endpoint.ts";
 import { relay } from "../connection/relay.ts";
 import type { Reporter, ConnectionReport } from "../connection/report.ts";
 import { resolve, type Destination, type Endpoint, type Hop, type UnknownDestinations } from "./resolve.ts";
@@ -36,12 +38,11 @@ export interface OutboundOptions {
   readonly unknown: UnknownDestinations;
   /** Whether an address is a listener of this proxy. */
   readonly leadsBack: (host: string, port: number) => boolean;
+  readonly ejections: Ejections;
   /** Where capture may turn our own connections back to us. */
   readonly loops?: LoopGuard;
 }
 
-/** Endpoints tried for one connection, the first included. */
-const MAX_TRIES = 3;
 /** Destinations whose hop is kept: more than one app talks to, and a bound on what a scanner can make us keep. */
 const MAX_KEPT_HOPS = 256;
 
@@ -54,10 +55,17 @@ type Opened =
 export class Outbound {
   readonly #options: OutboundOptions;
   readonly #resolved = new Map<string, Hop | Failure>();
+  readonly #groups = new WeakMap<object, EndpointGroup>();
+  readonly #standing: Standing;
   #resolvedFor: UproxyState | undefined;
 
   constructor(options: OutboundOptions) {
     this.#options = options;
+    const { pool, ejections } = options;
+    this.#standing = {
+      inFlight: (endpoint) => pool.inFlight(endpoint),
+      mayUse: (endpoint) => ejections.mayUse(endpoint),
+    };
   }
 
   /** Carries one connection to its end; never throws or rejects. */
@@ -83,7 +91,7 @@ export class Outbound {
       hboneAddress: undefined,
       destinationAddress: asked,
     });
-    const opened = isFailure(hop) ? hop : await this.#open(hop, client, report);
+    const opened = isFailure(hop) ? hop : await this.#open(hop, now, client, report);
     const failure = isFailure(opened) ? opened : await this.#forward(client, opened, connection, report, answer);
     if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
     connections.release(connection);
@@ -134,24 +142,39 @@ export class Outbound {
     return (await running.ended).failure;
   }
 
-  async #open(hop: Hop, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
-    const { pool } = this.#options;
+  /** The endpoints of a hop, nearest first; made once, for hops are kept. */
+  #group(endpoints: readonly Endpoint[], hop: Extract<Hop, { kind: "tunnel" }>, state: UproxyState): EndpointGroup {
+    let group = this.#groups.get(endpoints);
+    if (group === undefined)
+      this.#groups.set(endpoints, (group = new EndpointGroup(endpoints, distanceOf(state, hop))));
+    return group;
+  }
+
+  async #open(hop: Hop, state: UproxyState, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
+    const { limits, ejections } = this.#options;
     if (hop.kind === "passthrough") return this.#openPlain(hop.host, hop.port);
     const endpoints = hop.shares === undefined ? hop.endpoints : pickShare(hop.shares);
+    const group = this.#group(endpoints, hop, state);
     const tried: Endpoint[] = [];
     let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
-    while (tried.length < MAX_TRIES) {
+    while (tried.length < limits.maxTries) {
       if (client.destroyed) return fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
-      const endpoint = pickEndpoint(endpoints, tried, (candidate) => pool.inFlight(candidate));
-      if (endpoint === undefined) return failure;
+      const choice = group.pick(tried, this.#standing);
+      if (choice === undefined) return failure;
+      const { endpoint, lastResort } = choice;
+      if (lastResort) ejections.usedLastResort(group.endpoints);
+      ejections.chosen(endpoint);
       tried.push(endpoint);
       const hboneAddress = endpoint.authority === undefined ? undefined : formatHostPort(endpoint.ip, endpoint.port);
       report.trying(endpoint.workload, hboneAddress);
       const opened = await this.#openEndpoint(endpoint, hop, client);
-      if (!isFailure(opened)) return opened;
+      if (!isFailure(opened)) {
+        ejections.succeeded(endpoint);
+        return opened;
+      }
       failure = opened;
       // Nothing has been sent yet, so another endpoint is always safe; a denial would be the same everywhere.
-      if (!opened.traits.retriable) return failure;
+      if (!ejections.failed(endpoint, group.endpoints, opened)) return failure;
     }
     return failure;
   }

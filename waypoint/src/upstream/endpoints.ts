@@ -123,6 +123,7 @@ export function passEndpoint({ namespace, entry, hostname }: Service, ip: Ip, po
     waypoint: undefined,
     requireWaypoint: false,
     node: undefined,
+    locality: { region: undefined, zone: undefined, subzone: undefined },
   };
   const key = `tcp ${address}`;
   return { key, address, workload, ip, port, reach: { kind: "plain" }, weight: 1, load: { inFlight: 0 } };

@@ -2,6 +2,7 @@
 import type { Cidr, Ip } from "../../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
 import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workload.ts";
+import type { Preference } from "../../workload/locality.ts";
 import type { HttpRoute } from "../http-route.ts";
 import type { Problem } from "../snapshot.ts";
 
@@ -34,6 +35,8 @@ export interface ServiceResource {
   readonly ports: readonly ServicePort[];
   /** As written; what the Service says of the workloads that it selects holds even when it is not understood. */
   readonly selector: ReadonlyMap<string, string> | undefined;
+  /** `trafficDistribution`. */
+  readonly prefers: Preference | undefined;
   readonly isUnderstood: boolean;
 }
 
@@ -45,6 +48,8 @@ export interface EndpointPlace {
   readonly ports: ReadonlyMap<string, number>;
   readonly weight: number;
   readonly labels: ReadonlyMap<string, string>;
+  /** `region/zone/subzone`, as written. */
+  readonly locality: string | undefined;
 }
 
 /** networking.istio.io WorkloadEntry. One that is not understood is not healthy: nobody is sent to it. */

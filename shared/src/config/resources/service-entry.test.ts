@@ -42,6 +42,7 @@ test("a ServiceEntry as people write it", () => {
         ports: new Map([["http", 9090]]),
         weight: 3,
         labels: new Map([["zone", "a"]]),
+        locality: "eu/a",
       },
     ],
     selector: undefined,

@@ -52,6 +52,18 @@ test("a headless Service, and one without selector", () => {
   assert.equal(parse("selector: {}\nports: [{port: 80}]").service?.selector, undefined);
 });
 
+test("trafficDistribution says which endpoints go first, under its older name too", () => {
+  for (const [written, prefers] of [
+    ["PreferClose", "same-zone"],
+    ["PreferSameZone", "same-zone"],
+    ["PreferSameNode", "same-node"],
+  ]) {
+    assert.equal(parse(`trafficDistribution: ${written}\nports: [{port: 80}]`).service?.prefers, prefers);
+  }
+  assert.equal(parse("ports: [{port: 80}]").service?.prefers, undefined);
+  assert.equal(parse("trafficDistribution: Nearest\nports: [{port: 80}]").problems.length, 1);
+});
+
 describe("what is not understood leaves the Service without endpoints", () => {
   const rows: [string, string, string[]][] = [
     [

@@ -1,5 +1,6 @@
 // Pure. core/v1 Service: names, cluster IPs, TCP ports and the selector.
 import { parseIp, type Ip } from "../../net/ip.ts";
+import type { Preference } from "../../workload/locality.ts";
 import type { AppProtocol, ServicePort } from "../../workload/workload.ts";
 import { isPortName } from "../names.ts";
 import type { Fields } from "./fields.ts";
@@ -7,10 +8,17 @@ import { placeOf, type Report } from "./report.ts";
 import type { Metadata, ServiceResource } from "./resource.ts";
 
 /** Fields that say how Kubernetes brings traffic in from outside, or which a folder of files has no use for. */
-const WITHOUT_MEANING_HERE = ["ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses", "trafficDistribution"].concat(
+const WITHOUT_MEANING_HERE = ["ipFamilies", "ipFamilyPolicy", "publishNotReadyAddresses"].concat(
   ["allocateLoadBalancerNodePorts", "externalTrafficPolicy", "healthCheckNodePort", "loadBalancerClass"],
   ["loadBalancerIP", "loadBalancerSourceRanges", "sessionAffinityConfig"],
 );
+
+/** What `trafficDistribution` asks for; the first is the older name of the second. */
+const PREFERENCES: ReadonlyMap<string, Preference> = new Map([
+  ["PreferClose", "same-zone"],
+  ["PreferSameZone", "same-zone"],
+  ["PreferSameNode", "same-node"],
+]);
 
 /** Protocols by the name that `appProtocol` has, or a port's name begins with (Istio, "Protocol Selection"). */
 const PROTOCOLS: ReadonlyMap<string, AppProtocol> = new Map([
@@ -43,6 +51,7 @@ export function parseService(
   const headless = spec.string("clusterIP") === "None";
   const vips = clusterIps(spec, report);
   const ports = servicePorts(spec, report);
+  const distribution = spec.word("trafficDistribution", [...PREFERENCES.keys()]);
   const type = spec.word("type", ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]);
   if (type === "ExternalName") report.notUnderstood(spec.node, spec.at("type"), "ExternalName is not supported");
   spec.ignore(...WITHOUT_MEANING_HERE);
@@ -52,7 +61,16 @@ export function parseService(
   spec.end();
   const selects = selector !== undefined && selector.size > 0;
   const isUnderstood = report.reason === undefined;
-  return { kind: "Service", metadata, vips, headless, ports, selector: selects ? selector : undefined, isUnderstood };
+  return {
+    kind: "Service",
+    metadata,
+    vips,
+    headless,
+    ports,
+    selector: selects ? selector : undefined,
+    prefers: distribution === undefined ? undefined : PREFERENCES.get(distribution),
+    isUnderstood,
+  };
 }
 
 /** What is spoken on a port: `appProtocol`, else the port's name up to its first hyphen. */

@@ -32,6 +32,7 @@ test("a WorkloadEntry as people write it", () => {
       ["grpc", 9090],
     ]),
     weight: 3,
+    locality: "eu/a",
     hbonePort: 25008,
     healthy: true,
   });
@@ -66,6 +67,11 @@ describe("what is not understood gets no connections", () => {
 
 describe("what is malformed is an error", () => {
   const rows: [string, string, string[]][] = [
+    [
+      "a locality that is none",
+      "address: a, locality: a/b/c/d",
+      ['error 4: spec.locality: expected region/zone/subzone, found "a/b/c/d"'],
+    ],
     ["no address", "weight: 1", ["error 4: spec.address: expected an IP address or a DNS name, found nothing"]],
     [
       "a socket",

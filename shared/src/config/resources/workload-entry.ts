@@ -49,11 +49,23 @@ export function parsePlace(spec: Fields, report: Report): EndpointPlace | undefi
   if ((spec.string("network") ?? "") !== "") {
     report.notUnderstood(spec.node, spec.at("network"), "several networks are not supported");
   }
-  spec.ignore("locality");
+  const locality = spec.string("locality", "region/zone/subzone", isLocality);
   spec.end();
   if (address === undefined) return undefined;
   // In Istio's protobuf 0 and absent are one.
-  return { address, serviceAccount, ports, weight: weight === undefined || weight === 0 ? 1 : weight, labels };
+  return {
+    address,
+    serviceAccount,
+    ports,
+    weight: weight === undefined || weight === 0 ? 1 : weight,
+    labels,
+    locality,
+  };
+}
+
+function isLocality(text: string): boolean {
+  const parts = text.split("/");
+  return parts.length <= 3 && parts.every((part) => part === "" || isLabelValue(part));
 }
 
 function parseAddress(spec: Fields, report: Report): EndpointPlace["address"] | undefined {
