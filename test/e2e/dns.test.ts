@@ -10,12 +10,13 @@ import { startNamed } from "../support/named.ts";
 import { needs } from "../support/needs.ts";
 import { createNetwork, type Host, type Network } from "../support/netns.ts";
 import { run, startProgram, succeed, type Program, type Result } from "../support/process.ts";
+import { commandLine } from "../support/programs.ts";
 import { service, workloadEntry, type Resource } from "../support/resources.ts";
 import { until } from "../support/until.ts";
 
 const APP = 8080;
 const PORT = 9080;
-/** The user whose traffic the rules capture; the uproxy runs as another. */
+/** The user whose traffic is captured; the uproxy runs as another. */
 const APP_USER = "1000";
 const TOOLS = ["ip", "nft", "curl", "setpriv", "dig", "delv", "nslookup", "nsupdate", "named"];
 
@@ -126,7 +127,7 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
         ...allDefaults(),
         outbound: { transparent: ":15001" },
         capture: { exempt: { user: 0 } },
-        dns: "127.0.0.1:15053",
+        dns: "localhost:15053",
       },
     });
   });
@@ -168,7 +169,7 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
   });
 
   test("with capture plain curl works with the resolv.conf and the ports that were there before", async () => {
-    await capture(capturedHost, resolverHost);
+    await capture(capturedHost, resolverHost, join(mesh.folder, "captured.yaml"));
     for (const name of ["ratings.default", "reviews.default.svc.cluster.local"]) {
       const { stdout, stderr } = await asApp(
         capturedHost,
@@ -182,6 +183,17 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
       assert.match(stdout, /"url":"\/captured"/, `${name}: ${stderr}`);
     }
     await captured.access({ "dst.service": "ratings.default.svc.cluster.local", direction: "outbound" });
+    const six = await asApp(
+      capturedHost,
+      "curl",
+      "-6",
+      "--silent",
+      "--show-error",
+      `http://ratings.default:${PORT}/six`,
+    );
+    assert.match(six.stdout, /"url":"\/six"/, six.stderr);
+    const asked6 = await asApp(capturedHost, "dig", "+short", `@${resolverHost.address6}`, "fixed.default");
+    assert.equal(asked6.stdout, "10.96.0.77");
     const other = await asApp(capturedHost, "dig", "+short", "www.example.test");
     assert.equal(other.stdout, "192.0.2.10");
     const byTcp = await asApp(capturedHost, "dig", "+short", "+tcp", "ratings.default");
@@ -319,18 +331,15 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
   });
 });
 
-/** Turns the app's questions and its connections to virtual addresses to the uproxy, as `uproxy capture` does. */
-async function capture(host: Host, resolver: Host): Promise<void> {
-  const [first = "", ...rest] = host.prefix;
-  const nft = (...args: readonly string[]): Promise<string> => succeed(first, [...rest, command("nft"), ...args]);
+/** Turns the app's questions and connections to the uproxy. */
+async function capture(host: Host, resolver: Host, config: string): Promise<void> {
   // Somewhere to send packets to before a rule turns them.
-  await succeed(first, [...rest, command("ip"), "route", "add", "default", "via", resolver.address]);
-  await nft("add table ip app");
-  await nft("add chain ip app output { type nat hook output priority -100; }");
-  for (const protocol of ["udp", "tcp"]) {
-    await nft(`add rule ip app output meta skuid ${APP_USER} ${protocol} dport 53 redirect to :15053`);
+  const [first = "", ...rest] = host.prefix;
+  for (const via of [resolver.address, resolver.address6]) {
+    await succeed(first, [...rest, command("ip"), "route", "add", "default", "via", via]);
   }
-  await nft(`add rule ip app output meta skuid ${APP_USER} ip daddr 241.0.0.0/8 meta l4proto tcp redirect to :15001`);
+  const line = commandLine("uproxy", ["capture", "apply", "--config", config]);
+  await succeed(first, [...rest, line.command, ...line.args]);
 }
 
 function asApp(host: Host, name: string, ...args: readonly string[]): Promise<Result> {

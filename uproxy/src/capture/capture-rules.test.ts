@@ -69,4 +69,14 @@ describe("where rules can turn connections to", async () => {
       assert.match(refused.detail, /^outbound\.transparent: expected /);
     });
   }
+  for (const [host, turn] of [
+    ["localhost", both],
+    ["127.0.0.1", { ...both, ipv6: false }],
+    ["::1", { ...both, ipv4: false }],
+  ] as const) {
+    test(`DNS on ${host}`, () => {
+      const dns = { listen: { kind: "tcp", host, port: 15001 }, upstream: undefined } as const;
+      assert.deepEqual(must(capturePlan({ ...least, dns })).dns, turn);
+    });
+  }
 });

@@ -51,7 +51,7 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
   const turns = {
     outbound: turnTo(outbound.transparent, { loopback: true }),
     inbound: turnTo(inbound.plaintext, { loopback: false }),
-    dns: turnTo(config.dns?.listen, { loopback: true }),
+    dns: turnDns(config.dns?.listen),
   };
   for (const [key, turn] of [
     ["outbound.transparent", turns.outbound],
@@ -110,6 +110,12 @@ function turnTo(address: ListenAddress | undefined, at: { readonly loopback: boo
   }
   const expected = at.loopback ? `127.0.0.1:${port}` : "an IP address";
   return `expected :${port} (all interfaces) or ${expected}, to which rules can turn, found ${formatHostPort(host, port)}`;
+}
+
+/** DNS is on loopback only; `localhost` is there in both families. */
+function turnDns(address: ListenAddress | undefined): Turn | string | undefined {
+  if (address?.host.toLowerCase() !== "localhost") return turnTo(address, { loopback: true });
+  return turnTo({ ...address, host: "" }, { loopback: true });
 }
 
 function tidy({ ports, cidrs, users, groups }: OutboundSelection): OutboundSelection {
