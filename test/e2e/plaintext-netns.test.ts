@@ -1,5 +1,5 @@
-// Captured plaintext and kept source addresses on separate hosts, with the rules of a pod: REDIRECT to 15006, and the answers to
-// addresses that are not this host's brought back by marks.
+// Captured plaintext and kept source addresses on separate hosts, with the rules that `uproxy capture` makes, and
+// those that bring answers to addresses which are not this host's back by marks.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,20 +10,16 @@ import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
 import { createNetwork, type Host, type Network } from "../support/netns.ts";
 import { run, startProgram, succeed, type Result } from "../support/process.ts";
-import { spawnWithConfig } from "../support/programs.ts";
+import { commandLine, spawnWithConfig } from "../support/programs.ts";
 import { peerAuthentication, service, workloadEntry } from "../support/resources.ts";
 import { until } from "../support/until.ts";
 
 const APP = 8080;
 const LISTENER = "127.0.0.1:9080";
 
-/** What a pod's rules do for inbound connections. The numbers are Istio's. */
+/** What brings the app's answers to kept addresses back, as `docs/tasks.md` has it. */
 const RULES = `
-table inet culvert-test {
-  chain captured {
-    type nat hook prerouting priority dstnat;
-    iifname "eth0" tcp dport != { 15008, 15020, 15021 } redirect to :15006
-  }
+table inet culvert-source {
   chain begun {
     type filter hook output priority mangle;
     meta mark 0x539 ct mark set 0x111
@@ -72,6 +68,14 @@ describe("plaintext captured by rules", needs({ root: true, commands: ["ip", "nf
     await startApp(serverHost.address6);
     const inbound = { plaintext: ":15006", keepSource: true };
     server = await start("app", serverHost, { inbound });
+    const { command: uproxy, args } = commandLine("uproxy", [
+      "capture",
+      "apply",
+      "--config",
+      join(mesh.folder, "app.yaml"),
+    ]);
+    const [first = "", ...rest] = serverHost.prefix;
+    await succeed(first, [...rest, uproxy, ...args]);
     await start("client", clientHost, { outbound: { listeners: [{ listen: LISTENER, to: "app:80" }], proxy: "off" } });
   });
 
