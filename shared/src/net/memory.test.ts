@@ -93,6 +93,16 @@ test("connections count as a trickle too, and a quiet process with little to col
   equal(idle.clock.pending, 0);
 });
 
+test("handshakes without a byte or a connection after them are followed by a collection", () => {
+  const { watch, clock, did, load } = watched();
+  for (let i = 0; i < 200; i++) watch.handshakeEnded();
+  load(0.5);
+  clock.advance(500);
+  load(0);
+  clock.advance(5_000);
+  deepEqual(did, ["thorough", "trim"]);
+});
+
 test("where a thorough collection took long, quiet is used for lesser ones, and long ones of these are not done in one piece again", async () => {
   const { watch, clock, did, load } = watched(201);
   for (let round = 0; round < 3; round++) {

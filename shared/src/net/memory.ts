@@ -81,6 +81,11 @@ export class MemoryWatch {
     if (this.#timer === undefined) this.#arm();
   }
 
+  /** Notes a handshake that made a session: 40 KiB of what it was made with are garbage now, and the session may stay for days. */
+  handshakeEnded(): void {
+    this.connectionEnded();
+  }
+
   /** Notes work of another kind, such as start-up or a new configuration, that leaves garbage. */
   worked(): void {
     this.#busySeen = true;

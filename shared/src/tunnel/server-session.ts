@@ -9,6 +9,7 @@ import { peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Endpoint } from "../net/endpoint.ts";
+import { processMemory } from "../net/memory.ts";
 import { SessionGuard } from "./guard.ts";
 import { Keepalive } from "./keepalive.ts";
 import type { TunnelLimits } from "./limits.ts";
@@ -80,6 +81,7 @@ export class ServerSession {
     session.on("localSettings", () => this.#guard.settingsAcknowledged());
     session.on("stream", (stream, headers, _flags, rawHeaders) => this.#onStream(stream, headers, rawHeaders));
     session.setLocalWindowSize(limits.connectionWindow);
+    processMemory.handshakeEnded();
   }
 
   /** Streams open now. */

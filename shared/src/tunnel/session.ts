@@ -17,6 +17,7 @@ import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Ip } from "../net/ip.ts";
+import { processMemory } from "../net/memory.ts";
 import { preparedDescriptor } from "../net/prepared-dials.ts";
 import { formatAuthority } from "./authority.ts";
 import { Keepalive } from "./keepalive.ts";
@@ -304,6 +305,7 @@ export class TunnelSession {
     if (wrong !== undefined) return this.#failed(wrong);
     if (this.#state.kind === "connecting") this.#state.exit();
     this.#state = this.#ready(socket, peer);
+    processMemory.handshakeEnded();
     onDialled(this, undefined);
   }
 
