@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { commitOf } from "@culvert/shared/config/version.ts";
-import { build, type Metafile } from "esbuild";
+import { build, type Metafile, type Plugin } from "esbuild";
 import { builtInModules } from "./built-in-modules.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -45,6 +45,7 @@ async function bundle(program: keyof typeof PROGRAMS, folder: string): Promise<{
         // Written as ECMAScript modules, of which only what is used is taken; the package gives Node its other form.
         yaml: yamlModules(),
       }),
+      withoutYamlWriter,
     ],
   });
   const [flags = ""] = readFileSync(join(ROOT, launcher), "utf8").split("\n", 1);
@@ -60,6 +61,23 @@ function yamlModules(): string {
   const main = createRequire(join(ROOT, "shared/package.json")).resolve("yaml");
   return join(dirname(main), "../browser/dist/index.js");
 }
+
+/**
+ * YAML is read here and never written, but what reads makes documents that could write themselves: 17 KiB that no bundler can
+ * see to be unused. Whoever calls it all the same is told.
+ */
+const withoutYamlWriter: Plugin = {
+  name: "without-yaml-writer",
+  setup(building) {
+    building.onLoad({ filter: /\/yaml\/browser\/dist\/stringify\/\w+\.js$/ }, ({ path }) => {
+      const names = /^export \{([^}]*)\};?$/m.exec(readFileSync(path, "utf8"))?.[1];
+      if (names === undefined) throw new Error(`${path} has no list of exports`);
+      const stubs = names.split(",").map((name) => `export const ${name.trim()} = unused;`);
+      const unused = 'const unused = () => { throw new Error("the writer of YAML is not in this bundle"); };';
+      return { contents: [unused, ...stubs].join("\n") };
+    });
+  },
+};
 
 /** The entry has one of its own, for the sources; the map counts its line too, so that one line takes the place of one. */
 function withoutHashbang(text: string): string {
