@@ -11,8 +11,8 @@ import type { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { Log } from "@culvert/shared/observe/log.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { id, ip, service, snapshot, workload } from "@culvert/test/support/fixtures.ts";
-import { until } from "@culvert/test/support/until.ts";
-import { deriveState } from "../state.ts";
+import { until, within } from "@culvert/test/support/until.ts";
+import { deriveState, type UproxyState } from "../state.ts";
 import { replyTo } from "./dns-fixtures.ts";
 import { startDns, type Dns } from "./dns.ts";
 import { frame, FrameReader } from "./frames.ts";
@@ -25,7 +25,8 @@ const mesh = snapshot({
   ],
   services: [service("reviews", { vips: ["10.96.0.1"] }), service("db", { headless: true })],
 });
-const state = deriveState(mesh, identity, { configured: undefined, addresses: [] });
+/** The state of an app in namespace `default`. */
+export const state: UproxyState = deriveState(mesh, identity, { configured: undefined, addresses: [] });
 
 /** What a resolver does with a request; by TCP `reply` may be called again and again. */
 export type Behaviour = (asked: Buffer, reply: (bytes: Buffer) => void, from: RemoteInfo | Socket) => void;
@@ -121,7 +122,7 @@ export async function lab(context: TestContext, upstream: Upstream, options: Lab
     ask: async (message) => {
       const answer = once(socket, "message");
       socket.send(message, started.port, host === "localhost" ? "127.0.0.1" : host);
-      const [reply] = (await answer) as [Buffer];
+      const [reply] = (await within("an answer", answer)) as [Buffer];
       return reply;
     },
   };
