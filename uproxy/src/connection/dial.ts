@@ -18,7 +18,7 @@ export interface DialTarget {
 export type KeepSource = (caller: Ip, host: string) => number | undefined | Failure;
 
 /** Connects to the own app, from `caller`'s address where it is kept; only a policy's permit opens the way. */
-export async function dialApp(
+export function dialApp(
   permit: Permit,
   target: DialTarget,
   clock: Clock,
@@ -28,7 +28,7 @@ export async function dialApp(
   void permit;
   if (keepSource === undefined || caller === undefined) return connectBulk({ ...target, clock });
   const descriptor = keepSource(caller, target.host);
-  if (isFailure(descriptor)) return descriptor;
+  if (isFailure(descriptor)) return Promise.resolve(descriptor);
   // Nothing to keep: the dial goes out as usual.
   if (descriptor === undefined) return connectBulk({ ...target, clock });
   return connectBulk({ ...target, clock, descriptor, localAddress: caller });
