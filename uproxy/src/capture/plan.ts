@@ -41,9 +41,7 @@ export const PROBE_SOURCES: { readonly ipv4: string; readonly ipv6: string } = {
 const MESH_PORTS: readonly number[] = [15_008, 15_020, 15_021];
 
 /** The part of the configuration that capture is made of. */
-export interface CaptureSource extends Pick<UproxyConfig, "capture" | "dns" | "outbound" | "readiness" | "metrics"> {
-  readonly inbound: Pick<UproxyConfig["inbound"], "hbone"> & { readonly plaintext?: ListenAddress | undefined };
-}
+export type CaptureSource = Pick<UproxyConfig, "capture" | "dns" | "inbound" | "outbound" | "readiness" | "metrics">;
 
 /** Makes the plan of a configuration. Fails, with a sentence, when there is nothing to capture or nowhere to turn it to. */
 export function capturePlan(config: CaptureSource): CapturePlan | Failure {

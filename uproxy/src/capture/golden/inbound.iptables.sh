@@ -1,0 +1,79 @@
+#!/bin/sh
+# Made by `uproxy capture`: turns connections to uproxy, by iptables. Needs CAP_NET_ADMIN in the network namespace that it is
+# run in; may be run again and again.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+export PATH
+
+# Prints the rule that leads from a built-in chain to one of ours, unless it is there.
+jump() { # command, table, built-in chain, our chain
+  "$1" -w -t "$2" -C "$3" -j "$4" 2>/dev/null || printf -- '-I %s 1 -j %s\n' "$3" "$4"
+}
+
+# IPv4: each table is one transaction. Chains that are named with a colon are emptied first.
+output=$(jump iptables nat OUTPUT CULVERT_OUTPUT)
+prerouting=$(jump iptables nat PREROUTING CULVERT_PREROUTING)
+if iptables -w -t raw -S CULVERT_DNS >/dev/null 2>&1; then iptables -w -t raw -F CULVERT_DNS; fi
+iptables-restore -w --noflush <<RULES
+*nat
+:CULVERT_OUTPUT - [0:0]
+:CULVERT_USERS - [0:0]
+:CULVERT_GROUPS - [0:0]
+:CULVERT_BLOCKS - [0:0]
+:CULVERT_PORTS - [0:0]
+:CULVERT_TURN - [0:0]
+:CULVERT_PREROUTING - [0:0]
+# connections of uproxy itself
+-A CULVERT_OUTPUT -m owner --uid-owner 1337 -j RETURN
+# loopback, and addresses of this host, which are reached through it
+-A CULVERT_OUTPUT -o lo -j RETURN
+# the mesh itself, and the source of probes by the kubelet
+-A CULVERT_OUTPUT -p tcp -m multiport --dports 15008,15020:15021 -j RETURN
+-A CULVERT_OUTPUT -d 169.254.7.127 -j RETURN
+-A CULVERT_PREROUTING -i lo -j RETURN
+# the mesh itself, and probes by the kubelet
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 15008,15020:15021 -j RETURN
+-A CULVERT_PREROUTING -s 169.254.7.127 -j RETURN
+# capture.inbound.exclude
+-A CULVERT_PREROUTING -s 10.0.0.1/32 -j RETURN
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 8086 -j RETURN
+# capture.inbound.include
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 8000:8999 -j REDIRECT --to-ports 15006
+$output
+$prerouting
+COMMIT
+RULES
+
+# IPv6: each table is one transaction. Chains that are named with a colon are emptied first.
+output=$(jump ip6tables nat OUTPUT CULVERT_OUTPUT)
+prerouting=$(jump ip6tables nat PREROUTING CULVERT_PREROUTING)
+if ip6tables -w -t raw -S CULVERT_DNS >/dev/null 2>&1; then ip6tables -w -t raw -F CULVERT_DNS; fi
+ip6tables-restore -w --noflush <<RULES
+*nat
+:CULVERT_OUTPUT - [0:0]
+:CULVERT_USERS - [0:0]
+:CULVERT_GROUPS - [0:0]
+:CULVERT_BLOCKS - [0:0]
+:CULVERT_PORTS - [0:0]
+:CULVERT_TURN - [0:0]
+:CULVERT_PREROUTING - [0:0]
+# connections of uproxy itself
+-A CULVERT_OUTPUT -m owner --uid-owner 1337 -j RETURN
+# loopback, and addresses of this host, which are reached through it
+-A CULVERT_OUTPUT -o lo -j RETURN
+# the mesh itself, and the source of probes by the kubelet
+-A CULVERT_OUTPUT -p tcp -m multiport --dports 15008,15020:15021 -j RETURN
+-A CULVERT_OUTPUT -d fd16:9254:7127:1337:ffff:ffff:ffff:ffff -j RETURN
+-A CULVERT_PREROUTING -i lo -j RETURN
+# the mesh itself, and probes by the kubelet
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 15008,15020:15021 -j RETURN
+-A CULVERT_PREROUTING -s fd16:9254:7127:1337:ffff:ffff:ffff:ffff -j RETURN
+# capture.inbound.exclude
+-A CULVERT_PREROUTING -s fd00:1::/64 -j RETURN
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 8086 -j RETURN
+# capture.inbound.include
+-A CULVERT_PREROUTING -p tcp -m multiport --dports 8000:8999 -j REDIRECT --to-ports 15006
+$output
+$prerouting
+COMMIT
+RULES

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Made by `uproxy capture`: turns connections to uproxy, by nftables. Needs CAP_NET_ADMIN in the network namespace that it is
+# run in; may be run again and again.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+export PATH
+command -v nft >/dev/null || { echo 'the program nft is not installed' >&2; exit 1; }
+
+# One transaction: all of it or nothing. The first two lines make sure that only the new table is there.
+nft -f - <<'RULES'
+table inet culvert
+delete table inet culvert
+table inet culvert {
+	chain spared {
+		# connections of uproxy itself
+		meta skuid 1337 accept
+		# loopback, and addresses of this host, which are reached through it
+		oifname "lo" accept
+		# the mesh itself, and the source of probes by the kubelet
+		tcp dport { 15008, 15020-15021 } accept
+		ip daddr 169.254.7.127 accept
+		ip6 daddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept
+	}
+
+	chain output {
+		type nat hook output priority -110; policy accept;
+		jump spared
+	}
+
+	chain prerouting {
+		type nat hook prerouting priority -110; policy accept;
+		iifname "lo" accept
+		# the mesh itself, and probes by the kubelet
+		tcp dport { 15008, 15020-15021 } accept
+		ip saddr 169.254.7.127 accept
+		ip6 saddr fd16:9254:7127:1337:ffff:ffff:ffff:ffff accept
+		# capture.inbound.exclude
+		ip saddr { 10.0.0.1/32 } accept
+		ip6 saddr { fd00:1::/64 } accept
+		tcp dport { 8086 } accept
+		# capture.inbound.include: what is not in it is left alone
+		tcp dport != { 8000-8999 } accept
+		# everything else
+		meta l4proto tcp redirect to :15006
+	}
+}
+RULES
