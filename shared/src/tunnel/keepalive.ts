@@ -3,12 +3,16 @@ import type { Http2Session } from "node:http2";
 import type { Clock } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
 
+/** How often an owner ticks, with the lateness of an ordinary timer. */
+const TICK_MS = 1_500;
+
 /** The questions to one session, one at a time. It has no timer: its owner ticks. */
 export class Keepalive {
   readonly #session: Http2Session;
   readonly #limits: TunnelLimits;
   readonly #clock: Clock;
   #lastMs: number;
+  #tickedMs: number;
   #waiting = false;
 
   constructor(session: Http2Session, limits: TunnelLimits, clock: Clock) {
@@ -16,16 +20,22 @@ export class Keepalive {
     this.#limits = limits;
     this.#clock = clock;
     this.#lastMs = clock.monotonic();
+    this.#tickedMs = this.#lastMs;
   }
 
   /** Sends a PING when one is due. `false` when the peer owes an answer for too long: the session is dead. */
   tick(): boolean {
+    const now = this.#clock.monotonic();
+    const lateMs = now - this.#tickedMs - TICK_MS;
+    this.#tickedMs = now;
+    // Without a processor, or stopped, we read no answers: that time is not the peer's.
+    if (this.#waiting && lateMs > 0) this.#lastMs += lateMs;
     if (this.#session.destroyed || this.#session.connecting) return true;
-    const quietMs = this.#clock.monotonic() - this.#lastMs;
+    const quietMs = now - this.#lastMs;
     if (this.#waiting) return quietMs < this.#limits.pingTimeoutMs;
     if (quietMs < this.#limits.pingIntervalMs) return true;
     this.#waiting = true;
-    this.#lastMs = this.#clock.monotonic();
+    this.#lastMs = now;
     // On an error the session is ending by itself, and there is nothing more to ask.
     const answered = (error: Error | null): void => {
       this.#waiting = error !== null;
