@@ -1,8 +1,8 @@
 // A uproxy that ends, and one that takes over from another: what is lost on the way is nothing.
 import assert from "node:assert/strict";
-import { describe, test, type TestContext } from "node:test";
+import { after, before, describe, test, type TestContext } from "node:test";
 import { echo, startTcpApp } from "../support/apps.ts";
-import { rollingRounds } from "../support/env.ts";
+import { rolls } from "../support/env.ts";
 import { ask } from "../support/http.ts";
 import { startMesh, PORTS, type Mesh, type Proxy, type ProxyOptions } from "../support/mesh.ts";
 import { runProgram } from "../support/programs.ts";
@@ -12,7 +12,6 @@ import { until } from "../support/until.ts";
 import { join } from "node:path";
 
 const ECHO = 7001;
-const ROLLS = 5;
 const REQUESTS_PER_ROLL = 2_000;
 const CLIENTS = 8;
 
@@ -23,8 +22,13 @@ interface Pair {
 }
 
 async function pair(context: TestContext): Promise<Pair> {
+  const started = await startPair();
+  context.after(() => started.mesh.stop());
+  return started;
+}
+
+async function startPair(): Promise<Pair> {
   const mesh = await startMesh();
-  context.after(() => mesh.stop());
   const client = mesh.address();
   const app = mesh.address();
   mesh.write("mesh", [
@@ -73,26 +77,35 @@ class Load {
 }
 
 describe("rolling restarts", () => {
-  for (let round = 1; round <= rollingRounds(); round++) {
-    test(`both ends are replaced ${ROLLS} times under load, and no request is lost: round ${round}`, async (context) => {
-      const { mesh, client, app } = await pair(context);
-      let atApp = await mesh.uproxy(app);
-      let atClient = await mesh.uproxy(client);
-      const load = new Load(client.address);
-      try {
-        for (let roll = 1; roll <= ROLLS; roll++) {
-          atApp = await mesh.uproxy({ ...app, takeover: atApp });
-          atClient = await mesh.uproxy({ ...client, takeover: atClient });
-          await until("the requests of a roll", () => load.done >= roll * REQUESTS_PER_ROLL, 60_000);
-        }
-      } finally {
-        await load.stop();
-      }
+  let rolling: Pair;
+  let atApp: Proxy;
+  let atClient: Proxy;
+  let load: Load;
+
+  before(async () => {
+    rolling = await startPair();
+    atApp = await rolling.mesh.uproxy(rolling.app);
+    atClient = await rolling.mesh.uproxy(rolling.client);
+    load = new Load(rolling.client.address);
+  });
+
+  after(async () => {
+    await load.stop();
+    await rolling.mesh.stop();
+  });
+
+  for (let roll = 1; roll <= rolls(); roll++) {
+    test(`roll ${roll}: both ends are replaced under ${REQUESTS_PER_ROLL} requests, and none is lost`, async () => {
+      const { mesh, app, client } = rolling;
+      atApp = await mesh.uproxy({ ...app, takeover: atApp });
+      atClient = await mesh.uproxy({ ...client, takeover: atClient });
+      await until("the requests of a roll", () => load.done >= roll * REQUESTS_PER_ROLL, 60_000);
       assert.deepEqual(load.failures, []);
-      context.diagnostic(`${load.done} requests`);
     });
   }
+});
 
+describe("a takeover", () => {
   test("an open tunnel goes on in the old process until the drain timeout, and new ones are the new process's", async (context) => {
     const { mesh, client, app } = await pair(context);
     const old = await mesh.uproxy({ ...app, config: { drain: { timeout: "3s" } } });
@@ -144,8 +157,8 @@ describe("shutdown under load", () => {
     });
     const { code } = await first.program.exited;
     assert.equal(code, 0);
-    const before = load.done;
-    await until("load after the end", () => load.done > before + 500);
+    const done = load.done;
+    await until("load after the end", () => load.done > done + 500);
     await load.stop();
     assert.deepEqual(load.failures, []);
     quiet(first);

@@ -68,7 +68,7 @@ export function childEnvironment(extra: Readonly<Record<string, string>> = {}): 
   return { ...result, ...extra };
 }
 
-/** Rounds of the test of rolling restarts; `CULVERT_TEST_ROUNDS=10` is the long form. */
-export function rollingRounds(): number {
-  return Number(process.env["CULVERT_TEST_ROUNDS"] ?? 1);
+/** How often the test of rolling restarts replaces both ends; `CULVERT_TEST_ROLLS=50` is the long form. */
+export function rolls(): number {
+  return Number(process.env["CULVERT_TEST_ROLLS"] ?? 5);
 }
