@@ -101,6 +101,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   TOO_MANY_CONNECTIONS: "The proxy is full. Add an instance, or raise the limit if there is memory for it.",
   TOO_MANY_WAITERS:
     "Connections wait for a peer that does not take them: look at the codes of that peer's other lines.",
+  MEMORY_SHORT:
+    "New streams are refused from 85 % on. Give the container more memory, or lower the limits of streams and windows.",
   MISBEHAVING_PEER:
     "The peer sent more resets, pings or malformed frames than any sane one does, and its session was ended. Look at who it is.",
   DRAINING:

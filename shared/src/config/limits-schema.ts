@@ -62,6 +62,12 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
   maxSessions: limit("count", 1, MANY, "sessions that the tunnel port holds at once"),
   maxHandshakes: limit("count", 1, MANY, "handshakes that the tunnel port runs at once"),
   maxPlaintext: limit("count", 1, MANY, "captured plaintext connections that the proxy holds at once"),
+  memory: limit(
+    "size",
+    32 * MIB,
+    1024 * 1024 * MIB,
+    "memory that the process may use, where the container allows no less; from 85 % on new streams are refused",
+  ),
   streamWindow: limit("size", 64 * KIB - 1, 1024 * MIB, "bytes that one stream may have in flight toward us"),
   connectionWindow: limit("size", 64 * KIB - 1, 1024 * MIB, "bytes that one session may have in flight toward us"),
   maxFrameSize: limit("size", 16 * KIB, 16 * MIB - 1, "largest HTTP/2 frame that a peer may send"),

@@ -106,6 +106,7 @@ export const FAILURES = {
   // Our own limits and states.
   TOO_MANY_CONNECTIONS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "the proxy holds as many connections as it may"),
   TOO_MANY_WAITERS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "too many connections wait for a tunnel to this peer"),
+  MEMORY_SHORT: traits("us", true, 503, 503, 8, REFUSED_STREAM, "OM", "the proxy has nearly used the memory that it may have"),
   MISBEHAVING_PEER: traits("downstream", false, 429, 429, 8, ENHANCE_YOUR_CALM, "OM", "the peer spent its budget of misbehaviour"),
   DRAINING: traits("us", true, 503, 503, 14, REFUSED_STREAM, "UO", "the proxy is shutting down"),
   PROXY_REQUEST_MALFORMED: traits("downstream", false, 400, 400, 13, CANCEL, "DPE", "the bytes on the explicit proxy port are neither CONNECT nor SOCKS5"),

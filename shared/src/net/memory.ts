@@ -92,6 +92,13 @@ export class MemoryWatch {
     if (this.#timer === undefined) this.#arm();
   }
 
+  /** Memory is short: what is garbage is given back now, whatever runs. */
+  pressed(): void {
+    dropFreeSlabs();
+    this.#tools.major();
+    this.#tools.trim();
+  }
+
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;

@@ -4,6 +4,7 @@ import { FAILURES } from "../failure/failure.ts";
 import type { FailureCode } from "../failure/failure.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
+import { processMemoryCap } from "../net/memory-cap.ts";
 import type { ObservedValue } from "./metric.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Counter } from "./series.ts";
@@ -168,6 +169,19 @@ function observeDirections(metrics: Metrics, name: string, help: string, read: (
 /** The names that Prometheus' client libraries have for a process, and the lag of the event loop. */
 function registerProcess(metrics: Metrics, lag: EventLoopLag): void {
   metrics.observe("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss());
+  metrics.observe(
+    "culvert_memory_used_bytes",
+    "Memory that counts toward the limit: anonymous pages.",
+    () => processMemoryCap.used,
+  );
+  metrics.observe(
+    "culvert_memory_limit_bytes",
+    "Memory that the process may use; from 85 % on new streams are refused.",
+    () => {
+      const { limit } = processMemoryCap;
+      return Number.isFinite(limit) ? limit : undefined;
+    },
+  );
   metrics.observe("process_open_fds", "Open file descriptors.", openDescriptors);
   metrics.observe("process_max_fds", "The limit of open file descriptors.", () => {
     const { limit } = processDescriptors;

@@ -13,6 +13,7 @@ import { systemClock, type Clock } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import { processListeners } from "../net/listeners.ts";
+import { processMemoryCap } from "../net/memory-cap.ts";
 import { processMemory } from "../net/memory.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { certificatesHandler, lifecycleHandlers, loggingHandlers } from "../observe/admin-handlers.ts";
@@ -93,6 +94,7 @@ class Runner {
   async start(startService: StartService): Promise<StartFailure | undefined> {
     const { identity, resources } = this.#config;
     this.#guardProcess();
+    processMemoryCap.bound(this.#config.limits.memory);
     // Whom we trust is told by the identity's bundles alone. The public roots that Node carries would be read to make our
     // first TLS context and kept: 1.6 MiB (with `--use-openssl-ca` no thread reads them before this line).
     setDefaultCACertificates([]);

@@ -66,6 +66,9 @@ export interface TunnelLimits {
   /** Captured plaintext connections that a uproxy holds at once. */
   readonly maxPlaintext: number;
 
+  /** Bytes that the process may use; the container's own limit counts where it is lower. At 85 % new streams are refused. */
+  readonly memory: number;
+
   /** SETTINGS_INITIAL_WINDOW_SIZE: what one stream may have in flight toward us. */
   readonly streamWindow: number;
   /** Window of the whole connection. */
@@ -168,6 +171,9 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   maxHandshakes: 256,
   // Two sockets and up to 70 KB each while both are slow; the app itself rarely takes as many.
   maxPlaintext: 8_192,
+
+  // None of our own: what a container allows is known without being told.
+  memory: 1024 * 1024 * MIB,
 
   // Below 1 MiB one stream lost a third of its speed; above, memory grows and speed does not.
   streamWindow: 1 * MIB,

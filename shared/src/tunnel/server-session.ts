@@ -10,6 +10,7 @@ import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import type { Endpoint } from "../net/endpoint.ts";
 import { processMemory } from "../net/memory.ts";
+import { processMemoryCap } from "../net/memory-cap.ts";
 import { SessionGuard } from "./guard.ts";
 import { Keepalive } from "./keepalive.ts";
 import type { TunnelLimits } from "./limits.ts";
@@ -166,6 +167,12 @@ export class ServerSession {
       if (!stream.headersSent && !this.#over) this.#spend(this.#guard.earlyReset());
     });
     stream.on("trailers", closeForProtocol);
+    const { shortage } = processMemoryCap;
+    if (shortage !== undefined) {
+      refuseStream(stream, shortage);
+      this.#options.onRefused(this, shortage);
+      return;
+    }
     const authority = oversized ? fail("REQUEST_TOO_LARGE", `${head.bytes} bytes of headers`) : head.authority;
     if (!isFailure(authority)) {
       this.#options.onRequest(new AcceptedRequest(this, stream, headers, authority));

@@ -4,6 +4,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { newTraceparent, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
@@ -80,7 +81,7 @@ export class Outbound {
       destination: asked,
       startedAt: clock.monotonic(),
     });
-    const hop = this.#resolve(now, destination, asked);
+    const hop = processMemoryCap.shortage ?? this.#resolve(now, destination, asked);
     const report = reporter.open({
       connection,
       ownId: now.id,
