@@ -99,6 +99,10 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   DNS_UPSTREAM_FAILED:
     "A name that is not the mesh's could not be resolved. The detail names the resolver: is it up, and is it the right one (`nameserver` in /etc/resolv.conf, or `dns.upstream`)?",
   TOO_MANY_CONNECTIONS: "The proxy is full. Add an instance, or raise the limit if there is memory for it.",
+  OVERLOADED:
+    "Many readers do not read: `limits.stalledBudget` says how much their bytes may hold. Look for apps that hang.",
+  IDLE_TIMEOUT: "`limits.connectionIdle` asks for it. The app should keep its connection alive, or open a new one.",
+  LIFETIME_REACHED: "`limits.maxConnectionAge` asks for it. The app should open a new connection.",
   TOO_MANY_WAITERS:
     "Connections wait for a peer that does not take them: look at the codes of that peer's other lines.",
   MEMORY_SHORT:

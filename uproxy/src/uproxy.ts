@@ -177,6 +177,10 @@ class Uproxy implements Service {
       this.#dns = listening;
     }
     await this.#startPrewarming();
+    if (this.#limits.connectionIdleMs > 0 || this.#limits.maxConnectionAgeMs > 0) {
+      const { watchExpiry } = await import("./connection/expiry.ts");
+      this.#stops.push(watchExpiry(this.#connections, this.#limits, clock));
+    }
     if (isFailure(this.#state.workload)) log.failure("own workload not found", this.#state.workload);
     return undefined;
   }

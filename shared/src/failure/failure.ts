@@ -105,6 +105,9 @@ export const FAILURES = {
   DNS_UPSTREAM_FAILED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "no DNS resolver answered"),
   // Our own limits and states.
   TOO_MANY_CONNECTIONS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "the proxy holds as many connections as it may"),
+  OVERLOADED: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "stalled tunnels may hold as much memory as they may"),
+  IDLE_TIMEOUT: traits("us", false, 503, 504, 4, CANCEL, "UT", "the connection has carried nothing for its idle timeout"),
+  LIFETIME_REACHED: traits("us", false, 503, 503, 14, CANCEL, "UO", "the connection has reached its maximum lifetime"),
   TOO_MANY_WAITERS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "too many connections wait for a tunnel to this peer"),
   MEMORY_SHORT: traits("us", true, 503, 503, 8, REFUSED_STREAM, "OM", "the proxy has nearly used the memory that it may have"),
   MISBEHAVING_PEER: traits("downstream", false, 429, 429, 8, ENHANCE_YOUR_CALM, "OM", "the peer spent its budget of misbehaviour"),

@@ -27,6 +27,10 @@ export interface TunnelLimits {
   readonly maxSessionAgeMs: number;
   /** A tunnel of which one direction has ended and the other is silent is ended after this. */
   readonly halfClosedIdleMs: number;
+  /** A connection that carries nothing in either direction is ended after this (uproxy); 0 is off. */
+  readonly connectionIdleMs: number;
+  /** A connection is ended at this age (uproxy); 0 is off. */
+  readonly maxConnectionAgeMs: number;
 
   /** Endpoints tried for one connection before it is refused, the first included. */
   readonly maxTries: number;
@@ -61,8 +65,18 @@ export interface TunnelLimits {
   readonly maxWaiters: number;
   /** Sessions that a server holds at once. */
   readonly maxSessions: number;
+  /** Sessions of those that one identity may hold. */
+  readonly maxSessionsPerPeer: number;
+  /** Tunnels that a server holds at once, over all sessions. */
+  readonly maxTunnels: number;
+  /** Tunnels of those that one identity may hold. */
+  readonly maxTunnelsPerPeer: number;
   /** Handshakes that a server runs at once. */
   readonly maxHandshakes: number;
+  /** Handshakes of those that one address may hold. */
+  readonly maxHandshakesPerAddress: number;
+  /** Bytes that stalled tunnels may hold, a stream window each, before new tunnels are answered 503 (uproxy). */
+  readonly stalledBudget: number;
   /** Captured plaintext connections that a uproxy holds at once. */
   readonly maxPlaintext: number;
 
@@ -134,6 +148,9 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   maxSessionAgeMs: 3_600_000,
   // Half-closed and silent for an hour: a lost peer, which otherwise holds two descriptors for ever.
   halfClosedIdleMs: 3_600_000,
+  // Off: a quiet connection to a database is no fault, and PING finds lost peers.
+  connectionIdleMs: 0,
+  maxConnectionAgeMs: 0,
 
   // One endpoint that died and one that is dying, and the caller still gets through.
   maxTries: 3,
@@ -167,8 +184,17 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   maxWaiters: 16_384,
   // About 80 KB each: 80 MB at the worst.
   maxSessions: 1_024,
+  // Half of it: one account, however many run under it, leaves room for the others.
+  maxSessionsPerPeer: 512,
+  // Two descriptors each; with `streamWindow` the most that peers can make us hold.
+  maxTunnels: 32_768,
+  maxTunnelsPerPeer: 16_384,
   // A handshake costs a core about a millisecond: more in flight than this only makes all of them late.
   maxHandshakes: 256,
+  // Many clients may share an address, and none of them needs this many at once.
+  maxHandshakesPerAddress: 128,
+  // 512 tunnels at full window: many slow readers, and less than what a small machine has.
+  stalledBudget: 512 * MIB,
   // Two sockets and up to 70 KB each while both are slow; the app itself rarely takes as many.
   maxPlaintext: 8_192,
 

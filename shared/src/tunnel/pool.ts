@@ -10,6 +10,7 @@ import type { TunnelLimits } from "./limits.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
 import { PoolLine } from "./pool-line.ts";
 import { PoolShares } from "./pool-shares.ts";
+import { stalledTunnels } from "./stalled.ts";
 import { TunnelSession } from "./session.ts";
 import type { TunnelTarget } from "./session.ts";
 
@@ -70,10 +71,12 @@ export class TunnelPool {
 
   /**
    * Opens a tunnel; settles only after the peer's answer. Beside the failures of `openStream`: those of the dial
-   * (PEER_REFUSED, PEER_TIMEOUT, PEER_UNREACHABLE, PEER_TLS_FAILURE, IDENTITY_*), TOO_MANY_WAITERS and DRAINING.
+   * (PEER_REFUSED, PEER_TIMEOUT, PEER_UNREACHABLE, PEER_TLS_FAILURE, IDENTITY_*), TOO_MANY_WAITERS, OVERLOADED and DRAINING.
    */
   async open(target: TunnelTarget, request: StreamRequest): Promise<OpenTunnel | Failure> {
     if (this.#draining) return fail("DRAINING", "no new tunnels");
+    const overloaded = stalledTunnels.shed(this.#options.limits);
+    if (overloaded !== undefined) return overloaded;
     const line = this.#line(target);
     for (let tries = 1; ; tries++) {
       const session = line.session();

@@ -19,6 +19,7 @@ import { releaseSlab } from "../net/slabs.ts";
 import { Gatherer } from "./flush.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "./limits.ts";
 import { resetStream } from "./reset-stream.ts";
+import { stalledTunnels } from "./stalled.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
 const CANCEL = 0x8;
@@ -88,6 +89,7 @@ class RunningPump implements Pump, ByteSink {
   #streamEnded = false;
   #socketClosed = false;
   #streamClosed = false;
+  #stalled = false;
   #halfClosed: Deadline | undefined;
 
   constructor(bulk: BulkSocket, stream: Http2Stream, options: PumpOptions) {
@@ -111,7 +113,7 @@ class RunningPump implements Pump, ByteSink {
       stream.on("end", () => this.#onStreamEnd());
       stream.on("close", () => this.#onStreamClose());
       stream.on("data", (chunk: Buffer) => this.#onData(chunk));
-      this.#socket.on("drain", () => this.#stream.resume());
+      this.#socket.on("drain", () => this.#onDrain());
       if (stream.readableEnded) this.#onStreamEnd();
     }
     bulk.setSink(this);
@@ -183,7 +185,20 @@ class RunningPump implements Pump, ByteSink {
 
   #onData(chunk: Buffer): void {
     this.toSocket += chunk.length;
-    if (!this.#gatherer.write(chunk)) this.#stream.pause();
+    if (this.#gatherer.write(chunk)) return;
+    this.#stream.pause();
+    this.#stall(true);
+  }
+
+  #onDrain(): void {
+    this.#stall(false);
+    this.#stream.resume();
+  }
+
+  #stall(stalled: boolean): void {
+    if (this.#stalled === stalled) return;
+    this.#stalled = stalled;
+    stalledTunnels.count += stalled ? 1 : -1;
   }
 
   #onStreamEnd(): void {
@@ -206,6 +221,7 @@ class RunningPump implements Pump, ByteSink {
   #onStreamClose(): void {
     if (this.#streamClosed) return;
     this.#streamClosed = true;
+    this.#stall(false);
     this.#gatherer.flush();
     if (!this.#socketClosed) this.#closeSocket();
     this.#settle();

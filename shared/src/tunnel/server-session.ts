@@ -16,6 +16,8 @@ import { Keepalive } from "./keepalive.ts";
 import type { TunnelLimits } from "./limits.ts";
 import { AcceptedRequest, AuthorityCache, readRequestHead, refuseStream } from "./request.ts";
 import type { TunnelRequest } from "./request.ts";
+import type { PeerShare, PeerShares } from "./peer-shares.ts";
+import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
 
 const PROTOCOL_ERROR = 0x1;
@@ -34,6 +36,9 @@ export interface ServerSessionOptions {
   readonly notAfter: number;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
+  readonly shares: PeerShares;
+  /** What the peer's identity holds. */
+  readonly share: PeerShare;
   readonly onRequest: (request: TunnelRequest) => void;
   readonly onRefused: (session: ServerSession, failure: Failure) => void;
   /** Called once; `undefined` when the peer went away in order. */
@@ -174,6 +179,12 @@ export class ServerSession {
       return;
     }
     const authority = oversized ? fail("REQUEST_TOO_LARGE", `${head.bytes} bytes of headers`) : head.authority;
+    const crowded = isFailure(authority) ? undefined : this.#admit(stream);
+    if (crowded !== undefined) {
+      refuseStream(stream, crowded);
+      this.#options.onRefused(this, crowded);
+      return;
+    }
     if (!isFailure(authority)) {
       this.#options.onRequest(new AcceptedRequest(this, stream, headers, authority));
       return;
@@ -181,6 +192,14 @@ export class ServerSession {
     refuseStream(stream, authority);
     this.#options.onRefused(this, authority);
     this.#spend(this.#guard.badRequest());
+  }
+
+  /** Counts a stream against what all peers and this one may hold, until it closes. */
+  #admit(stream: ServerHttp2Stream): Failure | undefined {
+    const { shares, share, limits } = this.#options;
+    const refused = stalledTunnels.shed(limits) ?? shares.stream(share);
+    if (refused === undefined) stream.once("close", () => shares.streamEnded(share));
+    return refused;
   }
 
   #spend(failure: Failure | undefined): void {

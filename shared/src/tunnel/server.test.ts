@@ -1,5 +1,5 @@
 // The listener toward honest and merely clumsy peers; the hostile ones are in test/hostile.
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before as setUp, test } from "node:test";
@@ -16,6 +16,7 @@ import { FakeClock } from "../net/fake-clock.ts";
 import { DEFAULT_TUNNEL_LIMITS as limits } from "./limits.ts";
 import { listenTunnels } from "./server.ts";
 
+import { stalledTunnels } from "./stalled.ts";
 const END_BOTH = h2.FLAG.END_HEADERS | h2.FLAG.END_STREAM;
 
 let cast: Cast;
@@ -271,6 +272,45 @@ test("sessions and handshakes are bounded, and the slowest handshake makes room"
   await new Promise((resolve) => void third.once("close", resolve));
   equal(small.serverEvents.at(-1)?.failure?.code, "TOO_MANY_CONNECTIONS");
   second.close();
+  await small.close();
+});
+
+test("one identity, and one address, is bounded in what it may hold", async () => {
+  const small = await tunnelPair({
+    serverLimits: { maxSessionsPerPeer: 1, maxTunnelsPerPeer: 2, maxHandshakesPerAddress: 2 },
+    onRequest: (request) => void request.accept(),
+  });
+  const { port } = small.server.address;
+  const slow = Array.from({ length: 3 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+  await new Promise((resolve) => void slow[0]?.once("close", resolve));
+  for (const socket of slow) socket.destroy();
+  const tunnels = [await small.open(), await small.open()];
+  const third = await small.pool.open(small.target, { authority: "10.0.0.1:80", headers: {} });
+  ok(isFailure(third));
+  equal(third.code, "PEER_UNAVAILABLE");
+  match(third.detail, /503 TOO_MANY_CONNECTIONS/);
+  tunnels[0]?.stream.resume().close();
+  await until("a place", () => small.server.streams < 2);
+  ok(await small.open());
+  // Another session of the same identity; the one that is there goes on.
+  const raw = await h2.connectSecure(port, cast.client);
+  await new Promise((resolve) => void raw.once("close", resolve));
+  equal(small.serverEvents.at(-1)?.failure?.code, "TOO_MANY_CONNECTIONS");
+  equal(tunnels[1]?.stream.closed, false);
+  await small.close();
+});
+
+test("while stalled tunnels may hold too much, new ones are refused at both ends", async () => {
+  const budget = { stalledBudget: 3 * 1024 * 1024, streamWindow: 1024 * 1024 };
+  const small = await tunnelPair({ limits: budget, onRequest: (request) => void request.accept() });
+  const tunnel = await small.open();
+  stalledTunnels.count += 3;
+  const refused = await small.pool.open(small.target, { authority: "10.0.0.1:80", headers: {} });
+  ok(isFailure(refused));
+  equal(refused.code, "OVERLOADED");
+  stalledTunnels.count -= 3;
+  ok(await small.open());
+  equal(tunnel.stream.closed, false);
   await small.close();
 });
 

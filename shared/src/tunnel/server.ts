@@ -17,6 +17,7 @@ import { endpoint } from "../net/endpoint.ts";
 import { formatAuthority } from "./authority.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { TunnelRequest } from "./request.ts";
+import { PeerShares } from "./peer-shares.ts";
 import { ServerSession } from "./server-session.ts";
 import { serverSessionOptions } from "./session-options.ts";
 
@@ -71,6 +72,7 @@ class Listener implements TunnelServer {
   readonly #contexts: TlsContexts;
   readonly #server: ReturnType<typeof createServer>;
   readonly #sessions = new Set<ServerSession>();
+  readonly #shares: PeerShares;
   /** Connections whose handshake is not over, by remote address, oldest first. */
   readonly #shaking = new Map<string, Socket>();
   /** `ip:port` of those connections: a socket whose handshake has failed no longer knows it. */
@@ -83,6 +85,7 @@ class Listener implements TunnelServer {
     const { identity, limits } = options;
     this.#options = options;
     this.address = { host: options.host, port: options.port };
+    this.#shares = new PeerShares(limits);
     this.#contexts = new TlsContexts(identity);
     this.#server = createServer({
       ...this.#contexts.serverOptions(),
@@ -156,9 +159,23 @@ class Listener implements TunnelServer {
     this.#remotes.set(socket, key);
     this.#shaking.set(key, socket);
     socket.on("close", () => this.#shaking.delete(key));
-    if (this.#shaking.size <= this.#options.limits.maxHandshakes) return;
-    const [oldest] = this.#shaking.values();
-    oldest?.destroy();
+    const { maxHandshakes, maxHandshakesPerAddress } = this.#options.limits;
+    if (this.#shaking.size > maxHandshakes) {
+      const [oldest] = this.#shaking.values();
+      oldest?.destroy();
+    } else if (this.#shaking.size > maxHandshakesPerAddress) this.#makeRoom(socket, maxHandshakesPerAddress);
+  }
+
+  /** Bounds those of one address: its own slowest one makes room, nobody else's. */
+  #makeRoom({ remoteAddress }: Socket, most: number): void {
+    let oldest: Socket | undefined;
+    let count = 0;
+    for (const socket of this.#shaking.values()) {
+      if (socket.remoteAddress !== remoteAddress) continue;
+      oldest ??= socket;
+      count += 1;
+    }
+    if (count > most) oldest?.destroy();
   }
 
   #onSecure(socket: TLSSocket): void {
@@ -169,6 +186,8 @@ class Listener implements TunnelServer {
     const own = identity.get();
     const peer = this.#admit(socket, own);
     if (isFailure(peer)) return this.#refuse(socket, peer);
+    const share = this.#shares.session(peer.id);
+    if (isFailure(share)) return this.#refuse(socket, share);
     const session = new ServerSession({
       session: performServerHandshake(socket, serverSessionOptions(limits)),
       socket,
@@ -179,10 +198,13 @@ class Listener implements TunnelServer {
       notAfter: Math.min(peer.notAfter, own.svid.notAfter),
       limits,
       clock,
+      shares: this.#shares,
+      share,
       onRequest,
       onRefused: (_session, failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
       onEnd: (ended, failure) => {
         this.#sessions.delete(ended);
+        this.#shares.sessionEnded(peer.id, share);
         if (this.#sessions.size === 0) this.#stopTicking();
         onEvent({ kind: "session-ended", remote, peer: peer.id, failure });
       },
