@@ -5,6 +5,7 @@ import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily } from "@culvert/shared/net/ip.ts";
+import { processMemory } from "@culvert/shared/net/memory.ts";
 import { isReplyTo, type Query } from "./message.ts";
 
 /** Datagrams that are no answer, after which somebody is guessing: the exchange ends, and the next has other numbers. */
@@ -39,6 +40,7 @@ export function exchange(options: ExchangeOptions): Promise<Buffer | Failure> {
       deadline.cancel();
       if (from !== undefined) ownSources.delete(from);
       socket.close();
+      processMemory.connectionEnded();
       resolve(outcome);
     };
     const failed = (why: string): void => end(fail("DNS_UPSTREAM_FAILED", `${where}: ${why}`));

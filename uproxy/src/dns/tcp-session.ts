@@ -4,6 +4,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { deadlinesOf, type Deadline } from "@culvert/shared/net/deadlines.ts";
+import { processMemory } from "@culvert/shared/net/memory.ts";
 import { releaseSlab } from "@culvert/shared/net/slabs.ts";
 import type { DnsSeries } from "@culvert/shared/observe/dns-metrics.ts";
 import { TRIES, TRY_MS, type Forwarder } from "./forwarder.ts";
@@ -225,6 +226,7 @@ export class TcpSession {
     for (const { deadline } of this.#waiting.values()) deadline.cancel();
     this.#waiting.clear();
     this.#resolver?.close();
+    processMemory.connectionEnded();
     this.#options.onClose();
   }
 }

@@ -4,6 +4,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { BoundAddress } from "@culvert/shared/net/bind.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";
+import { processMemory } from "@culvert/shared/net/memory.ts";
 import type { Forwarder } from "./forwarder.ts";
 import type { Responder } from "./responder.ts";
 
@@ -76,6 +77,7 @@ class BoundListener implements UdpListener {
   /** Never rejects. */
   async #serve(asked: Buffer, from: RemoteInfo): Promise<void> {
     const { responder, forwarder } = this.#options;
+    processMemory.received(asked.length);
     const verdict = responder.judge(asked, "udp", formatHostPort(from.address, from.port));
     if (verdict === undefined) return;
     if (Buffer.isBuffer(verdict)) return this.#send(verdict, from);
