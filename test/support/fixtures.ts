@@ -54,6 +54,7 @@ export function workload(name: string, parts: WorkloadParts = {}): Workload {
     requireWaypoint: false,
     node: undefined,
     locality: { region: undefined, zone: undefined, subzone: undefined },
+    network: "",
     ...parts,
     addresses: (parts.addresses ?? []).map(ip),
     labels: new Map(Object.entries(parts.labels ?? {})),

@@ -46,7 +46,11 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
   return {
     snapshot,
     id,
-    self: { namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default", trustDomain },
+    self: {
+      namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default",
+      trustDomain,
+      network: known?.network ?? "",
+    },
     workload,
     baggage: known === undefined ? new Map() : baggageOf(known),
     peerModes: known === undefined ? PERMISSIVE_MODES : effectiveModes(snapshot.peerAuthentications, known),

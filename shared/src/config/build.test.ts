@@ -247,7 +247,7 @@ test("what is not understood leads nowhere, and is still there", () => {
       "reviews",
       {},
       "clusterIP: 10.96.0.1, selector: {app: reviews}, sessionAffinity: ClientIP, ports: [{port: 80}]",
-    ) + entry("w", { labels: "app: reviews" }, "address: 10.0.0.1, network: other"),
+    ) + entry("w", { labels: "app: reviews" }, "address: 10.0.0.1, netwrok: other"),
   );
   const [vip] = ips("10.96.0.1");
   assert.ok(vip !== undefined);

@@ -3,10 +3,10 @@ import type { Ip } from "../net/ip.ts";
 import { CLUSTER_DOMAIN, Directory } from "../workload/directory.ts";
 import { localityOf } from "../workload/locality.ts";
 import { waypointOf, type Labels } from "../workload/waypoint-of.ts";
-import type { Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../workload/workload.ts";
+import type { NetworkGateway, Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../workload/workload.ts";
 import type { HttpRoute, HttpRouteBackend } from "./http-route.ts";
 import { duplicates, danglingReferences, missingBackend } from "./cross-check.ts";
-import { DATAPLANE_MODE_LABEL, REQUIRE_WAYPOINT_ANNOTATION } from "./resources/metadata.ts";
+import { DATAPLANE_MODE_LABEL, NETWORK_LABEL, REQUIRE_WAYPOINT_ANNOTATION } from "./resources/metadata.ts";
 import { placesOf } from "./resources/service-entry.ts";
 import { DEFAULT_HBONE_PORT } from "./resources/workload-entry.ts";
 import type {
@@ -37,9 +37,13 @@ export function buildSnapshot(
   const { resources } = parsed;
   const namespaces = new Map<string, Metadata>();
   const waypoints: Waypoint[] = [];
+  const gateways: NetworkGateway[] = [];
   for (const resource of resources) {
     if (resource.kind === "Namespace") namespaces.set(resource.metadata.name, resource.metadata);
-    if (resource.kind === "Gateway" && resource.waypoint !== undefined) waypoints.push(resource.waypoint);
+    if (resource.kind !== "Gateway") continue;
+    if (resource.waypoint !== undefined) waypoints.push(resource.waypoint);
+    const { namespace, name } = resource.metadata;
+    if (resource.entersNetwork !== undefined) gateways.push({ namespace, name, network: resource.entersNetwork });
   }
   const mesh = new Surroundings(namespaces, waypoints);
   const entries = new Map<string, Service>();
@@ -51,7 +55,12 @@ export function buildSnapshot(
   const services = ofKind(resources, "Service").map((resource) => serviceOf(resource, mesh, resource.isUnderstood));
   services.push(...entries.values());
   const workloads = ofKind(resources, "WorkloadEntry").map((resource) => workloadOf(resource, mesh, addressesOf));
-  const directory = new Directory({ workloads: markRequiring(workloads, resources, mesh), services, waypoints });
+  const directory = new Directory({
+    workloads: markRequiring(workloads, resources, mesh),
+    services,
+    waypoints,
+    gateways,
+  });
   return {
     version,
     directory,
@@ -151,7 +160,7 @@ function entryServices(
 
 function entryWorkload(
   { namespace, name }: Metadata,
-  { address, serviceAccount, labels, ports, weight, locality }: EndpointPlace,
+  { address, serviceAccount, labels, ports, weight, locality, network }: EndpointPlace,
   index: number,
   isInside: boolean,
   mesh: Surroundings,
@@ -174,6 +183,7 @@ function entryWorkload(
     requireWaypoint: false,
     node: labels.get(NODE_LABEL),
     locality: localityOf(locality, labels),
+    network: network ?? labels.get(NETWORK_LABEL) ?? "",
   };
 }
 
@@ -201,6 +211,7 @@ function workloadOf(
     requireWaypoint: mesh.requiresWaypoint(metadata),
     node: labels.get(NODE_LABEL),
     locality: localityOf(resource.locality, labels),
+    network: resource.network ?? labels.get(NETWORK_LABEL) ?? "",
   };
 }
 

@@ -1,6 +1,7 @@
 // Machine. The sessions to peer proxies. Their key is {own identity version, expected identities, address}, compared in
 // full; one dial per key at a time, shared by all who wait; the tunnels to a busy peer are spread over several sessions, and
 // old sessions are replaced before they go; what the peer has certainly not acted on is tried again, here and nowhere else.
+import type { Duplex } from "node:stream";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure, FailureCode } from "../failure/failure.ts";
 import type { IdentitySource } from "../identity/source.ts";
@@ -8,14 +9,16 @@ import { TlsContexts } from "../identity/tls.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
+import { carrierOver } from "./carrier.ts";
+import { tunnelDuplex } from "./duplex.ts";
 import { PoolLine } from "./pool-line.ts";
 import { PoolShares } from "./pool-shares.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { TunnelSession } from "./session.ts";
-import type { TunnelTarget } from "./session.ts";
+import type { TunnelGateway, TunnelTarget } from "./session.ts";
 
 export type { OpenTunnel } from "./open-stream.ts";
-export type { TunnelTarget } from "./session.ts";
+export type { TunnelGateway, TunnelTarget } from "./session.ts";
 
 /** Before a 200 no byte of the application has been sent: refused by a full peer, or lost in the race with its GOAWAY. */
 const RETRIABLE: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_REFUSED_STREAM", "PEER_LOST"]);
@@ -78,6 +81,12 @@ export class TunnelPool {
     const overloaded = stalledTunnels.shed(this.#options.limits);
     if (overloaded !== undefined) return overloaded;
     const line = this.#line(target);
+    if (target.via !== undefined && line.sessions.size === 0) {
+      // Dialled first, so that dials under way never wait for places that they hold themselves.
+      const outer = await this.#line(gatewayOf(target, target.via)).session();
+      if (isFailure(outer)) return outer;
+      outer.unreserve();
+    }
     for (let tries = 1; ; tries++) {
       const session = line.session();
       const reserved = session instanceof Promise ? await session : session;
@@ -155,6 +164,7 @@ export class TunnelPool {
       key,
       identity,
       tls: this.#contexts.clientOptions(),
+      ...(target.via === undefined ? {} : { carrier: this.#carrier(target, target.via) }),
       limits,
       clock,
       assumedPeerStreams: line.peerStreams ?? limits.assumedPeerStreams,
@@ -167,6 +177,14 @@ export class TunnelPool {
         line.closed(session, failure);
         onEvent({ kind: "session-ended", remote: session.remote, failure });
       },
+    });
+  }
+
+  /** A tunnel to the gateway, for a session inside it. */
+  #carrier(target: TunnelTarget, via: TunnelGateway): Duplex {
+    return carrierOver(async () => {
+      const outer = await this.open(gatewayOf(target, via), { authority: via.authority, headers: {} });
+      return isFailure(outer) ? outer : tunnelDuplex(outer.stream);
     });
   }
 
@@ -186,8 +204,14 @@ export class TunnelPool {
   }
 }
 
-/** No part can contain a space: addresses, ports and SPIFFE IDs have none. */
+/** No part can contain a space: addresses, ports, SPIFFE IDs and authorities have none. */
 function targetKey(target: TunnelTarget): string {
-  const { ip, port, expected } = target;
-  return `${ip} ${port} ${expected.length === 1 ? expected[0] : expected.join(" ")}`;
+  const { ip, port, expected, via } = target;
+  const key = `${ip} ${port} ${expected.length === 1 ? expected[0] : expected.join(" ")}`;
+  return via === undefined ? key : `${key} via ${via.authority} ${via.expected.join(" ")}`;
+}
+
+/** The gateway as a target of its own. */
+function gatewayOf({ ip, port }: TunnelTarget, { expected }: TunnelGateway): TunnelTarget {
+  return { ip, port, expected };
 }

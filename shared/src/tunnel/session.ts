@@ -6,6 +6,7 @@
 import { connect as connectHttp2 } from "node:http2";
 import type { ClientHttp2Session } from "node:http2";
 import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
@@ -20,6 +21,7 @@ import type { Ip } from "../net/ip.ts";
 import { processMemory } from "../net/memory.ts";
 import { preparedDescriptor } from "../net/prepared-dials.ts";
 import { formatAuthority } from "./authority.ts";
+import { failureOf } from "./carrier.ts";
 import { Keepalive } from "./keepalive.ts";
 import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
 import type { TunnelLimits } from "./limits.ts";
@@ -32,6 +34,16 @@ export interface TunnelTarget {
   readonly ip: Ip;
   readonly port: number;
   readonly expected: readonly SpiffeId[];
+  /** Set where the proxy is in another network: address and port are then those of the gateway before it. */
+  readonly via?: TunnelGateway;
+}
+
+/** The gateway of another network, which carries sessions on by what it is asked for and sees nothing of them. */
+export interface TunnelGateway {
+  /** Identities of which the gateway must prove one. */
+  readonly expected: readonly SpiffeId[];
+  /** `host:port` of the service behind it. */
+  readonly authority: string;
 }
 
 export interface TunnelSessionOptions {
@@ -43,6 +55,8 @@ export interface TunnelSessionOptions {
   readonly tls: ConnectionOptions;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
+  /** What the session runs over; a TCP connection to the target when not given. Destroyed with the session. */
+  readonly carrier?: Duplex;
   /** Concurrent streams to hold the peer to before its SETTINGS: what its last session said, if there was one. */
   readonly assumedPeerStreams: number;
   /** Called once, when the dial is over: the session is ready, or `failure` says why not. */
@@ -264,27 +278,30 @@ export class TunnelSession {
   }
 
   #connecting(): Connecting {
-    const { target, tls, limits, clock } = this.#options;
-    const where = { host: target.ip, port: target.port, autoSelectFamily: false };
-    const descriptor = preparedDescriptor(target.ip);
+    const { target, tls, limits, clock, carrier } = this.#options;
     const socket = connectTls({
       ...tls,
-      ...(descriptor === undefined ? where : { socket: preparedSocket(descriptor).connect(where) }),
-    } as ConnectionOptions);
+      ...(carrier === undefined ? dialled(target) : { socket: carrier }),
+    });
     const late = (what: string, ms: number) => (): void => {
       this.#failed(fail("PEER_TIMEOUT", `${this.remote}: no ${what} in ${ms} ms`));
     };
-    let deadline = clock.after(limits.connectTimeoutMs, late("TCP connection", limits.connectTimeoutMs));
-    let connected = false;
+    let connected = carrier !== undefined;
+    // A carrier is opened meanwhile, under deadlines of its own.
+    const connectMs = limits.connectTimeoutMs + (connected ? limits.answerTimeoutMs + limits.handshakeTimeoutMs : 0);
+    let deadline = clock.after(connectMs, late(connected ? "session by way of it" : "TCP connection", connectMs));
     const onConnect = (): void => {
       connected = true;
       deadline.cancel();
       deadline = clock.after(limits.handshakeTimeoutMs, late("TLS handshake", limits.handshakeTimeoutMs));
     };
-    const onError = (error: NodeJS.ErrnoException): void => this.#failed(dialFailure(this.remote, connected, error));
+    const onError = (error: NodeJS.ErrnoException): void =>
+      this.#failed(failureOf(error) ?? dialFailure(this.remote, connected, error));
     const onClose = (): void => this.#failed(fail("PEER_TLS_FAILURE", `${this.remote}: closed during the handshake`));
     const onSecure = (): void => this.#secured(socket);
     socket.on("error", ignore);
+    carrier?.once("error", onError).once("close", () => socket.destroy());
+    if (carrier !== undefined) socket.once("close", () => carrier.destroy());
     socket.once("connect", onConnect).once("secureConnect", onSecure).once("error", onError).once("close", onClose);
     return {
       kind: "connecting",
@@ -382,6 +399,13 @@ export class TunnelSession {
     this.#failure = failure;
     this.#options.onClosed(this, failure);
   }
+}
+
+/** The options of a TCP connection to a peer. */
+function dialled({ ip, port }: TunnelTarget): object {
+  const where = { host: ip, port, autoSelectFamily: false };
+  const descriptor = preparedDescriptor(ip);
+  return descriptor === undefined ? where : { socket: preparedSocket(descriptor).connect(where) };
 }
 
 function dialFailure(remote: string, connected: boolean, error: NodeJS.ErrnoException): Failure {

@@ -2,7 +2,15 @@
 import type { Ip } from "../net/ip.ts";
 import { ServiceEntries } from "./service-entries.ts";
 import { mayBeVirtual, virtualAddresses, type VirtualAddresses } from "./virtual-address.ts";
-import type { Service, ServicePort, Waypoint, WaypointRef, WaypointShare, Workload } from "./workload.ts";
+import type {
+  NetworkGateway,
+  Service,
+  ServicePort,
+  Waypoint,
+  WaypointRef,
+  WaypointShare,
+  Workload,
+} from "./workload.ts";
 
 /** Label of a workload that is an instance of a Gateway (Gateway API, "Automated deployments"). */
 export const GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name";
@@ -15,6 +23,8 @@ export interface DirectoryContents {
   readonly workloads: readonly Workload[];
   readonly services: readonly Service[];
   readonly waypoints: readonly Waypoint[];
+  /** Gateways into other networks; of several into one network the first counts. */
+  readonly gateways?: readonly NetworkGateway[];
 }
 
 /**
@@ -31,6 +41,7 @@ export class Directory {
   readonly #servicesOf = new Map<string, Service[]>();
   readonly #instances = new Map<string, Workload[]>();
   readonly #entries: ServiceEntries;
+  readonly #gateways = new Map<string, NetworkGateway>();
   /** Made when the first one is asked for: without DNS nobody does. */
   #virtual: VirtualServices | undefined;
 
@@ -51,6 +62,9 @@ export class Directory {
       const endpoints = selected.length === 0 && service.entry !== undefined ? service.entry.endpoints : selected;
       this.#endpoints.set(service.uid, endpoints);
       for (const workload of selected) append(this.#servicesOf, workload.uid, service);
+    }
+    for (const gateway of contents.gateways ?? []) {
+      if (!this.#gateways.has(gateway.network)) this.#gateways.set(gateway.network, gateway);
     }
     this.#entries = new ServiceEntries(contents.services);
   }
@@ -128,6 +142,12 @@ export class Directory {
     return this.#instances.get(`${ref.namespace}/${ref.name}`) ?? [];
   }
 
+  /** The workloads through which a network is entered; `undefined` when no Gateway leads there. */
+  networkGateway(network: string): readonly Workload[] | undefined {
+    const gateway = this.#gateways.get(network);
+    return gateway === undefined ? undefined : this.waypointInstances(gateway);
+  }
+
   /** The waypoints that share the traffic of a reference: that one alone, unless its Gateway says otherwise. */
   waypointShares(ref: WaypointRef): readonly WaypointShare[] {
     const shares = this.waypoint(ref)?.shares ?? [];
@@ -196,6 +216,11 @@ function virtualServices(services: Iterable<Service>): VirtualServices {
 
 function needsAddress({ vips, headless }: Service): boolean {
   return vips.length === 0 && !headless;
+}
+
+/** Whether two networks are known to be different ones: whoever says nothing is reached as if it were here. */
+export function isOtherNetwork(a: string, b: string): boolean {
+  return a !== b && a !== "" && b !== "";
 }
 
 /**

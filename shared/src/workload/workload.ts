@@ -38,6 +38,8 @@ export interface Workload {
   readonly requireWaypoint: boolean;
   readonly node: string | undefined;
   readonly locality: Locality;
+  /** The network that its addresses belong to; empty: that of whoever asks. */
+  readonly network: string;
 }
 
 /** What is spoken on a service port, as far as it is declared (`appProtocol`, else the port name's prefix). */
@@ -100,6 +102,13 @@ export type WaypointFor = "service" | "workload" | "all" | "none";
 export interface WaypointShare {
   readonly ref: WaypointRef;
   readonly weight: number;
+}
+
+/** The gateway through which another network is entered: a Gateway of class `istio-east-west` with its instances. */
+export interface NetworkGateway {
+  readonly namespace: string;
+  readonly name: string;
+  readonly network: string;
 }
 
 /** A waypoint: a Gateway of class `culvert-waypoint` (or Istio's) with its instances. */

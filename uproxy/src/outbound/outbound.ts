@@ -194,6 +194,7 @@ export class Outbound {
       baggage: this.#options.state().baggage,
       traceparent: newTraceparent(),
     });
+    if (endpoint.via !== undefined) headers["x-forwarded-network"] = this.#options.state().self.network ?? "";
     const tunnel = await pool.open(endpoint, { authority: endpoint.authority, headers });
     return isFailure(tunnel) ? tunnel : { kind: "tunnel", tunnel };
   }

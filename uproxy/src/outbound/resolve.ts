@@ -3,8 +3,10 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
-import { targetPort } from "@culvert/shared/workload/directory.ts";
+import type { TunnelGateway } from "@culvert/shared/tunnel/session.ts";
+import { isOtherNetwork, targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import { throughGateways } from "./other-network.ts";
 
 /** Where an app wants to go: an address, or a name that only the mesh may know. */
 export type Destination =
@@ -15,6 +17,8 @@ export type Destination =
 export interface Self {
   readonly namespace: string;
   readonly trustDomain: TrustDomain;
+  /** Network of the own workload; empty or absent: it does not say. */
+  readonly network?: string;
 }
 
 /** One place that a connection may be sent to. */
@@ -27,6 +31,8 @@ export interface Endpoint {
   readonly authority: string | undefined;
   /** Identities of which the peer must prove one. */
   readonly expected: readonly SpiffeId[];
+  /** Set where the peer is in another network: `ip` and `port` are then those of an instance of its gateway. */
+  readonly via?: TunnelGateway;
 }
 
 /** The instances of one of the waypoints that share traffic. */
@@ -86,7 +92,7 @@ export function resolve(
   }
   if (destination.kind === "ip") {
     const { ip, port } = destination;
-    const workload = directory.workloadsAt(ip)[0];
+    const workload = workloadAt(directory.workloadsAt(ip), self);
     if (workload !== undefined) {
       note?.(`${describe(destination)} is an address of workload ${workload.uid}`);
       return toWorkload(snapshot, self, workload, ip, port, note);
@@ -137,7 +143,7 @@ function toPort(
   }
   if (service.waypoint !== undefined) {
     const target = waypointTarget(service, port, destination);
-    return toWaypoint(snapshot, self, service.waypoint, "service", target, service, note);
+    return toWaypoint(snapshot, self, service.waypoint, "service", target, { service, port: port.port }, note);
   }
   if (entry?.resolution === "none") {
     note?.("resolution NONE: the connection goes on to where it was made to");
@@ -181,6 +187,7 @@ function serviceEndpoints(
   note: ((step: string) => void) | undefined,
 ): Endpoint[] | Failure {
   const endpoints: Endpoint[] = [];
+  const remote: Workload[] = [];
   for (const workload of snapshot.directory.endpoints(service)) {
     const target = targetPort(service, port, workload);
     if (target === undefined) {
@@ -191,6 +198,10 @@ function serviceEndpoints(
       note?.(`workload ${workload.uid} is not healthy: left out`);
       continue;
     }
+    if (isElsewhere(self, workload)) {
+      if (workload.protocol === "hbone") remote.push(workload);
+      continue;
+    }
     for (const ip of workload.addresses) {
       const endpoint = endpointOf(self, workload, ip, target);
       if (isFailure(endpoint)) return endpoint;
@@ -198,7 +209,20 @@ function serviceEndpoints(
       endpoints.push(endpoint);
     }
   }
-  return endpoints;
+  // A wildcard is no name that a gateway could be asked for.
+  if (remote.length === 0 || service.hostname.startsWith("*")) return endpoints;
+  const authority = formatHostPort(service.hostname, port.port);
+  const others = throughGateways(snapshot.directory, self.trustDomain, authority, remote, note);
+  return isFailure(others) ? others : [...endpoints, ...others];
+}
+
+/** Addresses of another network mean something else here, so a workload of the own one comes first. */
+function workloadAt(workloads: readonly Workload[], self: Self): Workload | undefined {
+  return workloads.find((workload) => !isElsewhere(self, workload)) ?? workloads[0];
+}
+
+function isElsewhere(self: Self, workload: Workload): boolean {
+  return isOtherNetwork(workload.network, self.network ?? "");
 }
 
 function toWorkload(
@@ -212,6 +236,9 @@ function toWorkload(
   if (workload.waypoint !== undefined) {
     return toWaypoint(snapshot, self, workload.waypoint, "workload", formatHostPort(ip, port), undefined, note);
   }
+  if (isElsewhere(self, workload)) {
+    return fail("NO_HEALTHY_UPSTREAM", `${workload.uid} is in network ${workload.network}, where only services lead`);
+  }
   const endpoint = endpointOf(self, workload, ip, port);
   if (isFailure(endpoint)) return endpoint;
   note?.(`endpoint ${workload.uid} at ${formatHostPort(endpoint.ip, endpoint.port)}, ${via(endpoint)}`);
@@ -224,7 +251,7 @@ function toWaypoint(
   ref: WaypointRef,
   traffic: "service" | "workload",
   target: string,
-  service: Service | undefined,
+  asked: { readonly service: Service; readonly port: number } | undefined,
   note: ((step: string) => void) | undefined,
 ): Hop | Failure {
   const name = `${ref.namespace}/${ref.name}`;
@@ -234,14 +261,15 @@ function toWaypoint(
   const shares: Share[] = [];
   for (const { ref: sharing, weight } of snapshot.directory.waypointShares(ref)) {
     if (waypoint.shares.length > 0) note?.(`weight ${weight} for waypoint ${sharing.namespace}/${sharing.name}`);
-    const instances = waypointEndpoints(snapshot, self, sharing, target, note);
+    const named = asked === undefined ? undefined : formatHostPort(asked.service.hostname, asked.port);
+    const instances = waypointEndpoints(snapshot, self, sharing, target, named, note);
     if (isFailure(instances)) return instances;
     if (weight > 0 && instances.length > 0) shares.push({ weight, endpoints: instances });
   }
   const [first, ...rest] = shares.flatMap(({ endpoints }) => endpoints);
   if (first === undefined) return fail("WAYPOINT_UNAVAILABLE", `waypoint ${name} has no healthy instance`);
   const endpoints = [first, ...rest] as const;
-  return { kind: "tunnel", service, waypoint, endpoints, ...(shares.length > 1 ? { shares } : {}) };
+  return { kind: "tunnel", service: asked?.service, waypoint, endpoints, ...(shares.length > 1 ? { shares } : {}) };
 }
 
 function waypointEndpoints(
@@ -249,12 +277,18 @@ function waypointEndpoints(
   self: Self,
   ref: WaypointRef,
   target: string,
+  named: string | undefined,
   note: ((step: string) => void) | undefined,
 ): Endpoint[] | Failure {
   const endpoints: Endpoint[] = [];
+  const remote: Workload[] = [];
   if (directory.waypoint(ref) === undefined) return endpoints;
   for (const workload of directory.waypointInstances(ref)) {
     if (!workload.healthy) continue;
+    if (isElsewhere(self, workload)) {
+      remote.push(workload);
+      continue;
+    }
     const expected = workloadId(self.trustDomain, workload.namespace, workload.serviceAccount);
     if (isFailure(expected)) return expected;
     for (const ip of workload.addresses) {
@@ -262,7 +296,10 @@ function waypointEndpoints(
       endpoints.push({ workload, ip, port: workload.hbonePort, authority: target, expected: [expected] });
     }
   }
-  return endpoints;
+  // A gateway finds by name alone, which an address of a workload is not.
+  if (remote.length === 0 || named === undefined) return endpoints;
+  const others = throughGateways(directory, self.trustDomain, named, remote, note);
+  return isFailure(others) ? others : [...endpoints, ...others];
 }
 
 function endpointOf(self: Self, workload: Workload, ip: Ip, port: number): Endpoint | Failure {

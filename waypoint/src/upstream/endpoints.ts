@@ -2,7 +2,7 @@
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
-import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import type { Endpoint } from "../exchange-services.ts";
 
@@ -56,6 +56,8 @@ export interface EndpointContext {
   /** Own instances and the `ip:port` of their tunnels: never a destination, else requests would come back. */
   readonly instances: ReadonlySet<Workload>;
   readonly ownTunnels: ReadonlySet<string>;
+  /** Of the own instances: workloads of other networks cannot be reached. */
+  readonly network: string;
 }
 
 /** The context of a snapshot, for the waypoint whose Gateway is `gateway`. */
@@ -67,7 +69,8 @@ export function endpointContext(
 ): EndpointContext {
   const instances = directory.waypointInstances(gateway);
   const ownTunnels = instances.flatMap((each) => each.addresses.map((ip) => formatHostPort(ip, each.hbonePort)));
-  return { directory, trustDomain, loads, instances: new Set(instances), ownTunnels: new Set(ownTunnels) };
+  const network = instances[0]?.network ?? "";
+  return { directory, trustDomain, loads, instances: new Set(instances), ownTunnels: new Set(ownTunnels), network };
 }
 
 /**
@@ -124,13 +127,15 @@ export function passEndpoint({ namespace, entry, hostname }: Service, ip: Ip, po
     requireWaypoint: false,
     node: undefined,
     locality: { region: undefined, zone: undefined, subzone: undefined },
+    network: "",
   };
   const key = `tcp ${address}`;
   return { key, address, workload, ip, port, reach: { kind: "plain" }, weight: 1, load: { inFlight: 0 } };
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {
-  return workload.healthy && workload.weight > 0 && !isOwn(context, workload);
+  const isHere = !isOtherNetwork(workload.network, context.network);
+  return workload.healthy && isHere && workload.weight > 0 && !isOwn(context, workload);
 }
 
 function isOwn(context: EndpointContext, workload: Workload): boolean {

@@ -81,12 +81,12 @@ describe("what is not understood serves nobody", () => {
     [
       "another protocol",
       withListeners("{name: a, port: 80, protocol: HTTP}"),
-      ["- 4: spec.listeners[0].protocol: a waypoint's listeners are HBONE"],
+      ["- 4: spec.listeners[0].protocol: expected HBONE, which is what its listeners speak"],
     ],
     [
       "two listeners",
       withListeners(`${LISTENER}, ${LISTENER}`),
-      ["- 4: spec.listeners[1]: a waypoint has one HBONE listener"],
+      ["- 4: spec.listeners[1]: expected one HBONE listener, found another"],
     ],
     ["none", withListeners(""), ["- 4: spec.listeners: expected a listener of protocol HBONE, found none"]],
     [
@@ -131,4 +131,16 @@ describe("what is malformed is an error", () => {
       'error 3: metadata.labels["istio.io/waypoint-for"]: expected service | workload | all | none, found "services"',
     ]);
   });
+});
+
+test("an east-west gateway leads into the network of its label", () => {
+  const spec = `spec: {gatewayClassName: istio-east-west, listeners: [{name: mesh, port: 15008, protocol: HBONE, tls: {mode: Terminate}}]}`;
+  const { gateway, problems } = parse(spec, ", labels: {topology.istio.io/network: two}");
+  assert.deepEqual(problems, []);
+  assert.deepEqual([gateway?.entersNetwork, gateway?.waypoint], ["two", undefined]);
+  const nameless = parse(spec);
+  assert.deepEqual(nameless.problems, [
+    '- 1: metadata.labels["topology.istio.io/network"]: expected the network that the gateway leads into, found nothing',
+  ]);
+  assert.equal(nameless.gateway?.entersNetwork, undefined);
 });

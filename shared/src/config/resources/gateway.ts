@@ -1,8 +1,9 @@
-// Pure. gateway.networking.k8s.io Gateway, as far as it is a waypoint.
+// Pure. gateway.networking.k8s.io Gateway, as far as it is a waypoint or leads into another network.
 import { parseHost } from "../../net/listen-address.ts";
 import type { Waypoint, WaypointFor, WaypointShare } from "../../workload/workload.ts";
 import type { Fields } from "./fields.ts";
 import {
+  NETWORK_LABEL,
   parseWaypointWeights,
   PLACEMENT_ANNOTATION,
   WAYPOINT_FOR_LABEL,
@@ -13,6 +14,9 @@ import type { GatewayResource, Metadata } from "./resource.ts";
 
 /** Classes whose Gateways are waypoints: ours, and Istio's, whose waypoints speak the same. */
 const WAYPOINT_CLASSES = new Set(["culvert-waypoint", "istio-waypoint"]);
+
+/** Class of the gateways between networks. */
+const EAST_WEST_CLASS = "istio-east-west";
 
 const SERVES: ReadonlyMap<string, WaypointFor> = new Map(
   (["service", "workload", "all", "none"] as const).map((word) => [word, word]),
@@ -33,14 +37,19 @@ export function parseGateway(
   if (spec.get("gatewayClassName") === undefined) {
     return report.error(spec.node, spec.at("gatewayClassName"), "expected a class name, found nothing");
   }
+  if (className === EAST_WEST_CLASS) {
+    return { kind: "Gateway", metadata, waypoint: undefined, entersNetwork: parseEastWest(metadata, spec, report) };
+  }
   if (className === undefined || !WAYPOINT_CLASSES.has(className)) {
-    return { kind: "Gateway", metadata, waypoint: undefined };
+    return { kind: "Gateway", metadata, waypoint: undefined, entersNetwork: undefined };
   }
   const port = tunnelPort(spec, report);
   const addresses = [...readAddresses(spec, report), ...(status === undefined ? [] : readAddresses(status, report))];
   spec.ignore("infrastructure");
   spec.end();
-  if (report.reason !== undefined || port === undefined) return { kind: "Gateway", metadata, waypoint: undefined };
+  if (report.reason !== undefined || port === undefined) {
+    return { kind: "Gateway", metadata, waypoint: undefined, entersNetwork: undefined };
+  }
   const waypoint: Waypoint = {
     namespace: metadata.namespace,
     name: metadata.name,
@@ -50,7 +59,20 @@ export function parseGateway(
     addresses: [...new Set(addresses)],
     shares: sharesOf(metadata),
   };
-  return { kind: "Gateway", metadata, waypoint };
+  return { kind: "Gateway", metadata, waypoint, entersNetwork: undefined };
+}
+
+/** The network of an east-west gateway. Its instances say at which addresses and ports it is. */
+function parseEastWest(metadata: Metadata, spec: Fields, report: Report): string | undefined {
+  tunnelPort(spec, report);
+  spec.ignore("addresses", "infrastructure");
+  spec.end();
+  const network = metadata.labels.get(NETWORK_LABEL) ?? "";
+  if (network === "") {
+    const path = `metadata.labels["${NETWORK_LABEL}"]`;
+    report.notUnderstood(placeOf(metadata), path, "expected the network that the gateway leads into, found nothing");
+  }
+  return report.reason === undefined ? network : undefined;
 }
 
 /** What the annotation says, which has been checked with the metadata. */
@@ -65,12 +87,13 @@ function tunnelPort(spec: Fields, report: Report): number | undefined {
   for (const { fields } of spec.each("listeners")) {
     const protocol = fields.string("protocol");
     const port = fields.integer("port", 1, 65535);
-    fields.ignore("name", "allowedRoutes");
+    // Whatever a listener says of TLS, HBONE has its own.
+    fields.ignore("name", "allowedRoutes", "tls");
     fields.end();
     if (protocol !== "HBONE") {
-      report.notUnderstood(fields.node, fields.at("protocol"), "a waypoint's listeners are HBONE");
+      report.notUnderstood(fields.node, fields.at("protocol"), "expected HBONE, which is what its listeners speak");
     } else if (tunnel !== undefined) {
-      report.notUnderstood(fields.node, fields.path, "a waypoint has one HBONE listener");
+      report.notUnderstood(fields.node, fields.path, "expected one HBONE listener, found another");
     } else {
       tunnel = port;
       if (fields.get("port") === undefined)

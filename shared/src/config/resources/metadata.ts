@@ -8,6 +8,9 @@ import type { Metadata } from "./resource.ts";
 /** Keeps a workload, or a whole namespace, out of the mesh (`none`). */
 export const DATAPLANE_MODE_LABEL = "istio.io/dataplane-mode";
 
+/** The network of a workload, or that which a gateway leads into. */
+export const NETWORK_LABEL = "topology.istio.io/network";
+
 /** What a waypoint serves. */
 export const WAYPOINT_FOR_LABEL = "istio.io/waypoint-for";
 

@@ -50,6 +50,8 @@ export interface EndpointPlace {
   readonly labels: ReadonlyMap<string, string>;
   /** `region/zone/subzone`, as written. */
   readonly locality: string | undefined;
+  /** As its own field says; a label may say it too. */
+  readonly network: string | undefined;
 }
 
 /** networking.istio.io WorkloadEntry. One that is not understood is not healthy: nobody is sent to it. */
@@ -86,6 +88,8 @@ export interface GatewayResource {
   readonly metadata: Metadata;
   /** `undefined`: not a waypoint's class, or not understood; nobody is sent through it then. */
   readonly waypoint: Waypoint | undefined;
+  /** The network that is entered through it, if it is an east-west gateway that is understood. */
+  readonly entersNetwork: string | undefined;
 }
 
 /** gateway.networking.k8s.io HTTPRoute. */

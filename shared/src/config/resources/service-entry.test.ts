@@ -43,6 +43,7 @@ test("a ServiceEntry as people write it", () => {
         weight: 3,
         labels: new Map([["zone", "a"]]),
         locality: "eu/a",
+        network: undefined,
       },
     ],
     selector: undefined,

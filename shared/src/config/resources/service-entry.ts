@@ -60,7 +60,8 @@ export function parseServiceEntry(
 export function placesOf({ resolution, endpoints }: ServiceEntryResource, host: string): readonly EndpointPlace[] {
   if (resolution !== "dns" || endpoints.length > 0) return endpoints;
   const address = { kind: "name", host } as const;
-  return [{ address, serviceAccount: "default", ports: new Map(), weight: 1, locality: undefined, labels: new Map() }];
+  const rest = { ports: new Map(), weight: 1, labels: new Map(), locality: undefined, network: undefined };
+  return [{ address, serviceAccount: "default", ...rest }];
 }
 
 function parseHosts(spec: Fields, report: Report): readonly string[] {

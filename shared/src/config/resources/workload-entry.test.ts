@@ -34,6 +34,7 @@ test("a WorkloadEntry as people write it", () => {
     weight: 3,
     locality: "eu/a",
     hbonePort: 25008,
+    network: undefined,
     healthy: true,
   });
 });
@@ -49,7 +50,6 @@ test("the shortest WorkloadEntry", () => {
 
 describe("what is not understood gets no connections", () => {
   const rows: [string, string, string[]][] = [
-    ["another network", "network: vpc-2", ["- 4: spec.network: several networks are not supported"]],
     [
       "an unknown field",
       "servicAccount: x",

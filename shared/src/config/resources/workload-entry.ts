@@ -46,20 +46,19 @@ export function parsePlace(spec: Fields, report: Report): EndpointPlace | undefi
       `expected a label, found ${JSON.stringify(key)}: ${JSON.stringify(value)}`,
     );
   }
-  if ((spec.string("network") ?? "") !== "") {
-    report.notUnderstood(spec.node, spec.at("network"), "several networks are not supported");
-  }
+  const network = spec.string("network", "the name of a network", isLabelValue);
   const locality = spec.string("locality", "region/zone/subzone", isLocality);
   spec.end();
   if (address === undefined) return undefined;
-  // In Istio's protobuf 0 and absent are one.
   return {
     address,
     serviceAccount,
     ports,
+    // In Istio's protobuf 0 and absent are one.
     weight: weight === undefined || weight === 0 ? 1 : weight,
     labels,
     locality,
+    network: network === "" ? undefined : network,
   };
 }
 
