@@ -332,6 +332,26 @@ for (const backend of ["nft", "iptables"]) {
       assert.match(unprivileged.stderr, /outbound\.transparent: SO_MARK needs CAP_NET_ADMIN: EPERM/);
     });
 
+    test("rules of somebody's own may hand connections over by TPROXY", async () => {
+      const host = await network.host();
+      const handed = await mesh.uproxy({
+        name: "handed",
+        account: "client",
+        address: host.address,
+        prefix: host.prefix,
+        user: PROXY,
+        capability: "net_admin",
+        config: { ...DEFAULTS, outbound: { transparent: ":15001" } },
+      });
+      const { code, stderr } = await on(host, "sh", "-c", TPROXY_RULES);
+      assert.equal(code, 0, stderr);
+      for (const address of [serverHost.address, `[${serverHost.address6}]`, outsideHost.address]) {
+        const answer = await on(host, command("curl"), "-sS", `http://${address}:${PORTS.http}/handed`);
+        assert.notEqual(answer.stdout, "", answer.stderr);
+        await handed.access({ "dst.addr": `${address}:${PORTS.http}`, code: undefined });
+      }
+    });
+
     test("psql", async () => {
       await mesh.with(startPostgres(join(mesh.folder, "postgres"), serverHost.address, PORTS.psql, serverHost.prefix));
       const flags = [
@@ -420,6 +440,22 @@ for (const backend of ["nft", "iptables"]) {
     });
   });
 }
+
+/** What is not uproxy's own is marked, led to loopback by its mark, and handed over there with its addresses as they are. */
+const TPROXY_RULES = `
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+nft -f - <<'RULES'
+table inet handover {
+  chain marked { type route hook output priority mangle; meta skuid != ${PROXY} oifname "eth0" meta l4proto tcp meta mark set 1; }
+  chain hand { type filter hook prerouting priority mangle; meta mark 1 meta l4proto tcp tproxy to :15001 accept; }
+}
+RULES
+for version in -4 -6; do
+  ip $version rule add fwmark 1 lookup 101
+  ip $version route add local default dev lo table 101
+done
+`;
 
 /** A reset, which curl calls by one of two names, by whether it comes before it has sent its request. */
 function assertReset({ code, stderr }: Result): void {
