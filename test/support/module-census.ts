@@ -5,7 +5,7 @@ import { stringify } from "yaml";
 import { REPOSITORY } from "./env.ts";
 import { mintIdentities, identityOf } from "./identities.ts";
 import { startProgram } from "./process.ts";
-import { commandLine, writeResources, writeWhole } from "./programs.ts";
+import { commandLine, runProgram, writeResources, writeWhole } from "./programs.ts";
 import { service, workloadEntry } from "./resources.ts";
 
 /** Names of modules, each list sorted. */
@@ -18,8 +18,23 @@ export interface ModuleCensus {
   readonly builtIn: readonly string[];
 }
 
+/** What `moduleListText` gave when it was last looked at. */
+export const moduleListFile: string = join(REPOSITORY, "test/e2e/modules.txt");
+
+/** One module a line: `own`, `package` or `node`, and its name. */
+export function moduleListText({ own, packages, builtIn }: ModuleCensus): string {
+  const lines = [
+    ...own.map((name) => `own ${name}`),
+    ...packages.map((name) => `package ${name}`),
+    ...builtIn.map((name) => `node ${name}`),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
 /** Starts a uproxy with an identity, a small mesh and all else as it is by default but for the ports, and ends it. */
 export async function moduleCensus(folder: string): Promise<ModuleCensus> {
+  // The first start after a change of the sources takes their types out, and loads what does that.
+  await runProgram("uproxy", ["--version"]);
   const own = join(folder, "census");
   mkdirSync(own);
   await mintIdentities(join(own, "identities"), ["app"]);
@@ -39,7 +54,7 @@ export async function moduleCensus(folder: string): Promise<ModuleCensus> {
   };
   writeWhole(join(own, "uproxy.yaml"), stringify(config));
   const { command, args } = commandLine("uproxy", ["run", "--config", join(own, "uproxy.yaml")]);
-  const preload = join(import.meta.dirname, "census-process.ts");
+  const preload = join(import.meta.dirname, "census-process.mjs");
   const program = startProgram({ name: "census", command, args: ["--import", preload, ...args] });
   await program.line(/"message":"ready"/);
   await program.stop();
