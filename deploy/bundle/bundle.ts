@@ -46,6 +46,7 @@ async function bundle(program: keyof typeof PROGRAMS, folder: string): Promise<{
         yaml: yamlModules(),
       }),
       withoutYamlWriter,
+      partsAtOnce,
     ],
   });
   const [flags = ""] = readFileSync(join(ROOT, launcher), "utf8").split("\n", 1);
@@ -75,6 +76,27 @@ const withoutYamlWriter: Plugin = {
       const stubs = names.split(",").map((name) => `export const ${name.trim()} = unused;`);
       const unused = 'const unused = () => { throw new Error("the writer of YAML is not in this bundle"); };';
       return { contents: [unused, ...stubs].join("\n") };
+    });
+  },
+};
+
+/**
+ * Parts that sources load when they are configured are in the one file anyway. Kept apart in it, each module that they share with
+ * the rest would be wrapped, 9 KiB in all; at once they cost neither start nor memory that could be measured, for V8 compiles a
+ * function when it is first called. Packages stay apart: what they do when they are loaded is not ours to know.
+ */
+const partsAtOnce: Plugin = {
+  name: "parts-at-once",
+  setup(building) {
+    building.onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => {
+      const imports: string[] = [];
+      const own = /\bawait import\(("(?:\.|@culvert\/)[^"]*")\)/g;
+      const text = readFileSync(path, "utf8").replaceAll(own, (_all, from: string) => {
+        const name = `part${imports.length}`;
+        imports.push(`import * as ${name} from ${from};`);
+        return name;
+      });
+      return { contents: [text, ...imports].join("\n"), loader: "ts" };
     });
   },
 };
