@@ -13,6 +13,7 @@ function setUp() {
     destroyed: false,
     connecting: false,
     closed: false,
+    socket: { bytesRead: 0 },
     ping: (done: (error: Error | null) => void) => asked.push(done),
   };
   const limits = { ...DEFAULT_TUNNEL_LIMITS, pingIntervalMs: 10_000, pingTimeoutMs: 20_000 };
@@ -26,7 +27,7 @@ function setUp() {
     }
     return alive;
   };
-  return { clock, asked, keepalive, pass };
+  return { clock, asked, keepalive, pass, socket: session.socket };
 }
 
 test("a peer that owes an answer for too long is dead", () => {
@@ -35,6 +36,16 @@ test("a peer that owes an answer for too long is dead", () => {
   assert.equal(asked.length, 1);
   assert.equal(pass(19), true);
   assert.equal(pass(1), false);
+});
+
+test("a peer whose answer stands in line behind its bytes lives while they come", () => {
+  const { pass, socket } = setUp();
+  assert.equal(pass(29), true);
+  for (let round = 0; round < 3; round++) {
+    socket.bytesRead += 1;
+    assert.equal(pass(20), true);
+  }
+  assert.equal(pass(20), false);
 });
 
 test("time in which we could not read is not the peer's", () => {
