@@ -5,8 +5,8 @@
 // Whoever can write the file could write policies, so it is read as hostile all the same: every length, type and depth is
 // checked on the bytes before the decoder sees any of them.
 import { hash } from "node:crypto";
-import { Packr, Unpackr } from "msgpackr/pack";
 import { LOAD_LIMITS } from "./load.ts";
+import { pack, refusal, unpack, type Plain } from "./messagepack.ts";
 import type { MapEntry, Node } from "./tree.ts";
 
 /** What one snapshot may hold. */
@@ -40,14 +40,9 @@ const SCALAR = 0;
 const LIST = 1;
 const MAP = 2;
 
-// Plain mode: no record structures, which are a decoder's state and code made at run time, and no shared strings.
-const OPTIONS = { useRecords: false, bundleStrings: false, moreTypes: false, int64AsType: "number" } as const;
-const packer = new Packr(OPTIONS);
-const unpacker = new Unpackr(OPTIONS);
-
 /** One file's part of a snapshot. */
 export function packFile(path: string, documents: readonly Node[]): Uint8Array {
-  return Uint8Array.from(packer.pack([path, documents.map(packNode)]));
+  return pack([path, documents.map(packNode)]);
 }
 
 /** The pieces of a snapshot, to be written one after another. */
@@ -93,25 +88,21 @@ export function unpackSnapshot(bytes: Uint8Array): LastGood | string {
 }
 
 function unpackFile(packed: Uint8Array): SavedFile | string {
-  const refused = refusal(packed);
+  const refused = refusal(packed, LAST_GOOD_LIMITS.depth);
   if (refused !== undefined) return refused;
-  try {
-    const value: unknown = unpacker.unpack(packed);
-    if (!Array.isArray(value) || value.length !== 2) return "expected a path and documents";
-    const [path, documents] = value as [unknown, unknown];
-    if (typeof path !== "string" || !Array.isArray(documents)) return "expected a path and documents";
-    const nodes = documents.map((document) => unpackNode(document, path));
-    return nodes.every((node) => node !== undefined) ? { path, documents: nodes } : "expected a tree";
-  } catch (error) {
-    return `cannot be decoded: ${error instanceof Error ? error.message : String(error)}`;
-  }
+  const value = unpack(packed);
+  if (!Array.isArray(value) || value.length !== 2) return "expected a path and documents";
+  const [path, documents] = value as [unknown, unknown];
+  if (typeof path !== "string" || !Array.isArray(documents)) return "expected a path and documents";
+  const nodes = documents.map((document) => unpackNode(document, path));
+  return nodes.every((node) => node !== undefined) ? { path, documents: nodes } : "expected a tree";
 }
 
 /** `[SCALAR, line, value]`, `[LIST, line, [items]]` or `[MAP, line, [key, line of the key, value, …]]`. */
-function packNode(node: Node): readonly unknown[] {
+function packNode(node: Node): Plain {
   if (node.kind === "scalar") return [SCALAR, node.line, node.value];
   if (node.kind === "list") return [LIST, node.line, node.items.map(packNode)];
-  const entries = [...node.entries].flatMap(([key, { line, value }]): unknown[] => [key, line, packNode(value)]);
+  const entries = [...node.entries].flatMap(([key, { line, value }]): Plain[] => [key, line, packNode(value)]);
   return [MAP, node.line, entries];
 }
 
@@ -143,85 +134,4 @@ function isScalar(value: unknown): value is string | number | boolean | null {
 
 function checksum(body: Uint8Array): Buffer {
   return hash("sha256", body, "buffer");
-}
-
-/**
- * Walks MessagePack without building anything: one whole value of arrays, strings, numbers, booleans and nil, no deeper than
- * allowed, every length within the bytes that are there. Why it must not be decoded, if so.
- */
-function refusal(packed: Uint8Array): string | undefined {
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
-  /** Values that are still to come, level by level. */
-  const open: number[] = [1];
-  let at = 0;
-  while (open.length > 0) {
-    const left = open.pop() ?? 0;
-    if (left === 0) continue;
-    open.push(left - 1);
-    if (at >= packed.length) return "ends within a value";
-    const step = valueAt(view, at);
-    if (step === undefined) return `byte ${view.getUint8(at)} at ${at} begins nothing that a tree is made of`;
-    at += step.bytes;
-    if (at > packed.length) return "ends within a value";
-    // Each item takes a byte at least.
-    if (step.items > packed.length - at) return `a list of ${step.items} in ${packed.length - at} bytes`;
-    if (step.items === 0) continue;
-    open.push(step.items);
-    if (open.length > LAST_GOOD_LIMITS.depth) return `expected at most ${LAST_GOOD_LIMITS.depth} levels of nesting`;
-  }
-  return at === packed.length ? undefined : `${packed.length - at} bytes after the end`;
-}
-
-interface Step {
-  /** What the value takes, its items not counted; possibly more than there is. */
-  readonly bytes: number;
-  readonly items: number;
-}
-
-function valueAt(view: DataView, at: number): Step | undefined {
-  const byte = view.getUint8(at);
-  if (byte <= 0x7f || byte >= 0xe0) return { bytes: 1, items: 0 };
-  if (byte >= 0x90 && byte <= 0x9f) return { bytes: 1, items: byte - 0x90 };
-  if (byte >= 0xa0 && byte <= 0xbf) return { bytes: 1 + byte - 0xa0, items: 0 };
-  const length = (size: 1 | 2 | 4): number => {
-    if (at + 1 + size > view.byteLength) return Infinity;
-    if (size === 1) return view.getUint8(at + 1);
-    return size === 2 ? view.getUint16(at + 1) : view.getUint32(at + 1);
-  };
-  switch (byte) {
-    // nil, false, true
-    case 0xc0:
-    case 0xc2:
-    case 0xc3:
-      return { bytes: 1, items: 0 };
-    // unsigned and signed integers, float32, float64
-    case 0xcc:
-    case 0xd0:
-      return { bytes: 2, items: 0 };
-    case 0xcd:
-    case 0xd1:
-      return { bytes: 3, items: 0 };
-    case 0xce:
-    case 0xd2:
-    case 0xca:
-      return { bytes: 5, items: 0 };
-    case 0xcf:
-    case 0xd3:
-    case 0xcb:
-      return { bytes: 9, items: 0 };
-    // str8, str16, str32
-    case 0xd9:
-      return { bytes: 2 + length(1), items: 0 };
-    case 0xda:
-      return { bytes: 3 + length(2), items: 0 };
-    case 0xdb:
-      return { bytes: 5 + length(4), items: 0 };
-    // array16, array32
-    case 0xdc:
-      return { bytes: 3, items: length(2) };
-    case 0xdd:
-      return { bytes: 5, items: length(4) };
-    default:
-      return undefined;
-  }
 }

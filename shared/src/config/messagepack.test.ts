@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import { Packr, Unpackr } from "msgpackr/pack";
+import { pack, refusal, unpack, type Plain } from "./messagepack.ts";
+
+const DEPTH = 100;
+const theirs = new Packr({ useRecords: false });
+const reader = new Unpackr({ useRecords: false, int64AsType: "number" });
+
+const { plain } = fc.letrec<{ plain: Plain }>((tie) => ({
+  plain: fc.oneof(
+    { maxDepth: 5 },
+    fc.string({ unit: "binary", maxLength: 300 }),
+    fc.integer(),
+    fc.maxSafeInteger(),
+    fc.double({ noNaN: true }),
+    fc.boolean(),
+    fc.constant(null),
+    fc.array(tie("plain"), { maxLength: 20 }),
+  ),
+}));
+
+test("another implementation reads what we write, and we read what it writes", () => {
+  fc.assert(
+    fc.property(plain, (value) => {
+      const ours = pack(value);
+      assert.equal(refusal(ours, DEPTH), undefined);
+      assert.deepEqual(unpack(ours), value);
+      assert.deepEqual(reader.unpack(ours), value);
+      const other = theirs.pack(value);
+      assert.equal(refusal(other, DEPTH), undefined);
+      assert.deepEqual(unpack(other), value);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("lengths at every change of form", () => {
+  for (const length of [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536]) {
+    for (const value of ["x".repeat(length), Array.from({ length }, () => 1)] as Plain[]) {
+      const packed = pack(value);
+      assert.equal(refusal(packed, DEPTH), undefined);
+      assert.deepEqual(unpack(packed), value);
+      assert.deepEqual(reader.unpack(packed), value);
+    }
+  }
+});
+
+test("whatever is not refused can be read", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 1, maxLength: 100 }), (bytes) => {
+      if (refusal(bytes, DEPTH) === undefined) unpack(bytes);
+    }),
+    { numRuns: 5_000 },
+  );
+});

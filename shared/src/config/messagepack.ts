@@ -1,0 +1,226 @@
+// Pure. The part of MessagePack that trees of configuration are made of: arrays, strings, numbers, booleans and nil. No maps, whose
+// keys could be anything, no bytes, no extensions. Our own, because a library with all of it is a tenth of what uproxy ships.
+
+/** A value that can be written. */
+export type Plain = string | number | boolean | null | readonly Plain[];
+
+/** Writes a value. */
+export function pack(value: Plain): Uint8Array {
+  const writer = new Writer();
+  writer.value(value);
+  return writer.bytes();
+}
+
+/** Reads what `refusal` has found nothing against; of anything else the outcome is undefined. */
+export function unpack(packed: Uint8Array): Plain {
+  return new Reader(packed).value();
+}
+
+class Writer {
+  #buffer = Buffer.allocUnsafe(1024);
+  #length = 0;
+
+  value(value: Plain): void {
+    if (typeof value === "string") {
+      const size = Buffer.byteLength(value);
+      if (size < 32) this.#head(0xa0 + size, 0, 0);
+      else if (size <= 0xff) this.#head(0xd9, 1, size);
+      else if (size <= 0xffff) this.#head(0xda, 2, size);
+      else this.#head(0xdb, 4, size);
+      this.#room(size);
+      this.#length += this.#buffer.write(value, this.#length);
+    } else if (typeof value === "number") {
+      this.#number(value);
+    } else if (value === null) {
+      this.#head(0xc0, 0, 0);
+    } else if (typeof value === "boolean") {
+      this.#head(value ? 0xc3 : 0xc2, 0, 0);
+    } else {
+      if (value.length < 16) this.#head(0x90 + value.length, 0, 0);
+      else if (value.length <= 0xffff) this.#head(0xdc, 2, value.length);
+      else this.#head(0xdd, 4, value.length);
+      for (const item of value) this.value(item);
+    }
+  }
+
+  bytes(): Uint8Array {
+    return Uint8Array.from(this.#buffer.subarray(0, this.#length));
+  }
+
+  #number(value: number): void {
+    if (Number.isInteger(value) && !Object.is(value, -0) && value >= 0 && value <= 0xffffffff) {
+      if (value < 0x80) this.#head(value, 0, 0);
+      else if (value <= 0xff) this.#head(0xcc, 1, value);
+      else if (value <= 0xffff) this.#head(0xcd, 2, value);
+      else this.#head(0xce, 4, value);
+      return;
+    }
+    this.#head(0xcb, 0, 0);
+    this.#room(8);
+    this.#length = this.#buffer.writeDoubleBE(value, this.#length);
+  }
+
+  #head(byte: number, size: number, number: number): void {
+    this.#room(1 + size);
+    this.#length = this.#buffer.writeUInt8(byte, this.#length);
+    if (size > 0) this.#length = this.#buffer.writeUIntBE(number, this.#length, size);
+  }
+
+  #room(size: number): void {
+    if (this.#length + size <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(2 * this.#buffer.length, this.#length + size));
+    this.#buffer.copy(larger, 0, 0, this.#length);
+    this.#buffer = larger;
+  }
+}
+
+class Reader {
+  readonly #buffer: Buffer;
+  #at = 0;
+
+  constructor(packed: Uint8Array) {
+    this.#buffer = Buffer.from(packed.buffer, packed.byteOffset, packed.length);
+  }
+
+  value(): Plain {
+    const byte = this.#unsigned(1);
+    if (byte <= 0x7f) return byte;
+    if (byte >= 0xe0) return byte - 0x100;
+    if (byte <= 0x9f) return this.#list(byte - 0x90);
+    if (byte <= 0xbf) return this.#text(byte - 0xa0);
+    const at = this.#at;
+    // The order of MessagePack's own table.
+    switch (byte) {
+      case 0xc2:
+      case 0xc3:
+        return byte === 0xc3;
+      case 0xca:
+        this.#at += 4;
+        return this.#buffer.readFloatBE(at);
+      case 0xcb:
+        this.#at += 8;
+        return this.#buffer.readDoubleBE(at);
+      case 0xcc:
+      case 0xcd:
+      case 0xce:
+        return this.#unsigned(2 ** (byte - 0xcc));
+      case 0xcf:
+        this.#at += 8;
+        return Number(this.#buffer.readBigUInt64BE(at));
+      case 0xd0:
+      case 0xd1:
+      case 0xd2:
+        this.#at += 2 ** (byte - 0xd0);
+        return this.#buffer.readIntBE(at, 2 ** (byte - 0xd0));
+      case 0xd3:
+        this.#at += 8;
+        return Number(this.#buffer.readBigInt64BE(at));
+      case 0xd9:
+      case 0xda:
+      case 0xdb:
+        return this.#text(this.#unsigned(2 ** (byte - 0xd9)));
+      case 0xdc:
+      case 0xdd:
+        return this.#list(this.#unsigned(2 ** (byte - 0xdb)));
+      default:
+        return null;
+    }
+  }
+
+  #list(length: number): readonly Plain[] {
+    return Array.from({ length }, () => this.value());
+  }
+
+  #text(size: number): string {
+    const text = this.#buffer.toString("utf8", this.#at, this.#at + size);
+    this.#at += size;
+    return text;
+  }
+
+  #unsigned(size: number): number {
+    const value = this.#buffer.readUIntBE(this.#at, size);
+    this.#at += size;
+    return value;
+  }
+}
+
+/**
+ * Walks MessagePack without building anything: one whole value of arrays, strings, numbers, booleans and nil, no deeper than
+ * allowed, every length within the bytes that are there. Why it must not be decoded, if so.
+ */
+export function refusal(packed: Uint8Array, maxDepth: number): string | undefined {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
+  /** Values that are still to come, level by level. */
+  const open: number[] = [1];
+  let at = 0;
+  while (open.length > 0) {
+    const left = open.pop() ?? 0;
+    if (left === 0) continue;
+    open.push(left - 1);
+    if (at >= packed.length) return "ends within a value";
+    const step = valueAt(view, at);
+    if (step === undefined) return `byte ${view.getUint8(at)} at ${at} begins nothing that a tree is made of`;
+    at += step.bytes;
+    if (at > packed.length) return "ends within a value";
+    // Each item takes a byte at least.
+    if (step.items > packed.length - at) return `a list of ${step.items} in ${packed.length - at} bytes`;
+    if (step.items === 0) continue;
+    open.push(step.items);
+    if (open.length > maxDepth) return `expected at most ${maxDepth} levels of nesting`;
+  }
+  return at === packed.length ? undefined : `${packed.length - at} bytes after the end`;
+}
+
+interface Step {
+  /** What the value takes, its items not counted; possibly more than there is. */
+  readonly bytes: number;
+  readonly items: number;
+}
+
+function valueAt(view: DataView, at: number): Step | undefined {
+  const byte = view.getUint8(at);
+  if (byte <= 0x7f || byte >= 0xe0) return { bytes: 1, items: 0 };
+  if (byte >= 0x90 && byte <= 0x9f) return { bytes: 1, items: byte - 0x90 };
+  if (byte >= 0xa0 && byte <= 0xbf) return { bytes: 1 + byte - 0xa0, items: 0 };
+  const length = (size: 1 | 2 | 4): number => {
+    if (at + 1 + size > view.byteLength) return Infinity;
+    if (size === 1) return view.getUint8(at + 1);
+    return size === 2 ? view.getUint16(at + 1) : view.getUint32(at + 1);
+  };
+  switch (byte) {
+    // nil, false, true
+    case 0xc0:
+    case 0xc2:
+    case 0xc3:
+      return { bytes: 1, items: 0 };
+    // unsigned and signed integers, float32, float64
+    case 0xcc:
+    case 0xd0:
+      return { bytes: 2, items: 0 };
+    case 0xcd:
+    case 0xd1:
+      return { bytes: 3, items: 0 };
+    case 0xce:
+    case 0xd2:
+    case 0xca:
+      return { bytes: 5, items: 0 };
+    case 0xcf:
+    case 0xd3:
+    case 0xcb:
+      return { bytes: 9, items: 0 };
+    // str8, str16, str32
+    case 0xd9:
+      return { bytes: 2 + length(1), items: 0 };
+    case 0xda:
+      return { bytes: 3 + length(2), items: 0 };
+    case 0xdb:
+      return { bytes: 5 + length(4), items: 0 };
+    // array16, array32
+    case 0xdc:
+      return { bytes: 3, items: length(2) };
+    case 0xdd:
+      return { bytes: 5, items: length(4) };
+    default:
+      return undefined;
+  }
+}
