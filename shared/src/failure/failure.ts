@@ -130,10 +130,13 @@ export class Failure {
   readonly code: FailureCode;
   /** The particulars, for the operator; holds no secret. */
   readonly detail: string;
+  /** The code that the peer gave for its own failure, where it gave one of this table. */
+  readonly told: FailureCode | undefined;
 
-  constructor(code: FailureCode, detail: string) {
+  constructor(code: FailureCode, detail: string, told?: FailureCode) {
     this.code = code;
     this.detail = detail;
+    this.told = told;
   }
 
   get traits(): FailureTraits {
@@ -149,6 +152,11 @@ export class Failure {
 /** Makes a failure value. `detail` names the place and what was found. */
 export function fail(code: FailureCode, detail: string): Failure {
   return new Failure(code, detail);
+}
+
+/** Whether a text, such as a header of a peer, is one of the codes. */
+export function isFailureCode(text: unknown): text is FailureCode {
+  return typeof text === "string" && Object.hasOwn(FAILURES, text);
 }
 
 /** Tells a failure from a result. */

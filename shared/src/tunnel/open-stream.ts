@@ -1,7 +1,6 @@
 // Machine. One CONNECT on a session that is ready, until it is answered. Only 200 opens a tunnel.
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from "node:http2";
-import { fail } from "../failure/failure.ts";
-import type { Failure } from "../failure/failure.ts";
+import { fail, Failure, isFailureCode } from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import { deadlinesOf } from "../net/deadlines.ts";
@@ -114,7 +113,8 @@ function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHt
   if (status === 401 || status === 403) return fail("PEER_DENIED", detail);
   if (status === 404) return fail("PEER_NO_DESTINATION", detail);
   if (status === 400) return fail("PEER_BAD_REQUEST", detail);
-  return fail(status < 300 ? "PEER_PROTOCOL_ERROR" : "PEER_UNAVAILABLE", detail);
+  if (status < 300) return fail("PEER_PROTOCOL_ERROR", detail);
+  return new Failure("PEER_UNAVAILABLE", detail, isFailureCode(code) ? code : undefined);
 }
 
 /** A peer that is full says so by the one code or, where it counts what it has not yet put away, by the other. */

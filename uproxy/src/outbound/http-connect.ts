@@ -1,7 +1,8 @@
 // Pure. The server's half of HTTP CONNECT (RFC 9110 section 9.3.6) on the explicit proxy port: one request head, no more.
-import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { fail, FAILURES, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
 import type { Destination } from "./resolve.ts";
+import { outcomeOf } from "./outcome.ts";
 import type { Read } from "./socks5.ts";
 
 /** A CONNECT head is a line and a few fields; whoever sends more is not a client of this port. */
@@ -34,10 +35,18 @@ export function readConnect(bytes: Buffer): Read<Destination> | Failure | undefi
   return { value: destination, consumed: end + 4 };
 }
 
+/** A client that gave up reads nothing; one that waited in vain is told so (RFC 9110 section 15.6.5). */
+function statusOf(failure: Failure): number {
+  const outcome = outcomeOf(failure);
+  if (outcome === "APP_TIMEOUT" || outcome === "PEER_TIMEOUT") return 504;
+  const { httpStatus } = FAILURES[outcome];
+  return httpStatus === 499 ? 400 : httpStatus;
+}
+
 /** The answer to a CONNECT: 200 and then bytes, or a status with the failure's code and text. */
 export function connectReply(failure: Failure | undefined): Buffer {
   if (failure === undefined) return Buffer.from("HTTP/1.1 200 Connection established\r\n\r\n", "latin1");
-  const status = failure.traits.httpStatus === 499 ? 400 : failure.traits.httpStatus;
+  const status = statusOf(failure);
   const body = `${failure.code}: ${failure.toString()}\n`.replaceAll(/[^\n -~]/g, "?");
   return Buffer.from(
     `HTTP/1.1 ${status} ${failure.traits.text}\r\nculvert-code: ${failure.code}\r\n` +

@@ -1,6 +1,7 @@
 // Pure. The server's half of SOCKS5 (RFC 1928), as far as a proxy without authentication and without BIND or UDP needs.
 import { fail, type Failure, type FailureCode } from "@culvert/shared/failure/failure.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
+import { outcomeOf } from "./outcome.ts";
 import type { Destination } from "./resolve.ts";
 
 /** The first byte of each message. */
@@ -93,6 +94,6 @@ const REPLY_OF: ReadonlyMap<FailureCode, number> = new Map([
 
 /** The reply to a request (RFC 1928 section 6): success, or the reply code that is nearest to the failure. */
 export function socksReply(failure: Failure | undefined): Buffer {
-  const code = failure === undefined ? SUCCEEDED : (REPLY_OF.get(failure.code) ?? GENERAL_FAILURE);
+  const code = failure === undefined ? SUCCEEDED : (REPLY_OF.get(outcomeOf(failure)) ?? GENERAL_FAILURE);
   return Buffer.from([SOCKS_VERSION, code, 0x00, ADDRESS_IPV4, 0, 0, 0, 0, 0, 0]);
 }
