@@ -165,6 +165,8 @@ export class RawH2 {
   readonly frames: Frame[] = [];
   /** Lowered by floods, which ask for more answers than a test has memory for. */
   keep = Infinity;
+  /** Told of every frame as it comes, kept or not. */
+  onFrame: ((frame: Frame) => void) | undefined;
   #rest: Buffer = Buffer.alloc(0);
   #closed = false;
   readonly #waiting = new Set<() => void>();
@@ -263,13 +265,15 @@ export class RawH2 {
       if (this.#rest.length < HEADER_BYTES) break;
       const end = HEADER_BYTES + this.#rest.readUIntBE(0, 3);
       if (this.#rest.length < end) break;
-      if (this.frames.length < this.keep) {
-        this.frames.push({
+      if (this.frames.length < this.keep || this.onFrame !== undefined) {
+        const came: Frame = {
           type: this.#rest.readUInt8(3),
           flags: this.#rest.readUInt8(4),
           stream: this.#rest.readUInt32BE(5) & 0x7fff_ffff,
           payload: this.#rest.subarray(HEADER_BYTES, end),
-        });
+        };
+        if (this.frames.length < this.keep) this.frames.push(came);
+        this.onFrame?.(came);
       }
       this.#rest = this.#rest.subarray(end);
     }
