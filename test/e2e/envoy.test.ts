@@ -18,6 +18,7 @@ const HTTP = 8080;
 const ECHO = 7001;
 const COUNT = 7002;
 const CLOSED = 7004;
+const FIRST = 7003;
 const BACKEND_PORT = 80;
 
 const show = ({ host, port }: Address): string => hostPort(host, port);
@@ -136,13 +137,14 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
     mesh.write("mesh", [
       service(
         "app",
-        [ECHO, COUNT, CLOSED].map((port) => ({ name: `tcp-${port}`, port })),
+        [ECHO, COUNT, FIRST, CLOSED].map((port) => ({ name: `tcp-${port}`, port })),
       ),
       workloadEntry("app", envoyAddress, { serviceAccount: "app" }),
       workloadEntry("client", clientAddress, { serviceAccount: "client" }),
     ]);
     await mesh.with(startTcpApp(envoyAddress, ECHO, echo));
     await mesh.with(startTcpApp(envoyAddress, COUNT, countThenAnswer));
+    await mesh.with(startTcpApp(envoyAddress, FIRST, (socket) => socket.resume().end("first")));
     const listen = { host: envoyAddress, port: PORTS.hbone };
     await mesh.with(
       startEnvoy({
@@ -154,7 +156,7 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
             identity: await mesh.issue("app"),
             trustDomain: TRUST_DOMAIN,
             listen,
-            targets: [ECHO, COUNT].map((port) => ({
+            targets: [ECHO, COUNT, FIRST].map((port) => ({
               authority: hostPort(envoyAddress, port),
               app: { host: envoyAddress, port },
             })),
@@ -165,7 +167,7 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
     client = await mesh.uproxy({
       name: "client",
       address: clientAddress,
-      listeners: [ECHO, COUNT, CLOSED].map((port) => ({
+      listeners: [ECHO, COUNT, FIRST, CLOSED].map((port) => ({
         listen: hostPort(mesh.inside(clientAddress), port),
         to: `app:${port}`,
       })),
@@ -185,6 +187,14 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
   test("the client's half-close reaches the app", async () => {
     const { received } = await converse(client.inside, COUNT, Buffer.alloc(MIB));
     assert.equal(received.toString(), `${MIB} bytes`);
+  });
+
+  test("an app that ends its half first: Envoy resets what is left, and what came before is whole", async () => {
+    const connection = await dial(client.inside, FIRST);
+    assert.equal(await connection.ended(), "end");
+    assert.equal(connection.received.toString(), "first");
+    connection.close();
+    await client.access({ direction: "outbound", "dst.service": "app.default.svc.cluster.local", bytes_sent: 5 });
   });
 
   test("404 means that there is no such destination", async () => {
