@@ -22,8 +22,8 @@ function stat(pid: number): Stat | undefined {
   }
 }
 
-/** A process and all that descend from it. */
-export function processTree(root: number): number[] {
+/** The running processes by their parent's number. */
+function processesByParent(): ReadonlyMap<number, number[]> {
   const children = new Map<number, number[]>();
   for (const name of readdirSync("/proc")) {
     const pid = Number(name);
@@ -34,6 +34,17 @@ export function processTree(root: number): number[] {
     if (siblings === undefined) children.set(parent, [pid]);
     else siblings.push(pid);
   }
+  return children;
+}
+
+/** The processes that a process has started itself. */
+export function childProcesses(parent: number): readonly number[] {
+  return processesByParent().get(parent) ?? [];
+}
+
+/** A process and all that descend from it. */
+export function processTree(root: number): number[] {
+  const children = processesByParent();
   const result = [root];
   for (const pid of result) result.push(...(children.get(pid) ?? []));
   return result;

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { systemClock } from "@culvert/shared/net/clock.ts";
-import { processTree } from "./proc.ts";
+import { childProcesses, processTree } from "./proc.ts";
 
 /** What is read of an event of Node's runner. */
 interface RunnerEvent {
@@ -46,7 +46,8 @@ export class SilenceWatch {
       if (now - heardMs < this.#allowedMs) continue;
       this.#lastHeardMs.delete(file);
       // A file that has ended is silent, too; nothing of it is there to be killed.
-      const running = processTree(process.pid).find((pid) => runs(pid, file));
+      // Only what the runner itself has started: a test may run the same file for its own ends.
+      const running = childProcesses(process.pid).find((pid) => runs(pid, file));
       if (running === undefined) continue;
       this.#onKill(file, now - heardMs);
       for (const pid of processTree(running).toReversed()) kill(pid);
