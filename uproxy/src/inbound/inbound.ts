@@ -10,11 +10,12 @@ import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import type { Service } from "@culvert/shared/workload/workload.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
-import { dialApp, type KeepSource } from "../connection/dial.ts";
+import type { KeepSource } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
 import type { Introduction } from "./introduce.ts";
 import type { ConnectionReport, Reporter } from "../connection/report.ts";
-import { judge, type UproxyState } from "../state.ts";
+import type { UproxyState } from "../state.ts";
+import { reachApp } from "./reach-app.ts";
 
 /** What `Inbound` stands on. */
 export interface InboundOptions {
@@ -83,21 +84,15 @@ export class Inbound {
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits, introduce, introducedTo, keepSource } = this.#options;
-    const verdict = judge(state, facts);
-    report.decided(verdict);
-    if (!verdict.allowed) return verdict.failure;
-
-    const { host, port } = target;
-    const where = { host, port, timeoutMs: limits.connectTimeoutMs };
-    const app = await dialApp(verdict, where, clock, keepSource, facts.sourceIp);
+    const { clock, limits, introduce, introducedTo } = this.#options;
+    const app = await reachApp(this.#options, state, target, facts, report);
     if (isFailure(app)) return app;
     if (connection.ended !== undefined || !request.accept()) {
       app.reset();
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the caller left while the app was dialled");
     }
     report.opened();
-    if (introduce !== undefined && introducedTo.has(port)) {
+    if (introduce !== undefined && introducedTo.has(target.port)) {
       const { source, peer } = request;
       const introduction = { source, destination: target.asked, identity: peer.id, service: service?.hostname };
       app.write(introduce(introduction));

@@ -7,12 +7,12 @@ import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import type { LiveConnection } from "../connection/connections.ts";
-import { dialApp } from "../connection/dial.ts";
 import { relay } from "../connection/relay.ts";
 import type { ConnectionReport } from "../connection/report.ts";
-import { judge, type UproxyState } from "../state.ts";
+import type { UproxyState } from "../state.ts";
 import { capturedTarget, type InboundTarget } from "./inbound-target.ts";
 import type { InboundOptions } from "./inbound.ts";
+import { reachApp } from "./reach-app.ts";
 
 /** What `listenPlaintext` stands on. */
 export interface PlaintextOptions extends InboundOptions {
@@ -90,21 +90,15 @@ class Plaintext {
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits, introduce, introducedTo, keepSource } = this.#options;
-    const verdict = judge(state, facts);
-    report.decided(verdict);
-    if (!verdict.allowed) return verdict.failure;
-
-    const { host, port } = target;
-    const where = { host, port, timeoutMs: limits.connectTimeoutMs };
-    const app = await dialApp(verdict, where, clock, keepSource, facts.sourceIp);
+    const { limits, introduce, introducedTo } = this.#options;
+    const app = await reachApp(this.#options, state, target, facts, report);
     if (isFailure(app)) return app;
     if (connection.ended !== undefined || client.destroyed) {
       app.reset();
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the caller left while the app was dialled");
     }
     report.opened();
-    if (introduce !== undefined && introducedTo.has(port)) {
+    if (introduce !== undefined && introducedTo.has(target.port)) {
       const { remote: source } = client;
       app.write(introduce({ source, destination: target.asked, identity: undefined, service: undefined }));
     }
