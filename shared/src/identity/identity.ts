@@ -1,30 +1,52 @@
 // Pure. Puts an identity together from its parts; the count of versions is its only state.
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
-import type { Bundle, Identity, Svid } from "./source.ts";
+import type { Bundle, Identity, RevocationList, Revocations, Svid, Trust } from "./source.ts";
 import { trustDomainOf } from "./spiffe-id.ts";
 import type { TrustDomain } from "./spiffe-id.ts";
 import { verifyPeer } from "./verify.ts";
 
 let lastVersion = 0;
 
+const NO_REVOCATIONS: Revocations = new Map();
+const NO_ALIASES: ReadonlySet<TrustDomain> = new Set();
+
 /**
- * One consistent state of an identity, with a version that no other in this process has. Fails with IDENTITY_UNAVAILABLE
- * when the SVID's own trust domain has no bundle.
+ * One consistent state of an identity, with a version that no other in this process has. Nothing is revoked and no trust
+ * domain is an alias unless `trust` says so. Fails with IDENTITY_UNAVAILABLE when the SVID's own trust domain has no bundle.
  */
-export function makeIdentity(svid: Svid, bundles: ReadonlyMap<TrustDomain, Bundle>): Identity | Failure {
+export function makeIdentity(
+  svid: Svid,
+  bundles: ReadonlyMap<TrustDomain, Bundle>,
+  trust: Partial<Omit<Trust, "bundles">> = {},
+): Identity | Failure {
   const domain = trustDomainOf(svid.id);
   if (!bundles.has(domain))
     return fail("IDENTITY_UNAVAILABLE", `${svid.id}: no bundle of its own trust domain ${domain}`);
   lastVersion += 1;
-  return { version: lastVersion, svid, bundles };
+  const { revocations = NO_REVOCATIONS, aliases = NO_ALIASES } = trust;
+  return { version: lastVersion, svid, bundles, revocations, aliases };
 }
 
-/** Whether two identities trust the same roots for the same names. */
-export function sameTrust(one: Identity, other: Identity): boolean {
-  if (one.bundles === other.bundles) return true;
-  if (one.bundles.size !== other.bundles.size) return false;
-  for (const [domain, { pem }] of one.bundles) if (other.bundles.get(domain)?.pem !== pem) return false;
+/** Whether two identities trust the same roots for the same names, and hold the same certificates for revoked. */
+export function sameTrust(one: Trust, other: Trust): boolean {
+  return sameBundles(one.bundles, other.bundles) && sameRevocations(one.revocations, other.revocations);
+}
+
+function sameBundles(one: Trust["bundles"], other: Trust["bundles"]): boolean {
+  if (one === other) return true;
+  if (one.size !== other.size) return false;
+  for (const [domain, { pem }] of one) if (other.get(domain)?.pem !== pem) return false;
+  return true;
+}
+
+function sameRevocations(one: Revocations, other: Revocations): boolean {
+  if (one === other) return true;
+  if (one.size !== other.size) return false;
+  for (const [issuer, lists] of one) {
+    const others: readonly RevocationList[] = other.get(issuer) ?? [];
+    if (lists.length !== others.length || lists.some(({ digest }, at) => digest !== others[at]?.digest)) return false;
+  }
   return true;
 }
 
@@ -32,6 +54,13 @@ export function sameTrust(one: Identity, other: Identity): boolean {
 export function selfCheck(identity: Identity, now: number): Failure | undefined {
   const [leaf, ...intermediates] = identity.svid.chain;
   if (leaf === undefined) return fail("IDENTITY_UNAVAILABLE", "the certificate chain is empty");
-  const verdict = verifyPeer({ leaf, intermediates, bundles: identity.bundles, now, purpose: "server" });
+  const verdict = verifyPeer({
+    leaf,
+    intermediates,
+    bundles: identity.bundles,
+    revocations: identity.revocations,
+    now,
+    purpose: "server",
+  });
   return isFailure(verdict) ? verdict : undefined;
 }

@@ -24,12 +24,49 @@ export interface Bundle {
   readonly pem: string;
 }
 
-/** One consistent state of an identity: certificate, key and the bundles of every trust domain that is trusted. */
-export interface Identity {
+/** One certificate revocation list (RFC 5280 section 5). It counts against an issuer only once that issuer's key has proved it. */
+export interface RevocationList {
+  /** The issuer's name, its DER as hex. */
+  readonly issuer: string;
+  /** Serial numbers of what is revoked, as hex without leading zeros. */
+  readonly serials: ReadonlySet<string>;
+  /** CRL number (RFC 5280 section 5.2.3); undefined when the list has none. */
+  readonly number: bigint | undefined;
+  /** Milliseconds since the epoch. */
+  readonly thisUpdate: number;
+  /** When the issuer promised the next one, milliseconds since the epoch; undefined when it did not. */
+  readonly nextUpdate: number | undefined;
+  /** SHA-256 of the whole list, hex: equal digests are equal lists. */
+  readonly digest: string;
+  readonly signed: SignedContent;
+}
+
+/** What an issuer has signed, with its signature. */
+export interface SignedContent {
+  readonly content: Uint8Array;
+  readonly signature: Uint8Array;
+  /** Hex of the signature algorithm's OID. */
+  readonly algorithm: string;
+}
+
+/** Revocation lists by their issuer's name: several where several keys have borne one name. */
+export type Revocations = ReadonlyMap<string, readonly RevocationList[]>;
+
+/** What of an identity says whom it trusts. */
+export interface Trust {
+  /** The bundles of every trust domain that is trusted. */
+  readonly bundles: ReadonlyMap<TrustDomain, Bundle>;
+  /** What is on none of these lists is not revoked. */
+  readonly revocations: Revocations;
+  /** Trust domains whose names stand for the same names in our own; each is still proven by its own bundle. */
+  readonly aliases: ReadonlySet<TrustDomain>;
+}
+
+/** One consistent state of an identity: certificate and key, and whom it trusts. */
+export interface Identity extends Trust {
   /** Grows with each change within one process; equal versions are equal identities. */
   readonly version: number;
   readonly svid: Svid;
-  readonly bundles: ReadonlyMap<TrustDomain, Bundle>;
 }
 
 /** A place that an identity comes from: files, the Workload API, a CA. */

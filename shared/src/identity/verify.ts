@@ -8,7 +8,7 @@ import type { Clock } from "../net/clock.ts";
 import { EXTENDED_KEY_USAGE, fieldsOf } from "./certificate-fields.ts";
 import type { CertificateFields } from "./certificate-fields.ts";
 import { keyWeakness, publicKeyOf, signatureWeakness } from "./crypto-strength.ts";
-import type { Bundle, Identity } from "./source.ts";
+import type { Bundle, Identity, Revocations } from "./source.ts";
 import { trustDomainOf } from "./spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
 import { MAX_CHAIN, claimedId } from "./svid.ts";
@@ -34,6 +34,8 @@ export interface PeerEvidence {
   /** As the peer sent them; order and use do not matter, number does. */
   readonly intermediates: readonly X509Certificate[];
   readonly bundles: ReadonlyMap<TrustDomain, Bundle>;
+  /** Lists of what is revoked; none when not given. */
+  readonly revocations?: Revocations;
   /** Milliseconds since the epoch. */
   readonly now: number;
   readonly purpose: PeerPurpose;
