@@ -5,23 +5,35 @@
 // left; names, lines and columns stay those of the sources. (Node's compile cache would spare the WebAssembly too, but keeps
 // what it has read in memory: 1.7 MiB, for a start that is no faster.) Images ship one bundled file and need none of it.
 //
-// This file is plain JavaScript because it runs before any of that.
-import { hash } from "node:crypto";
+// This file is plain JavaScript because it runs before any of that. What old versions of Node lack is taken from the modules as
+// a whole, so that they come as far as the check.
+import crypto from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { registerHooks } from "node:module";
+import nodeModule from "node:module";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
-const CHECKOUT = join(import.meta.dirname, "../..");
+const CHECKOUT = join(fileURLToPath(import.meta.url), "../../..");
+/** The first version of Node.js whose security fixes and modules are built upon. */
+const OLDEST_NODE = 26;
+
 const FOLDERS = ["shared/src", "uproxy/src", "waypoint/src", "deploy/authority/src"];
 
 /**
- * Runs the program whose root file is `main`.
+ * Runs the program whose root file is `main`; under a Node.js that is too old says so and ends with 1.
  *
  * @param {string} main file URL of its `main.ts`
  * @returns {Promise<void>}
  */
 export async function launch(main) {
+  if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
+    process.stderr.write(
+      `Node.js ${OLDEST_NODE} or newer is needed, this is ${process.version} (${process.execPath}); ` +
+        "the project's own comes with `npx --yes pnpm@12 install`, in node_modules/.bin\n",
+    );
+    process.exitCode = 1;
+    return;
+  }
   const stripped = await strippedSources();
   if (stripped !== undefined) loadFrom(stripped);
   await import(main);
@@ -39,7 +51,7 @@ async function strippedSources() {
       const { mtimeMs, size } = statSync(join(CHECKOUT, path));
       return `${path} ${mtimeMs} ${size}`;
     });
-    const state = hash("sha256", [process.version, ...states].join("\n")).slice(0, 16);
+    const state = crypto.hash("sha256", [process.version, ...states].join("\n")).slice(0, 16);
     const folder = join(CHECKOUT, "node_modules/.cache/culvert", state);
     if (statSync(folder, { throwIfNoEntry: false }) !== undefined) return folder;
     const { stripInChild } = await import("./strip-types.mjs");
@@ -51,7 +63,7 @@ async function strippedSources() {
 
 function loadFrom(folder) {
   const checkout = `${pathToFileURL(CHECKOUT)}/`;
-  registerHooks({
+  nodeModule.registerHooks({
     load(url, context, nextLoad) {
       if (!url.startsWith(checkout) || !url.endsWith(".ts")) return nextLoad(url, context);
       try {

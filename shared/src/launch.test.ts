@@ -41,10 +41,16 @@ class Checkout {
 
   /** What the program printed; it must have ended well. */
   async run(): Promise<string> {
-    const child = spawn(process.execPath, ["bin.mjs"], { cwd: this.folder, stdio: ["ignore", "pipe", "inherit"] });
-    const [output, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
+    const { output, code } = await this.start();
     equal(code, 0);
     return output;
+  }
+
+  /** What the program printed on both its outputs, and its exit code. */
+  async start(...nodeOptions: string[]): Promise<{ output: string; code: unknown }> {
+    const child = spawn(process.execPath, [...nodeOptions, "bin.mjs"], { cwd: this.folder });
+    const [out, errors, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
+    return { output: out + errors, code };
   }
 
   kept(): string[] {
@@ -94,4 +100,13 @@ test("a source that is no TypeScript is told by Node, and nothing half is kept",
   checkout.write("waypoint/src/main.ts", "const = ;\n");
   match(await checkout.run(), /^42 /);
   deepEqual(checkout.kept(), []);
+});
+
+test("a Node.js that is too old is named, with where the right one is", async (t) => {
+  const checkout = new Checkout(t);
+  const older =
+    "data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.1.0'}})";
+  const { output, code } = await checkout.start("--import", older);
+  match(output, /^Node\.js 26 or newer is needed, .*node_modules\/\.bin\n$/);
+  equal(code, 1);
 });
