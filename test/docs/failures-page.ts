@@ -50,6 +50,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The bundle of the peer's own trust domain is missing or has other roots: compare `GET /certificates` at both ends. During a change of roots, distribute the new root before it signs.",
   IDENTITY_EXPIRED:
     "Renewal has stopped, or a clock is wrong. Look at what writes the identity folder, and at `culvert_certificate_expiration_timestamp_seconds`.",
+  IDENTITY_REVOKED:
+    "A revocation list in use holds the serial number that the detail names: give the workload a new certificate. If it was a mistake, the issuer has to publish a newer list without it.",
   IDENTITY_UNAVAILABLE:
     "This proxy has no certificate that is valid. Look at the identity folder and at the log lines that begin with `identity`.",
   APP_REFUSED:

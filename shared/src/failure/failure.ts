@@ -74,6 +74,7 @@ export const FAILURES = {
   IDENTITY_MISMATCH: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "the peer proved another identity than the expected one"),
   IDENTITY_UNTRUSTED: traits("upstream", false, 503, 503, 14, CANCEL, "TLS_FAILURE", "the peer's certificate does not chain to the bundle of its own trust domain"),
   IDENTITY_EXPIRED: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "a certificate is outside its validity"),
+  IDENTITY_REVOKED: traits("upstream", false, 503, 503, 14, CANCEL, "CERT_REVOKED", "a certificate of the peer, or of an authority above it, is revoked"),
   IDENTITY_UNAVAILABLE: traits("us", true, 503, 503, 14, REFUSED_STREAM, "IDENTITY_ERROR", "this proxy has no valid identity"),
   // The next hop could not be reached or went away.
   APP_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application refused the connection"),

@@ -28,6 +28,8 @@ export interface Bundle {
 export interface RevocationList {
   /** The issuer's name, its DER as hex. */
   readonly issuer: string;
+  /** Identifier of the issuer's key, hex; undefined when the list does not name it. */
+  readonly issuerKey: string | undefined;
   /** Serial numbers of what is revoked, as hex without leading zeros. */
   readonly serials: ReadonlySet<string>;
   /** CRL number (RFC 5280 section 5.2.3); undefined when the list has none. */

@@ -9,6 +9,7 @@ import { EXTENDED_KEY_USAGE, fieldsOf } from "./certificate-fields.ts";
 import type { CertificateFields } from "./certificate-fields.ts";
 import { keyWeakness, publicKeyOf, signatureWeakness } from "./crypto-strength.ts";
 import type { Bundle, Identity, Revocations } from "./source.ts";
+import { isRevoked } from "./trust/revoked.ts";
 import { trustDomainOf } from "./spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
 import { MAX_CHAIN, claimedId } from "./svid.ts";
@@ -56,6 +57,8 @@ const MAX_PROVEN_LINKS = 64;
 /** A chain from the leaf upward that is sound so far. */
 interface Path {
   readonly top: X509Certificate;
+  /** The same without its top. */
+  readonly below: Path | undefined;
   readonly length: number;
   readonly notAfter: number;
 }
@@ -63,7 +66,8 @@ interface Path {
 /**
  * Verifies a peer's chain (RFC 5280 section 6, X509-SVID section 5): shape of the leaf, then up through the intermediates to
  * a root of the leaf's own trust domain, at each step name, signature, validity, CA flag, key usage, path length, extended key
- * usage, name constraints and strength. Fails with IDENTITY_MALFORMED, IDENTITY_UNTRUSTED or IDENTITY_EXPIRED.
+ * usage, name constraints and strength; at last, that nothing on the way there is revoked. Fails with IDENTITY_MALFORMED,
+ * IDENTITY_UNTRUSTED, IDENTITY_EXPIRED or IDENTITY_REVOKED.
  */
 export function verifyPeer(evidence: PeerEvidence): VerifiedPeer | Failure {
   const { leaf, intermediates, bundles, now, purpose } = evidence;
@@ -109,15 +113,17 @@ export function peerOfSocket(
     intermediates.push(next);
     if (intermediates.length >= MAX_CHAIN) break;
   }
-  return verifyPeer({ leaf, intermediates, bundles: identity.bundles, now: clock.now(), purpose });
+  const { bundles, revocations } = identity;
+  return verifyPeer({ leaf, intermediates, bundles, revocations, now: clock.now(), purpose });
 }
 
 /** Searches upward from the leaf, depth first, for a root; returns the earliest end of validity on the way there. */
 function anchor(id: SpiffeId, roots: readonly X509Certificate[], evidence: PeerEvidence): number | Failure {
-  const { leaf, intermediates, now, purpose } = evidence;
+  const { leaf, intermediates, revocations, now, purpose } = evidence;
   const trusted = new Set(roots);
-  const open: Path[] = [{ top: leaf, length: 1, notAfter: leaf.validToDate.getTime() }];
+  const open: Path[] = [{ top: leaf, below: undefined, length: 1, notAfter: leaf.validToDate.getTime() }];
   let checks = MAX_SIGNATURE_CHECKS;
+  let revoked: Failure | undefined;
   let reason = fail("IDENTITY_UNTRUSTED", `${id}: no chain to the bundle of its trust domain`);
   for (let path = open.pop(); path !== undefined; path = open.pop()) {
     const { top, length } = path;
@@ -138,11 +144,35 @@ function anchor(id: SpiffeId, roots: readonly X509Certificate[], evidence: PeerE
         continue;
       }
       const notAfter = Math.min(path.notAfter, issuer.validToDate.getTime());
-      if (isRoot) return notAfter;
-      open.push({ top: issuer, length: length + 1, notAfter });
+      if (!isRoot) {
+        open.push({ top: issuer, below: path, length: length + 1, notAfter });
+        continue;
+      }
+      const what = revokedIn(path, issuer, roots, revocations);
+      if (what === undefined) return notAfter;
+      revoked = fail("IDENTITY_REVOKED", `${id}: ${what}`);
     }
   }
-  return reason;
+  return revoked ?? reason;
+}
+
+/** What of a proven path to `root` is revoked. Asked last, so that lists are only ever held against proven issuers. */
+function revokedIn(
+  path: Path,
+  root: X509Certificate,
+  roots: readonly X509Certificate[],
+  revocations: Revocations | undefined,
+): string | undefined {
+  if (revocations === undefined || revocations.size === 0) return undefined;
+  let issuer = root;
+  for (let at: Path | undefined = path; at !== undefined; at = at.below) {
+    if (isRevoked(at.top, issuer, roots, revocations)) {
+      const what = at.below === undefined ? "its certificate" : `authority ${JSON.stringify(at.top.subject ?? "")}`;
+      return `${what} with serial number ${at.top.serialNumber} is revoked`;
+    }
+    issuer = at.top;
+  }
+  return undefined;
 }
 
 function validityProblem(certificate: X509Certificate, now: number, id: SpiffeId): Failure | undefined {
