@@ -1,14 +1,13 @@
 // Machine. An identity from mounted files: watched, swapped whole, the last good one kept.
 import { hash } from "node:crypto";
-import { watch } from "node:fs";
-import type { FSWatcher } from "node:fs";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
-import type { Clock, Timer } from "../net/clock.ts";
+import type { Clock } from "../net/clock.ts";
 import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
 import type { IdentityLocation, IdentityTexts } from "./identity-folder.ts";
 import { selfCheck } from "./identity.ts";
 import type { Identity, IdentitySource } from "./source.ts";
+import { FolderWatch } from "./watch-folders.ts";
 
 /** What happens to an identity from files; each is sent once per change of the files. */
 export type IdentityEvent =
@@ -36,11 +35,6 @@ export interface FilesSource extends IdentitySource {
   reload(): Promise<void>;
 }
 
-/** A writer moves several files into place in a moment: one look after it, not one for each. */
-const SETTLE_MS = 100;
-/** For what the system does not report: a folder behind a link, a network file system, a watch that was never there. */
-const POLL_MS = 30_000;
-
 /**
  * Opens the identity at `location`: a folder in one of the layouts of ours, SPIRE's helper, cert-manager or Istio, or files by
  * name. Fails, with the reason and the file, when there is no usable identity at the start.
@@ -55,14 +49,12 @@ export async function openFilesSource(options: FilesSourceOptions): Promise<File
 class WatchedFiles implements FilesSource {
   readonly #options: FilesSourceOptions;
   readonly #listeners = new Set<(identity: Identity) => void>();
-  #watchers = new Map<string, FSWatcher>();
-  readonly #poll: Timer;
+  readonly #folders: FolderWatch;
   #identity: Identity;
   /** What was read last, used or not; a second look at the same is silent. */
   #seen: string;
   /** What the identity in use was made of: files that return to it are no change. */
   #used: string;
-  #settling: Timer | undefined;
   #expiryTold = false;
   #reading: Promise<void> | undefined;
   #readAgain = false;
@@ -73,8 +65,12 @@ class WatchedFiles implements FilesSource {
     this.#identity = identity;
     this.#seen = fingerprintOf(texts);
     this.#used = this.#seen;
-    this.#poll = options.clock.every(POLL_MS, () => void this.reload());
-    this.#watch(texts.folders);
+    this.#folders = new FolderWatch({
+      clock: options.clock,
+      onChange: () => void this.reload(),
+      onUnwatched: (folder, reason) => options.onEvent({ kind: "unwatched", folder, reason }),
+    });
+    this.#folders.watch(texts.folders);
     this.#tellDoubt();
   }
 
@@ -89,10 +85,7 @@ class WatchedFiles implements FilesSource {
 
   close(): void {
     this.#closed = true;
-    this.#poll.cancel();
-    this.#settling?.cancel();
-    for (const watcher of this.#watchers.values()) watcher.close();
-    this.#watchers.clear();
+    this.#folders.close();
     this.#listeners.clear();
   }
 
@@ -133,9 +126,9 @@ class WatchedFiles implements FilesSource {
   #take(texts: IdentityTexts | Failure): void {
     const identity = isFailure(texts) ? texts : identityFromTexts(texts, this.#options.clock.now());
     if (!isFailure(texts)) {
-      this.#watch(texts.folders);
+      this.#folders.watch(texts.folders);
       // What changed between the reading and the new watch is seen by one more look.
-      this.#settle();
+      this.#folders.settle();
     }
     if (isFailure(identity)) {
       this.#options.onEvent({ kind: "kept", failure: identity });
@@ -161,40 +154,6 @@ class WatchedFiles implements FilesSource {
     this.#expiryTold = true;
     const failure = fail("IDENTITY_EXPIRED", `${id}: the certificate ended at ${new Date(notAfter).toISOString()}`);
     this.#options.onEvent({ kind: "expired", failure });
-  }
-
-  /**
-   * Folders are watched, not files: Kubernetes replaces the link that all names lead through, helpers rename. Each change of
-   * the files watches anew, for a folder may itself have been replaced.
-   */
-  #watch(folders: ReadonlySet<string>): void {
-    const old = this.#watchers;
-    this.#watchers = new Map();
-    for (const folder of folders) {
-      try {
-        const watcher = watch(folder, { persistent: false }, () => this.#settle());
-        watcher.on("error", (error) => this.#tellUnwatched(folder, error));
-        this.#watchers.set(folder, watcher);
-      } catch (error) {
-        this.#tellUnwatched(folder, error);
-      }
-    }
-    for (const watcher of old.values()) watcher.close();
-  }
-
-  #tellUnwatched(folder: string, error: unknown): void {
-    this.#watchers.get(folder)?.close();
-    this.#watchers.delete(folder);
-    const reason = error instanceof Error ? error.message : "unknown";
-    this.#options.onEvent({ kind: "unwatched", folder, reason });
-  }
-
-  #settle(): void {
-    if (this.#closed) return;
-    this.#settling ??= this.#options.clock.after(SETTLE_MS, () => {
-      this.#settling = undefined;
-      void this.reload();
-    });
   }
 }
 
