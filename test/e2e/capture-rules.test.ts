@@ -9,11 +9,11 @@ import { command } from "../support/env.ts";
 import { asUser } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
 import { createNetwork, type Host, type Network } from "../support/netns.ts";
-import { run, type Result } from "../support/process.ts";
+import { run, succeed, type Result } from "../support/process.ts";
 import { commandLine, runProgram } from "../support/programs.ts";
 
 const GOLDEN = join(import.meta.dirname, "../../uproxy/src/capture/golden");
-const CONFIGS = ["least", "full", "ipv4", "dns", "inbound"];
+const CONFIGS = ["least", "full", "ipv4", "dns", "inbound", "source", "source-only"];
 
 const config = (name: string): string[] => ["--config", join(GOLDEN, `${name}.yaml`)];
 
@@ -52,11 +52,21 @@ for (const backend of ["nft", "iptables"]) {
       return inHost(line.command, ...line.args);
     };
 
+    /** The rules that lead to the table of the app's answers. */
+    const answerRules = (family: string): Promise<string> =>
+      inHost(command("ip"), family, "rule", "show", "table", "15006");
+
     /** Everything that the kernel has been told, without counters. */
     async function rules(): Promise<string> {
       const tables = [await inHost(command("nft"), "list", "ruleset")];
       for (const save of ["iptables-save", "ip6tables-save"]) {
-        for (const table of ["nat", "raw"]) tables.push(await inHost(command(save), "-t", table));
+        for (const table of ["nat", "raw", "mangle"]) tables.push(await inHost(command(save), "-t", table));
+      }
+      for (const family of ["-4", "-6"]) {
+        tables.push(await inHost(command("ip"), family, "rule", "show"));
+        const routes = await inHost(command("ip"), family, "route", "show", "table", "all");
+        // The kernel's own come and go with the addresses of the host.
+        tables.push(...routes.split("\n").filter((route) => /table \d/.test(route)));
       }
       return tables
         .join("\n")
@@ -84,10 +94,44 @@ for (const backend of ["nft", "iptables"]) {
       const least = await rules();
       await capture("apply", ...config("full"));
       assert.notEqual(await rules(), least);
-      await capture("apply", ...config("least"));
-      assert.equal(await rules(), least);
+      for (const between of ["source", "source-only"]) {
+        await capture("apply", ...config(between));
+        assert.match(await rules(), /fwmark 0x111\/0xfff lookup 15006/);
+        await capture("apply", ...config("least"));
+        assert.equal(await rules(), least, between);
+      }
       await capture("remove");
       assert.equal(await rules(), untouched);
+    });
+
+    test("routes of a family that the next configuration has no listener for are taken away", async () => {
+      await capture("apply", ...config("source"));
+      for (const family of ["-4", "-6"]) assert.match(await answerRules(family), /fwmark/);
+      await capture("apply", ...config("source-only"));
+      assert.match(await answerRules("-4"), /fwmark/);
+      assert.equal(await answerRules("-6"), "");
+      await capture("remove");
+      assert.equal(await rules(), untouched);
+    });
+
+    test("a host on which IPv6 is switched off has them for IPv4", async () => {
+      const other = await network.host();
+      const [first = "", ...rest] = other.prefix;
+      for (const where of ["all", "default", "lo", "eth0"]) {
+        const file = `/proc/sys/net/ipv6/conf/${where}/disable_ipv6`;
+        await succeed(first, [...rest, "sh", "-c", `echo 1 >${file}`]);
+      }
+      const line = (action: string): string[] => {
+        const { command: program, args } = commandLine("uproxy", ["capture", action, "--backend", backend]);
+        return [...rest, program, ...args, ...config("source")];
+      };
+      await succeed(first, line("apply"));
+      assert.match(
+        await succeed(command("ip"), ["-n", other.name, "rule", "show"]),
+        /fwmark 0x111\/0xfff lookup 15006/,
+      );
+      await succeed(first, line("remove"));
+      assert.doesNotMatch(await succeed(command("ip"), ["-n", other.name, "rule", "show"]), /15006/);
     });
 
     test("what print shows is what apply does", async () => {
@@ -129,6 +173,11 @@ for command in iptables ip6tables; do
   "$command" -t nat -A OUTPUT -p tcp --dport 9999 -j REDIRECT --to-ports 9997
   "$command" -t nat -A PREROUTING -p tcp --dport 9999 -j REDIRECT --to-ports 9997
   "$command" -t raw -A OUTPUT -p udp --dport 9999 -j ACCEPT
+  "$command" -t mangle -A OUTPUT -p udp --dport 9999 -j ACCEPT
+done
+for family in -4 -6; do
+  ip "$family" rule add fwmark 0x99 lookup 100
+  ip "$family" route add local default dev lo table 100
 done
 `;
 
@@ -142,6 +191,12 @@ describe("the command line of capture", () => {
       ["print"],
       "",
       /nothing to capture: outbound\.transparent, inbound\.plaintext and dns are all off/,
+    ],
+    [
+      "a mark that answers of the app have",
+      ["print"],
+      "inbound: {keepSource: true}\ncapture: {exempt: {mark: 0x2111}}",
+      /capture\.exempt\.mark: expected none that ends like 0x111, found 0x2111/,
     ],
     ["a port that nobody knows", ["print"], "outbound: {transparent: 0}", /outbound\.transparent: expected a port/],
     [

@@ -188,7 +188,7 @@ export const UPROXY_SCHEMA: Schema<UproxyConfig> = refine(
           keepSource: defaulted(
             flag,
             "false",
-            "the app sees its callers' own addresses; needs CAP_NET_ADMIN, and rules that bring its answers back",
+            "the app sees its callers' own addresses; needs CAP_NET_ADMIN, and the rules of `uproxy capture apply`",
           ),
           plaintext: defaulted(
             orOff(listenAddress),

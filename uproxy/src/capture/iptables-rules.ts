@@ -3,6 +3,7 @@
 import type { NumberRange } from "@culvert/shared/config/process-config.ts";
 import { blocksOf, PROBE_SOURCES, type CapturePlan, type Turn } from "./plan.ts";
 import { scriptHead } from "./script.ts";
+import { ANSWER, hex, noRoutesScript, routesScript } from "./source-routes.ts";
 
 /** `multiport` takes so many numbers; a range counts twice. */
 const PORTS_PER_RULE = 15;
@@ -12,6 +13,7 @@ const ENTRIES = [
   ["nat", "OUTPUT", "CULVERT_OUTPUT"],
   ["nat", "PREROUTING", "CULVERT_PREROUTING"],
   ["raw", "OUTPUT", "CULVERT_DNS"],
+  ["mangle", "OUTPUT", "CULVERT_SOURCE"],
 ] as const;
 
 /** Chains of `nat`, all of them each time, so that what an earlier configuration had in one is gone. */
@@ -35,14 +37,24 @@ jump() { # command, table, built-in chain, our chain
   "$1" -w -t "$2" -C "$3" -j "$4" 2>/dev/null || printf -- '-I %s 1 -j %s\\n' "$3" "$4"
 }
 
-${familyScript(plan, 4)}
-${familyScript(plan, 6)}`;
+# Takes a chain of ours away that an earlier configuration has had.
+leave() { # command, table, our chain
+  "$1" -w -t "$2" -S "$3" >/dev/null 2>&1 || return 0
+  while "$1" -w -t "$2" -D OUTPUT -j "$3" 2>/dev/null; do :; done
+  "$1" -w -t "$2" -F "$3"
+  "$1" -w -t "$2" -X "$3"
+}
+
+${routesScript(plan.source)}${familyScript(plan, 4)}
+${familyScript(plan, 6)}${noRoutesScript(plan.source)}`;
 }
 
 /** The script that takes the rules away, if there are any. */
 export function iptablesRemoveScript(): string {
   const entries = ENTRIES.map((entry) => `'${entry.join(" ")}'`).join(" ");
-  const chains = [...NAT_CHAINS.map((chain) => `'nat ${chain}'`), "'raw CULVERT_DNS'"].join(" ");
+  const chains = [...NAT_CHAINS.map((chain) => `'nat ${chain}'`), "'raw CULVERT_DNS'", "'mangle CULVERT_SOURCE'"].join(
+    " ",
+  );
   return `${scriptHead("iptables", "removal")}
 for command in iptables ip6tables; do
   # Ends here, with its reason, where rules cannot be seen.
@@ -59,16 +71,18 @@ for command in iptables ip6tables; do
     done
   done
 done
-`;
+${noRoutesScript(undefined)}`;
 }
 
 function familyScript(plan: CapturePlan, version: Family): string {
   const [title, command] = version === 4 ? ["IPv4", "iptables"] : ["IPv6", "ip6tables"];
   const nat = [...outputRules(plan, version), ...preroutingRules(plan, version)];
   const dns = dnsRules(plan, version);
+  const source = sourceRules(plan, version);
   // The rules that do nothing by themselves come first: between two tables there is no transaction.
   const tables = [
     ...(dns.length === 0 ? [] : ["*raw", ":CULVERT_DNS - [0:0]", ...dns, "$dns", "COMMIT"]),
+    ...(source.length === 0 ? [] : ["*mangle", ":CULVERT_SOURCE - [0:0]", ...source, "$source", "COMMIT"]),
     "*nat",
     ...NAT_CHAINS.map((chain) => `:${chain} - [0:0]`),
     ...nat,
@@ -79,15 +93,19 @@ function familyScript(plan: CapturePlan, version: Family): string {
   return `# ${title}: each table is one transaction. Chains that are named with a colon are emptied first.
 output=$(jump ${command} nat OUTPUT CULVERT_OUTPUT)
 prerouting=$(jump ${command} nat PREROUTING CULVERT_PREROUTING)
-${
-  dns.length === 0
-    ? `if ${command} -w -t raw -S CULVERT_DNS >/dev/null 2>&1; then ${command} -w -t raw -F CULVERT_DNS; fi`
-    : `dns=$(jump ${command} raw OUTPUT CULVERT_DNS)`
-}
+${entryOf(command, "dns", "raw", "CULVERT_DNS", dns)}
+${entryOf(command, "source", "mangle", "CULVERT_SOURCE", source)}
 ${command}-restore -w --noflush <<RULES
 ${tables.join("\n")}
 RULES
 `;
+}
+
+/** The way into a chain that there is only where it has rules. */
+function entryOf(command: string, variable: string, table: string, chain: string, rules: readonly string[]): string {
+  return rules.length > 0
+    ? `${variable}=$(jump ${command} ${table} OUTPUT ${chain})`
+    : `leave ${command} ${table} ${chain}`;
 }
 
 /** What is left alone on its way out. */
@@ -192,6 +210,17 @@ function dnsRules(plan: CapturePlan, version: Family): string[] {
     `-A CULVERT_DNS -p udp ! --dport 53 -j RETURN`,
     ...spared(plan, version, "CULVERT_DNS"),
     `-A CULVERT_DNS -p udp --dport 53 -j CT --zone 1`,
+  ];
+}
+
+/** As with nftables: connections to the app that begin with our mark get another, and so do the app's packets on them. */
+function sourceRules({ source }: CapturePlan, version: Family): string[] {
+  if (source === undefined || !(version === 4 ? source.ipv4 : source.ipv6)) return [];
+  const own = hex(source.mark);
+  return [
+    "# inbound.keepSource: connections to the app, and what it answers",
+    `-A CULVERT_SOURCE -o lo -m mark --mark ${own} -j CONNMARK --set-xmark ${ANSWER}`,
+    `-A CULVERT_SOURCE -m mark ! --mark ${own} -m connmark --mark ${ANSWER} -j MARK --set-xmark ${ANSWER}`,
   ];
 }
 

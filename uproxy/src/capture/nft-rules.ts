@@ -1,8 +1,17 @@
 // Pure. The plan as a table of nftables, for IPv4 and IPv6 at once: a shell script that a person can read and run. Everything in it
 // that comes from the configuration is a number or a block of addresses.
 import type { NumberRange } from "@culvert/shared/config/process-config.ts";
-import { blocksOf, PROBE_SOURCES, type CapturePlan, type Turn } from "./plan.ts";
+import {
+  ANSWER_MARK,
+  ANSWER_MASK,
+  blocksOf,
+  PROBE_SOURCES,
+  type CapturePlan,
+  type KeptSource,
+  type Turn,
+} from "./plan.ts";
 import { scriptHead } from "./script.ts";
+import { hex, noRoutesScript, routesScript } from "./source-routes.ts";
 
 /** Before other rules of address translation, such as Docker's: the first that translates a connection decides. */
 const NAT_PRIORITY = -110;
@@ -11,13 +20,13 @@ const NAT_PRIORITY = -110;
 export function nftApplyScript(plan: CapturePlan): string {
   return `${scriptHead("nftables", "capture")}command -v nft >/dev/null || { echo 'the program nft is not installed' >&2; exit 1; }
 
-# One transaction: all of it or nothing. The first two lines make sure that only the new table is there.
+${routesScript(plan.source)}# One transaction: all of it or nothing. The first two lines make sure that only the new table is there.
 nft -f - <<'RULES'
 table inet culvert
 delete table inet culvert
 ${nftTable(plan)}
 RULES
-`;
+${noRoutesScript(plan.source)}`;
 }
 
 /** The script that takes the rules away, if there are any. */
@@ -28,12 +37,17 @@ nft -f - <<'RULES'
 table inet culvert
 delete table inet culvert
 RULES
-`;
+${noRoutesScript(undefined)}`;
 }
 
 function nftTable(plan: CapturePlan): string {
-  const chains = [spared(plan), ...(plan.dns === undefined ? [] : [dnsZone(plan.dns)]), output(plan)];
-  if (plan.inbound !== undefined) chains.push(prerouting(plan, plan.inbound));
+  const { dns, inbound, outbound, source } = plan;
+  const chains: string[] = [];
+  if (outbound !== undefined || inbound !== undefined || dns !== undefined) {
+    chains.push(spared(plan), ...(dns === undefined ? [] : [dnsZone(dns)]), output(plan));
+  }
+  if (inbound !== undefined) chains.push(prerouting(plan, inbound));
+  if (source !== undefined) chains.push(...answers(source));
   return `table inet culvert {\n${chains.join("\n\n")}\n}`;
 }
 
@@ -123,6 +137,27 @@ function prerouting(plan: CapturePlan, inbound: Turn): string {
     "# everything else",
     ...familiesOf(inbound, `meta l4proto tcp redirect to :${inbound.port}`),
   ]);
+}
+
+/**
+ * Connections to the app that begin with our mark get another, and so do the app's packets on them, which are then routed anew. Only
+ * those that stay on this host: a packet that the kernel sends for one of our sockets that is gone has no mark.
+ */
+function answers({ mark }: KeptSource): string[] {
+  const others = hex((~ANSWER_MASK & 0xffff_ffff) >>> 0);
+  const answer = `mark & ${hex(ANSWER_MASK)} == ${hex(ANSWER_MARK)}`;
+  return [
+    chain("source_begun", [
+      "type filter hook output priority mangle; policy accept;",
+      "# inbound.keepSource: connections to the app",
+      `meta mark ${hex(mark)} oifname "lo" ct mark set ct mark & ${others} | ${hex(ANSWER_MARK)}`,
+    ]),
+    chain("source_answered", [
+      "type route hook output priority mangle + 1; policy accept;",
+      "# inbound.keepSource: what the app answers",
+      `meta mark != ${hex(mark)} ct ${answer} meta mark set meta mark & ${others} | ${hex(ANSWER_MARK)}`,
+    ]),
+  ];
 }
 
 /** The rule for the families that the listener has. */

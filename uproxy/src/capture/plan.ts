@@ -9,10 +9,19 @@ import type {
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { cidrContains, formatHostPort, ipFamily, parseIp, type Cidr } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
+import { SOURCE_MARK } from "../connection/source-mark.ts";
 
 /** A listener, and the families of connections that can be turned to it. */
 export interface Turn {
   readonly port: number;
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+}
+
+/** What brings the app's answers back where it sees its callers' own addresses. */
+export interface KeptSource {
+  /** Of the packets that uproxy sends to the app. */
+  readonly mark: number;
   readonly ipv4: boolean;
   readonly ipv6: boolean;
 }
@@ -23,6 +32,7 @@ export interface CapturePlan {
   readonly outbound: Turn | undefined;
   readonly inbound: Turn | undefined;
   readonly dns: Turn | undefined;
+  readonly source: KeptSource | undefined;
   /** Ports of the mesh itself, never captured in either direction. */
   readonly meshPorts: readonly NumberRange[];
   readonly include: OutboundSelection;
@@ -40,10 +50,16 @@ export const PROBE_SOURCES: { readonly ipv4: string; readonly ipv6: string } = {
 /** Tunnels, metrics and readiness, wherever in the mesh they are. */
 const MESH_PORTS: readonly number[] = [15_008, 15_020, 15_021];
 
+/** Connections that uproxy opens to the app, and the app's answers on them: Istio's mark, in as many bits as Istio takes. */
+export const ANSWER_MARK = 0x111;
+export const ANSWER_MASK = 0xfff;
+/** Number of the routing table for these answers, and of the rule that leads to it: our own, so that no other is touched. */
+export const ANSWER_TABLE = 15_006;
+
 /** The part of the configuration that capture is made of. */
 export type CaptureSource = Pick<UproxyConfig, "capture" | "dns" | "inbound" | "outbound" | "readiness" | "metrics">;
 
-/** Makes the plan of a configuration. Fails, with a sentence, when there is nothing to capture or nowhere to turn it to. */
+/** Makes the plan of a configuration. Fails, with a sentence, when there is nothing to do or nowhere to turn connections to. */
 export function capturePlan(config: CaptureSource): CapturePlan | Failure {
   const { capture, inbound, outbound, readiness, metrics } = config;
   const turns = {
@@ -58,11 +74,16 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
   ] as const) {
     if (typeof turn === "string") return fail("PORT_UNAVAILABLE", `${key}: ${turn}`);
   }
-  if (Object.values(turns).every((turn) => turn === undefined)) {
+  const source = inbound.keepSource ? keptSource(config) : undefined;
+  if (source === undefined && Object.values(turns).every((turn) => turn === undefined)) {
     return fail(
       "PORT_UNAVAILABLE",
       "nothing to capture: outbound.transparent, inbound.plaintext and dns are all off; set outbound.transparent to :15001",
     );
+  }
+  if (source !== undefined && (source.mark & ANSWER_MASK) === ANSWER_MARK) {
+    const [own, answers] = [source.mark, ANSWER_MARK].map((mark) => `0x${mark.toString(16)}`);
+    return fail("PORT_UNAVAILABLE", `capture.exempt.mark: expected none that ends like ${answers}, found ${own}`);
   }
   if (turns.dns !== undefined && capture.exempt.kind === "mark") {
     return fail(
@@ -74,6 +95,7 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
   return {
     exempt: capture.exempt,
     ...(turns as { [K in keyof typeof turns]: Turn | undefined }),
+    source,
     meshPorts: merged([...MESH_PORTS, ...own].filter((port) => port > 0).map((port) => ({ first: port, last: port }))),
     include: tidy(capture.outbound.include),
     exclude: tidy(capture.outbound.exclude),
@@ -108,6 +130,17 @@ function turnTo(address: ListenAddress | undefined, at: { readonly loopback: boo
   }
   const expected = at.loopback ? `127.0.0.1:${port}` : "an IP address";
   return `expected :${port} (all interfaces) or ${expected}, to which rules can turn, found ${formatHostPort(host, port)}`;
+}
+
+/** Callers come in the families of the listeners; that of one by name is not known here. */
+function keptSource({ capture: { exempt }, inbound }: CaptureSource): KeptSource {
+  const hosts = [inbound.hbone, inbound.plaintext].flatMap((address) => address?.host ?? []);
+  const has = (family: 4 | 6): boolean =>
+    hosts.some((host) => {
+      const ip = host === "::" ? undefined : parseIp(host);
+      return ip === undefined || ipFamily(ip) === family;
+    });
+  return { mark: exempt.kind === "mark" ? exempt.id : SOURCE_MARK, ipv4: has(4), ipv6: has(6) };
 }
 
 /** DNS is on loopback only; `localhost` is there in both families. */

@@ -10,10 +10,19 @@ jump() { # command, table, built-in chain, our chain
   "$1" -w -t "$2" -C "$3" -j "$4" 2>/dev/null || printf -- '-I %s 1 -j %s\n' "$3" "$4"
 }
 
+# Takes a chain of ours away that an earlier configuration has had.
+leave() { # command, table, our chain
+  "$1" -w -t "$2" -S "$3" >/dev/null 2>&1 || return 0
+  while "$1" -w -t "$2" -D OUTPUT -j "$3" 2>/dev/null; do :; done
+  "$1" -w -t "$2" -F "$3"
+  "$1" -w -t "$2" -X "$3"
+}
+
 # IPv4: each table is one transaction. Chains that are named with a colon are emptied first.
 output=$(jump iptables nat OUTPUT CULVERT_OUTPUT)
 prerouting=$(jump iptables nat PREROUTING CULVERT_PREROUTING)
-if iptables -w -t raw -S CULVERT_DNS >/dev/null 2>&1; then iptables -w -t raw -F CULVERT_DNS; fi
+leave iptables raw CULVERT_DNS
+leave iptables mangle CULVERT_SOURCE
 iptables-restore -w --noflush <<RULES
 *nat
 :CULVERT_OUTPUT - [0:0]
@@ -54,7 +63,8 @@ RULES
 # IPv6: each table is one transaction. Chains that are named with a colon are emptied first.
 output=$(jump ip6tables nat OUTPUT CULVERT_OUTPUT)
 prerouting=$(jump ip6tables nat PREROUTING CULVERT_PREROUTING)
-if ip6tables -w -t raw -S CULVERT_DNS >/dev/null 2>&1; then ip6tables -w -t raw -F CULVERT_DNS; fi
+leave ip6tables raw CULVERT_DNS
+leave ip6tables mangle CULVERT_SOURCE
 ip6tables-restore -w --noflush <<RULES
 *nat
 :CULVERT_OUTPUT - [0:0]
@@ -90,3 +100,15 @@ $output
 $prerouting
 COMMIT
 RULES
+
+# Rule and routes of an earlier configuration.
+if command -v ip >/dev/null; then
+  for family in -4 -6; do
+    while [ -n "$(ip "$family" rule list table 15006 2>/dev/null)" ]; do
+      ip "$family" rule delete lookup 15006
+    done
+    if [ -n "$(ip "$family" route list table 15006 2>/dev/null)" ]; then
+      ip "$family" route flush table 15006
+    fi
+  done
+fi

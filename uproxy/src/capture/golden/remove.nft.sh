@@ -10,3 +10,15 @@ nft -f - <<'RULES'
 table inet culvert
 delete table inet culvert
 RULES
+
+# Rule and routes of an earlier configuration.
+if command -v ip >/dev/null; then
+  for family in -4 -6; do
+    while [ -n "$(ip "$family" rule list table 15006 2>/dev/null)" ]; do
+      ip "$family" rule delete lookup 15006
+    done
+    if [ -n "$(ip "$family" route list table 15006 2>/dev/null)" ]; then
+      ip "$family" route flush table 15006
+    fi
+  done
+fi
