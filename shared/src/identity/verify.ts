@@ -105,6 +105,14 @@ export function peerOfSocket(
   if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
   if (socket.getProtocol() !== "TLSv1.3") return fail("PEER_TLS_FAILURE", `${socket.getProtocol()} instead of TLS 1.3`);
   if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the peer did not agree on ALPN h2");
+  const chain = chainOfSocket(socket);
+  if (isFailure(chain)) return chain;
+  const { bundles, revocations } = identity;
+  return verifyPeer({ ...chain, bundles, revocations, now: clock.now(), purpose });
+}
+
+/** What the peer of a socket has presented, proven or not. Fails with IDENTITY_UNTRUSTED when it is nothing. */
+export function chainOfSocket(socket: TLSSocket): Pick<PeerEvidence, "leaf" | "intermediates"> | Failure {
   const leaf = socket.getPeerX509Certificate();
   if (leaf === undefined) return fail("IDENTITY_UNTRUSTED", "the peer has no certificate");
   const intermediates: X509Certificate[] = [];
@@ -113,8 +121,7 @@ export function peerOfSocket(
     intermediates.push(next);
     if (intermediates.length >= MAX_CHAIN) break;
   }
-  const { bundles, revocations } = identity;
-  return verifyPeer({ leaf, intermediates, bundles, revocations, now: clock.now(), purpose });
+  return { leaf, intermediates };
 }
 
 /** Searches upward from the leaf, depth first, for a root; returns the earliest end of validity on the way there. */

@@ -93,8 +93,8 @@ function readExtensions(der: Uint8Array, wrapper: DerElement): Extensions | stri
     if (name === undefined || value === undefined) return "an extension is not DER";
     if (name === OID.crlNumber) {
       const integer = readElement(der, value.start, value.end);
-      if (integer?.tag !== DER.integer || integer.end - integer.start > MAX_NUMBER_OCTETS)
-        return "its number is malformed";
+      const octets = integer?.tag === DER.integer ? integer.end - integer.start : 0;
+      if (integer === undefined || octets === 0 || octets > MAX_NUMBER_OCTETS) return "its number is malformed";
       number = BigInt(`0x${serialOf(der, integer)}`);
     } else if (name === OID.authorityKeyIdentifier) {
       const body = readElement(der, value.start, value.end);
@@ -113,7 +113,8 @@ function readEntries(der: Uint8Array, revoked: DerElement): ReadonlySet<string> 
     if (entry === undefined || entry.tag !== DER.sequence) return "an entry is not DER";
     const serial = readElement(der, entry.start, entry.end);
     const date = serial?.tag === DER.integer ? readElement(der, serial.end, entry.end) : undefined;
-    if (serial === undefined || date === undefined || !isTime(date)) return "an entry is not DER";
+    if (serial === undefined || serial.start === serial.end || date === undefined || !isTime(date))
+      return "an entry is not DER";
     if (date.end < entry.end) {
       const problem = entryProblem(der, date.end, entry.end);
       if (problem !== undefined) return problem;
