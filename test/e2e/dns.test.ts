@@ -2,15 +2,14 @@
 // and the common tools (dig, delv, nslookup, nsupdate) asking through it a real server that knows another zone.
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import process from "node:process";
 import { after, before, describe, test } from "node:test";
 import { command } from "../support/env.ts";
-import { startMesh, type Mesh, type Proxy, type ProxyOptions } from "../support/mesh.ts";
+import { startLab, type Lab } from "../support/lab.ts";
+import type { Proxy } from "../support/mesh.ts";
 import { startNamed } from "../support/named.ts";
 import { needs } from "../support/needs.ts";
-import { createNetwork, type Host, type Network } from "../support/netns.ts";
-import { run, startProgram, succeed, type Program, type Result } from "../support/process.ts";
-import { commandLine } from "../support/programs.ts";
+import type { Host } from "../support/netns.ts";
+import type { Program, Result } from "../support/process.ts";
 import { service, workloadEntry, type Resource } from "../support/resources.ts";
 import { until } from "../support/until.ts";
 
@@ -20,15 +19,6 @@ const PORT = 9080;
 const APP_USER = "1000";
 const TOOLS = ["ip", "nft", "curl", "setpriv", "dig", "delv", "nslookup", "nsupdate", "named"];
 
-function on(host: Host, name: string, ...args: readonly string[]): Promise<Result> {
-  const [first = "", ...rest] = host.prefix;
-  return run(first, [...rest, command(name), ...args]);
-}
-
-function curl(host: Host, ...args: readonly string[]): Promise<Result> {
-  return on(host, "curl", "--silent", "--show-error", "--max-time", "10", ...args);
-}
-
 /** An answer of dig, by its parts. */
 interface Dug {
   readonly status: string;
@@ -37,40 +27,13 @@ interface Dug {
   readonly text: string;
 }
 
-async function dig(host: Host, ...args: readonly string[]): Promise<Dug> {
-  const { stdout } = await on(host, "dig", "+tries=1", "+time=6", "+noall", "+comments", "+answer", ...args);
-  return {
-    status: /status: (\w+)/.exec(stdout)?.[1] ?? "",
-    flags: /flags: ([a-z ]*);/.exec(stdout)?.[1]?.split(" ") ?? [],
-    answers: stdout
-      .split("\n")
-      .filter((line) => /^[^;\s]/.test(line))
-      .map((line) => line.split(/\s+/).slice(3).join(" ")),
-    text: stdout,
-  };
-}
-
-async function nsupdate(host: Host, lines: readonly string[], ...args: readonly string[]): Promise<Result> {
-  const script = ["server 127.0.0.1", "zone example.test", ...lines, "send", ""].join("\n");
-  const [first = "", ...rest] = host.prefix;
-  return run(first, [...rest, "sh", "-c", `printf '%s' "$0" | "$@"`, script, command("nsupdate"), ...args]);
-}
-
-/** The addresses that a uproxy has when nothing is said. */
-function allDefaults(): Readonly<Record<string, unknown>> {
-  const defaults: Record<string, unknown> = {};
-  for (const key of ["workload", "inbound", "outbound", "admin", "readiness", "metrics"]) defaults[key] = undefined;
-  return defaults;
-}
-
 /** A Service without a cluster IP of its own. */
 function headless(name: string): Resource {
   return service(name, [{ name: "http", port: APP }], { clusterIP: "None" });
 }
 
 describe("DNS", needs({ root: true, commands: TOOLS }), () => {
-  let mesh: Mesh;
-  let network: Network;
+  let lab: Lab;
   let serverHost: Host;
   let resolverHost: Host;
   let clientHost: Host;
@@ -80,13 +43,10 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
   let named: Program;
 
   before(async () => {
-    mesh = await startMesh();
-    network = await createNetwork();
-    mesh.atEnd(() => network.remove());
-    serverHost = await network.host();
-    resolverHost = await network.host();
-    clientHost = await network.host();
-    capturedHost = await network.host();
+    lab = await startLab();
+    const { mesh, network } = lab;
+    [serverHost, resolverHost] = [await lab.host(), await lab.host()];
+    [clientHost, capturedHost] = [await lab.host(), await lab.host()];
     mesh.write("mesh", [
       service("reviews", [{ name: "http", port: PORT, targetPort: APP }]),
       service("ratings", [{ name: "http", port: PORT, targetPort: APP }], { app: "reviews" }),
@@ -99,55 +59,58 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
         workloadEntry(`db-${index}`, `10.200.0.${index + 1}`, { serviceAccount: "db", app: "db" }),
       ),
     ]);
-    const script = join(import.meta.dirname, "../support/app-process.ts");
-    const [first, ...args] = [...serverHost.prefix, process.execPath, script, "http", serverHost.address, String(APP)];
-    const app = startProgram({ name: "app", command: first, args });
-    mesh.atEnd(() => app.stop());
-    await app.line(/^ready$/);
+    await lab.app("http", serverHost, APP);
     named = await startNamed(join(mesh.folder, "named"), resolverHost.address, resolverHost.prefix);
     mesh.atEnd(() => named.stop());
 
-    await mesh.uproxy({
-      name: "reviews",
-      address: serverHost.address,
-      prefix: serverHost.prefix,
-      config: allDefaults(),
-    });
+    await lab.uproxy("reviews", serverHost);
     network.resolvConf(
       clientHost,
       "nameserver 127.0.0.1\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n",
     );
-    client = await mesh.uproxy(clientOptions());
+    client = await startClient();
     network.resolvConf(capturedHost, `nameserver ${resolverHost.address}\n`);
-    captured = await mesh.uproxy({
-      name: "captured",
-      address: capturedHost.address,
-      prefix: capturedHost.prefix,
-      config: {
-        ...allDefaults(),
-        outbound: { transparent: ":15001" },
-        capture: { exempt: { user: 0 } },
-        dns: "localhost:15053",
-      },
+    captured = await lab.uproxy("captured", capturedHost, {
+      outbound: { transparent: ":15001" },
+      capture: { exempt: { user: 0 } },
+      dns: "localhost:15053",
     });
   });
 
-  after(() => mesh.stop());
+  after(() => lab.stop());
 
-  function clientOptions(): ProxyOptions {
-    return {
-      name: "client",
-      address: clientHost.address,
-      prefix: clientHost.prefix,
-      config: {
-        ...allDefaults(),
-        outbound: {
-          listeners: [{ listen: `127.0.0.1:${PORT}`, to: `reviews.default:${PORT}` }],
-          proxy: "127.0.0.1:15080",
-        },
-        dns: { listen: "localhost:53", upstream: [resolverHost.address] },
+  function startClient(takeover?: Proxy): Promise<Proxy> {
+    const config = {
+      outbound: {
+        listeners: [{ listen: `127.0.0.1:${PORT}`, to: `reviews.default:${PORT}` }],
+        proxy: "127.0.0.1:15080",
       },
+      dns: { listen: "localhost:53", upstream: [resolverHost.address] },
     };
+    return lab.uproxy("client", clientHost, config, takeover === undefined ? {} : { takeover });
+  }
+
+  const on = (host: Host, name: string, ...args: readonly string[]): Promise<Result> => lab.on(host, name, ...args);
+  const curl = (host: Host, ...args: readonly string[]): Promise<Result> => lab.curl(host, ...args);
+  const asApp = (host: Host, name: string, ...args: readonly string[]): Promise<Result> =>
+    on(host, "setpriv", `--reuid=${APP_USER}`, `--regid=${APP_USER}`, "--clear-groups", command(name), ...args);
+
+  async function dig(host: Host, ...args: readonly string[]): Promise<Dug> {
+    const { stdout } = await lab.on(host, "dig", "+tries=1", "+time=6", "+noall", "+comments", "+answer", ...args);
+    return {
+      status: /status: (\w+)/.exec(stdout)?.[1] ?? "",
+      flags: /flags: ([a-z ]*);/.exec(stdout)?.[1]?.split(" ") ?? [],
+      answers: stdout
+        .split("\n")
+        .filter((line) => /^[^;\s]/.test(line))
+        .map((line) => line.split(/\s+/).slice(3).join(" ")),
+      text: stdout,
+    };
+  }
+
+  function nsupdate(host: Host, lines: readonly string[], ...args: readonly string[]): Promise<Result> {
+    const script = ["server 127.0.0.1", "zone example.test", ...lines, "send", ""].join("\n");
+    return lab.on(host, "sh", "-c", `printf '%s' "$0" | "$@"`, script, command("nsupdate"), ...args);
   }
 
   test("plain curl reaches a service by any form of its name", async () => {
@@ -169,7 +132,11 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
   });
 
   test("with capture plain curl works with the resolv.conf and the ports that were there before", async () => {
-    await capture(capturedHost, resolverHost, join(mesh.folder, "captured.yaml"));
+    // Somewhere to send packets to before a rule turns them.
+    for (const via of [resolverHost.address, resolverHost.address6]) {
+      await lab.done(capturedHost, "ip", "route", "add", "default", "via", via);
+    }
+    await lab.capture(capturedHost, "apply", "captured");
     for (const name of ["ratings.default", "reviews.default.svc.cluster.local"]) {
       const { stdout, stderr } = await asApp(
         capturedHost,
@@ -277,7 +244,7 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
       }
       return count;
     })();
-    client = await mesh.uproxy({ ...clientOptions(), takeover: client });
+    client = await startClient(client);
     over.abort();
     assert.ok((await asking) > 4);
     assert.match((await curl(clientHost, `http://reviews:${PORT}/`)).stdout, /"app":/);
@@ -308,8 +275,8 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
       );
     }
     assert.match(metrics.stdout, /^istio_dns_upstream_request_duration_seconds_bucket\{.*le="0\.0005"\} \d+$/m);
-    named = await startNamed(join(mesh.folder, "named-again"), resolverHost.address, resolverHost.prefix);
-    mesh.atEnd(() => named.stop());
+    named = await startNamed(join(lab.mesh.folder, "named-again"), resolverHost.address, resolverHost.prefix);
+    lab.mesh.atEnd(() => named.stop());
     assert.deepEqual((await dig(clientHost, "@127.0.0.1", "www.example.test")).status, "NOERROR");
   });
 
@@ -330,18 +297,3 @@ describe("DNS", needs({ root: true, commands: TOOLS }), () => {
     assert.equal((await dig(clientHost, "@127.0.0.1", "loop.example.test")).status, "NXDOMAIN");
   });
 });
-
-/** Turns the app's questions and connections to the uproxy. */
-async function capture(host: Host, resolver: Host, config: string): Promise<void> {
-  // Somewhere to send packets to before a rule turns them.
-  const [first = "", ...rest] = host.prefix;
-  for (const via of [resolver.address, resolver.address6]) {
-    await succeed(first, [...rest, command("ip"), "route", "add", "default", "via", via]);
-  }
-  const line = commandLine("uproxy", ["capture", "apply", "--config", config]);
-  await succeed(first, [...rest, line.command, ...line.args]);
-}
-
-function asApp(host: Host, name: string, ...args: readonly string[]): Promise<Result> {
-  return on(host, "setpriv", `--reuid=${APP_USER}`, `--regid=${APP_USER}`, "--clear-groups", command(name), ...args);
-}

@@ -5,14 +5,14 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, describe, test } from "node:test";
-import type { Echoed } from "../support/apps.ts";
 import { mountControlGroups, type ControlGroup, type ControlGroups } from "../support/control-groups.ts";
 import { command, REPOSITORY } from "../support/env.ts";
 import { spiffeId } from "../support/identities.ts";
-import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import { echoed, startLab, type Lab } from "../support/lab.ts";
+import type { Proxy } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
-import { createNetwork, type Host, type Network } from "../support/netns.ts";
-import { run, startProgram, succeed, type Result } from "../support/process.ts";
+import type { Host } from "../support/netns.ts";
+import { run, succeed, type Result } from "../support/process.ts";
 import { service, workloadEntry } from "../support/resources.ts";
 
 const SCRIPT = join(REPOSITORY, "deploy/ebpf/capture.sh");
@@ -20,13 +20,11 @@ const HTTP = 8080;
 /** Nobody has these addresses, and no host has a route to them: a captured connect() never asks for one. */
 const VIP = "10.96.0.10";
 const VIP6 = "fd99::10";
-const DEADLINE_S = "10";
 
-const wanted = needs({ root: true, commands: ["ip", "curl", "clang", "bpftool", "mount"] });
+const wanted = needs({ root: true, bpf: true, commands: ["ip", "curl", "clang", "bpftool", "mount", "unshare"] });
 
 describe("capture by BPF", wanted, () => {
-  let mesh: Mesh;
-  let network: Network;
+  let lab: Lab;
   let groups: ControlGroups;
   let appGroup: ControlGroup;
   let proxyGroup: ControlGroup;
@@ -36,13 +34,12 @@ describe("capture by BPF", wanted, () => {
   let name: string;
 
   before(async () => {
-    mesh = await startMesh();
-    network = await createNetwork();
-    mesh.atEnd(() => network.remove());
+    lab = await startLab();
+    const { mesh } = lab;
     groups = await mountControlGroups();
     mesh.atEnd(() => groups.remove());
     [appGroup, proxyGroup] = [groups.group("app"), groups.group("proxy")];
-    [host, server] = [await network.host(), await network.host()];
+    [host, server] = [await lab.host(), await lab.host()];
     ({ name } = host);
     mesh.write("mesh", [
       service("shop", [{ name: "http", port: 80, targetPort: HTTP }], { clusterIP: VIP }),
@@ -50,32 +47,20 @@ describe("capture by BPF", wanted, () => {
       workloadEntry("shop", server.address, { serviceAccount: "shop" }),
       workloadEntry("client", host.address, { serviceAccount: "client" }),
     ]);
-    const script = join(import.meta.dirname, "../support/app-process.ts");
-    const [first = "", ...rest] = server.prefix;
-    const app = startProgram({
-      name: "shop",
-      command: first,
-      args: [...rest, process.execPath, script, "http", "0.0.0.0", String(HTTP)],
-    });
-    mesh.atEnd(() => app.kill());
-    const defaults = { inbound: {}, outbound: {}, admin: "127.0.0.1:15000", readiness: ":15021", metrics: ":15020" };
-    await mesh.uproxy({ name: "shop", address: server.address, prefix: server.prefix, config: defaults });
-    client = await mesh.uproxy({
-      name: "client",
-      address: host.address,
-      prefix: [...host.prefix, ...proxyGroup.prefix],
-      config: {
-        ...defaults,
-        outbound: { transparent: ":15001" },
-        // It is told from the app by its control group, so that it may run as anybody.
-        capture: { exempt: { user: process.getuid?.() ?? 0 } },
-      },
-    });
+    await lab.app("http", server, HTTP, "0.0.0.0");
+    await lab.uproxy("shop", server);
+    client = await lab.uproxy(
+      "client",
+      host,
+      // It is told from the app by its control group, so that it may run as anybody.
+      { outbound: { transparent: ":15001" }, capture: { exempt: { user: process.getuid?.() ?? 0 } } },
+      { prefix: [...host.prefix, ...proxyGroup.prefix] },
+    );
     await capture("apply");
     mesh.atEnd(async () => void (await run(SCRIPT, scriptArguments("remove"))));
   });
 
-  after(() => mesh.stop());
+  after(() => lab.stop());
 
   function scriptArguments(what: string): string[] {
     return [what, "--app", appGroup.path, "--proxy", proxyGroup.path, "--name", name];
@@ -87,19 +72,8 @@ describe("capture by BPF", wanted, () => {
 
   /** What an app in the captured group gets, with the address that it believes to be connected to. */
   function curl(url: string, ...args: readonly string[]): Promise<Result> {
-    const peer = "%{remote_ip} %{remote_port}";
-    const own = [
-      command("curl"),
-      "--silent",
-      "--show-error",
-      "--max-time",
-      DEADLINE_S,
-      "--write-out",
-      peer,
-      ...args,
-      url,
-    ];
-    const [first = "", ...rest] = [...host.prefix, ...appGroup.prefix, ...own];
+    const flags = ["--silent", "--show-error", "--max-time", "10", "--write-out", "%{remote_ip} %{remote_port}"];
+    const [first = "", ...rest] = [...host.prefix, ...appGroup.prefix, command("curl"), ...flags, ...args, url];
     return run(first, rest);
   }
 
@@ -110,10 +84,9 @@ describe("capture by BPF", wanted, () => {
   ] as const) {
     test(`${what} is reached through a tunnel, and seen as the peer`, async () => {
       const seen = client.log.length;
-      const { stdout, stderr, code } = await curl(url());
-      assert.equal(code, 0, stderr);
+      const { stdout, stderr } = await curl(url());
       const [body = "", told] = stdout.split("\n");
-      const { caller } = JSON.parse(body) as Echoed;
+      const { caller } = echoed({ stdout: body, stderr });
       assert.ok(caller.startsWith(`${server.address}:`), `the app was called by ${caller}, not by its own uproxy`);
       assert.equal(told, peer());
       const line = await client.program.watch("the line of this connection", () =>

@@ -4,12 +4,11 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, describe, test } from "node:test";
-import { command } from "../support/env.ts";
-import type { Echoed } from "../support/apps.ts";
-import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import { echoed, startLab, type Lab } from "../support/lab.ts";
+import type { Proxy } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
-import { createNetwork, type Host, type Network } from "../support/netns.ts";
-import { run, startProgram, succeed, type Program, type Result } from "../support/process.ts";
+import type { Host } from "../support/netns.ts";
+import type { Result } from "../support/process.ts";
 import { service, workloadEntry } from "../support/resources.ts";
 import { until } from "../support/until.ts";
 
@@ -20,19 +19,8 @@ const ECHO_LISTENER = "127.0.0.1:9001";
 /** PINGs that find a dead path soon; the defaults take 30 seconds. */
 const QUICK_PING = { limits: { pingInterval: "500ms", pingTimeout: "1s" } };
 
-function curl(host: Host, ...args: readonly string[]): Promise<Result> {
-  const [first = "", ...rest] = host.prefix;
-  return run(first, [...rest, command("curl"), "--silent", "--show-error", "--max-time", "10", ...args]);
-}
-
-async function nft(host: Host, ...args: readonly string[]): Promise<string> {
-  const [first = "", ...rest] = host.prefix;
-  return succeed(first, [...rest, command("nft"), ...args]);
-}
-
 describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft", "curl"] }), () => {
-  let mesh: Mesh;
-  let network: Network;
+  let lab: Lab;
   let clientHost: Host;
   let serverHost: Host;
   let lateHost: Host;
@@ -40,11 +28,9 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
   let server: Proxy;
 
   before(async () => {
-    mesh = await startMesh();
-    network = await createNetwork();
-    mesh.atEnd(() => network.remove());
-    [clientHost, serverHost, lateHost] = [await network.host(), await network.host(), await network.host()];
-    mesh.write("mesh", [
+    lab = await startLab();
+    [clientHost, serverHost, lateHost] = [await lab.host(), await lab.host(), await lab.host()];
+    lab.mesh.write("mesh", [
       service("app", [
         { name: "http", port: 80, targetPort: APP },
         { name: "tcp", port: ECHO },
@@ -54,50 +40,31 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
       workloadEntry("late", lateHost.address, { serviceAccount: "late" }),
       workloadEntry("client", clientHost.address, { serviceAccount: "client" }),
     ]);
-    await startApp("http", serverHost, APP);
-    await startApp("echo", serverHost, ECHO);
-    server = await mesh.uproxy({
-      name: "app",
-      address: serverHost.address,
-      prefix: serverHost.prefix,
-      config: allDefaults(),
-    });
-    client = await mesh.uproxy({
-      name: "client",
-      address: clientHost.address,
-      prefix: clientHost.prefix,
-      config: {
-        ...allDefaults(),
-        outbound: {
-          listeners: [
-            { listen: LISTENER, to: "app:80" },
-            { listen: ECHO_LISTENER, to: `app:${ECHO}` },
-            { listen: "127.0.0.1:9081", to: "late:80" },
-          ],
-        },
-        ...QUICK_PING,
+    await lab.app("http", serverHost, APP);
+    await lab.app("echo", serverHost, ECHO);
+    server = await lab.uproxy("app", serverHost);
+    client = await lab.uproxy("client", clientHost, {
+      outbound: {
+        listeners: [
+          { listen: LISTENER, to: "app:80" },
+          { listen: ECHO_LISTENER, to: `app:${ECHO}` },
+          { listen: "127.0.0.1:9081", to: "late:80" },
+        ],
       },
+      ...QUICK_PING,
     });
   });
 
-  after(() => mesh.stop());
+  after(() => lab.stop());
 
-  async function startApp(kind: string, host: Host, port: number): Promise<Program> {
-    const script = join(import.meta.dirname, "../support/app-process.ts");
-    const [first, ...args] = [...host.prefix, process.execPath, script, kind, host.address, String(port)];
-    const program = startProgram({ name: `${kind} on ${host.name}`, command: first ?? "", args });
-    mesh.atEnd(() => program.stop());
-    await program.line(/^ready$/);
-    return program;
-  }
+  const curl = (host: Host, ...args: readonly string[]): Promise<Result> => lab.curl(host, ...args);
+  const nft = (host: Host, ...args: readonly string[]): Promise<string> => lab.done(host, "nft", ...args);
 
   test("an app reaches another host's app, which sees the call come from its own uproxy", async () => {
-    const { stdout, stderr } = await curl(clientHost, `http://${LISTENER}/hello`);
-    assert.notEqual(stdout, "", stderr);
-    const echoed = JSON.parse(stdout) as Echoed;
-    assert.equal(echoed.app, serverHost.address);
-    assert.equal(echoed.url, "/hello");
-    assert.match(echoed.caller, new RegExp(`^${serverHost.address.replaceAll(".", "\\.")}:`));
+    const { app, url, caller } = echoed(await curl(clientHost, `http://${LISTENER}/hello`));
+    assert.equal(app, serverHost.address);
+    assert.equal(url, "/hello");
+    assert.match(caller, new RegExp(`^${serverHost.address.replaceAll(".", "\\.")}:`));
     const line = await client.access({ "dst.workload": "app" });
     assert.equal(line["src.workload"], "client", "the uproxy found its own workload by account and address");
   });
@@ -132,8 +99,8 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
   test("a host that starts late is used as soon as it is there", async () => {
     const early = await curl(clientHost, "http://127.0.0.1:9081/");
     assert.notEqual(early.code, 0);
-    await startApp("http", lateHost, APP);
-    await mesh.uproxy({ name: "late", address: lateHost.address, prefix: lateHost.prefix, config: allDefaults() });
+    await lab.app("http", lateHost, APP);
+    await lab.uproxy("late", lateHost);
     await until(
       "an answer of the late host",
       async () => (await curl(clientHost, "http://127.0.0.1:9081/")).code === 0,
@@ -141,27 +108,13 @@ describe("uproxies on separate hosts", needs({ root: true, commands: ["ip", "nft
   });
 
   test("a cut cable ends live tunnels with a reset and is forgotten when it is whole again", async () => {
-    const [first = "", ...rest] = clientHost.prefix;
     const script = join(import.meta.dirname, "../support/hold-process.ts");
     const [host = "", port = ""] = ECHO_LISTENER.split(":");
-    const holder = startProgram({
-      name: "holder",
-      command: first,
-      args: [...rest, process.execPath, script, host, port],
-    });
-    mesh.atEnd(() => holder.stop());
-    await holder.line(/^open$/);
-    await network.cable(serverHost, "down");
+    const holder = await lab.start("holder", clientHost, /^open$/, process.execPath, script, host, port);
+    await lab.network.cable(serverHost, "down");
     await holder.line(/^ended: ECONNRESET$/, 20_000);
     await client.access({ direction: "outbound", code: "PEER_LOST" });
-    await network.cable(serverHost, "up");
+    await lab.network.cable(serverHost, "up");
     await until("an answer again", async () => (await curl(clientHost, `http://${LISTENER}/`)).code === 0);
   });
 });
-
-/** The addresses that a uproxy has when nothing is said: all interfaces, and loopback for admin and proxy. */
-function allDefaults(): Readonly<Record<string, unknown>> {
-  const defaults: Record<string, unknown> = {};
-  for (const key of ["workload", "inbound", "outbound", "admin", "readiness", "metrics"]) defaults[key] = undefined;
-  return defaults;
-}

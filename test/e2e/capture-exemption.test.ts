@@ -1,0 +1,136 @@
+// Who is exempted from capture: uproxy itself, told by its user or by a mark, and what becomes of what it must not carry. Hosts are
+// network namespaces; both backends, IPv4 and IPv6.
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { assertReset, echoed, startLab, type Lab } from "../support/lab.ts";
+import { asUser } from "../support/mesh.ts";
+import { needs } from "../support/needs.ts";
+import type { Host } from "../support/netns.ts";
+import { commandLine } from "../support/programs.ts";
+import { service, workloadEntry } from "../support/resources.ts";
+
+/** What uproxy runs as, where it is told by that. */
+const PROXY = 1337;
+const OTHER = 2000;
+const PORTS = { http: 8080 };
+
+for (const backend of ["nft", "iptables"] as const) {
+  const commands = ["ip", "nft", "iptables", "curl", "setpriv"];
+  describe(`exempted from capture by ${backend}`, needs({ root: true, commands }), () => {
+    let lab: Lab;
+    let serverHost: Host;
+    let outsideHost: Host;
+
+    before(async () => {
+      lab = await startLab();
+      [serverHost, outsideHost] = [await lab.host(), await lab.host()];
+      lab.mesh.write("mesh", [
+        service("app", [{ name: "http", port: 80, targetPort: PORTS.http }]),
+        workloadEntry("app", serverHost.address, { serviceAccount: "app" }),
+        workloadEntry("app6", serverHost.address6, { serviceAccount: "app" }),
+      ]);
+      for (const host of [serverHost, outsideHost]) {
+        for (const address of [host.address, host.address6]) await lab.app("http", host, PORTS.http, address);
+      }
+      await lab.uproxy("app", serverHost, { workload: { name: "app" } });
+    });
+
+    after(() => lab.stop());
+
+    test("where unknown destinations are refused, the app sees a reset", async () => {
+      const host = await lab.host();
+      const strict = await lab.uproxy(
+        "strict",
+        host,
+        { outbound: { transparent: ":15001", unknown: "refuse" } },
+        { account: "client", user: PROXY },
+      );
+      await lab.capture(host, "apply", "strict", backend);
+      for (const address of [outsideHost.address, `[${outsideHost.address6}]`]) {
+        const url = `http://${address}:${PORTS.http}/`;
+        assertReset(await lab.curl(host, url));
+        await strict.access({ "dst.addr": `${address}:${PORTS.http}`, code: "EGRESS_REFUSED" });
+      }
+      await lab.capture(host, "remove", "strict", backend);
+      const { code } = await lab.curl(host, `http://${outsideHost.address}:${PORTS.http}/`);
+      assert.equal(code, 0, "without the rules it is as if uproxy were not there");
+    });
+
+    test("rules that catch uproxy itself make it refuse the connection, not dial itself without end", async () => {
+      const host = await lab.host();
+      const lost = await lab.uproxy(
+        "lost",
+        host,
+        { outbound: { transparent: ":15001" }, capture: { exempt: { user: PROXY + 1 } } },
+        { account: "client", user: PROXY + 1 },
+      );
+      // The rules of another configuration, which exempt another user.
+      const other = "identity: {files: identity}\nresources: {files: mesh}\noutbound: {transparent: ':15001'}\n";
+      writeFileSync(join(lab.mesh.folder, "other.yaml"), other);
+      await lab.capture(host, "apply", "other", backend);
+      for (const address of [outsideHost.address, `[${outsideHost.address6}]`]) {
+        const url = `http://${address}:${PORTS.http}/`;
+        assertReset(await lab.curl(host, url));
+      }
+      await lost.logged({ code: "LOOP_DETECTED" });
+      const ended = lost.log.filter(({ target }) => target === "access");
+      assert.ok(ended.length <= 2, `${ended.length} connections of 2`);
+      const tunnelled = await lab.curl(host, `http://${serverHost.address}:${PORTS.http}/mesh`);
+      assert.equal(echoed(tunnelled).url, "/mesh", "tunnels are never captured");
+    });
+
+    test("told by a mark, uproxy needs one capability and any user", async () => {
+      const host = await lab.host();
+      const marked = await lab.uproxy(
+        "marked",
+        host,
+        { outbound: { transparent: ":15001" }, capture: { exempt: { mark: 0x539 } } },
+        { account: "client", user: OTHER, capability: "net_admin" },
+      );
+      await lab.capture(host, "apply", "marked", backend);
+      for (const address of [serverHost.address, `[${serverHost.address6}]`, outsideHost.address]) {
+        echoed(await lab.curl(host, `http://${address}:${PORTS.http}/marked`));
+        await marked.access({ "dst.addr": `${address}:${PORTS.http}`, code: undefined });
+      }
+      const line = commandLine("uproxy", ["run", "--config", join(lab.mesh.folder, "marked.yaml")]);
+      const unprivileged = await lab.on(outsideHost, ...asUser(OTHER), line.command, ...line.args);
+      assert.equal(unprivileged.code, 1);
+      assert.match(unprivileged.stderr, /outbound\.transparent: SO_MARK needs CAP_NET_ADMIN: EPERM/);
+    });
+
+    test("rules of somebody's own may hand connections over by TPROXY", async () => {
+      const host = await lab.host();
+      const handed = await lab.uproxy(
+        "handed",
+        host,
+        { outbound: { transparent: ":15001" } },
+        { account: "client", user: PROXY, capability: "net_admin" },
+      );
+      const { code, stderr } = await lab.on(host, "sh", "-c", TPROXY_RULES);
+      assert.equal(code, 0, stderr);
+      for (const address of [serverHost.address, `[${serverHost.address6}]`, outsideHost.address]) {
+        const answer = await lab.curl(host, `http://${address}:${PORTS.http}/handed`);
+        assert.notEqual(answer.stdout, "", answer.stderr);
+        await handed.access({ "dst.addr": `${address}:${PORTS.http}`, code: undefined });
+      }
+    });
+  });
+}
+
+/** What is not uproxy's own is marked, led to loopback by its mark, and handed over there with its addresses as they are. */
+const TPROXY_RULES = `
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+nft -f - <<'RULES'
+table inet handover {
+  chain marked { type route hook output priority mangle; meta skuid != ${PROXY} oifname "eth0" meta l4proto tcp meta mark set 1; }
+  chain hand { type filter hook prerouting priority mangle; meta mark 1 meta l4proto tcp tproxy to :15001 accept; }
+}
+RULES
+for version in -4 -6; do
+  ip $version rule add fwmark 1 lookup 101
+  ip $version route add local default dev lo table 101
+done
+`;
