@@ -6,6 +6,7 @@ import { allSources, importsOf, productSources, resolveImport, type Source } fro
 /** Floors from the ground up; folders of one row stand side by side and do not know each other. */
 const FLOORS: readonly (readonly string[])[] = [
   ["shared/src/net", "shared/src/failure"],
+  ["shared/src/grpc"],
   ["shared/src/identity"],
   ["shared/src/tunnel", "shared/src/policy", "shared/src/workload"],
   ["shared/src/config"],
