@@ -73,7 +73,7 @@ describe("capture by BPF", wanted, () => {
   /** What an app in the captured group gets, with the address that it believes to be connected to. */
   function curl(url: string, ...args: readonly string[]): Promise<Result> {
     const flags = ["--silent", "--show-error", "--max-time", "10", "--write-out", "%{remote_ip} %{remote_port}"];
-    const [first = "", ...rest] = [...host.prefix, ...appGroup.prefix, command("curl"), ...flags, ...args, url];
+    const [first, ...rest] = [...host.prefix, ...appGroup.prefix, command("curl"), ...flags, ...args, url];
     return run(first, rest);
   }
 
