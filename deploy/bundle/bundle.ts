@@ -108,20 +108,32 @@ function withoutHashbang(text: string): string {
 
 /** The licences of the packages inside, as comments: they ask to go where the code goes. */
 function licences({ inputs }: Metafile): string {
-  const folders = new Set<string>();
+  const folders = new Map<string, string[]>();
   for (const path of Object.keys(inputs)) {
     const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(path)?.[0];
-    if (folder !== undefined) folders.add(join(ROOT, folder));
+    if (folder === undefined) continue;
+    const whole = join(ROOT, folder);
+    folders.set(whole, [...(folders.get(whole) ?? []), join(ROOT, path)]);
   }
   const byText = new Map<string, string[]>();
-  for (const folder of [...folders].toSorted()) {
-    const { name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Record<string, string>;
+  for (const [folder, files] of [...folders].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Record<string, string>;
+    const { name, version, license = "" } = manifest;
     const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
-    if (file === undefined) throw new Error(`${name} has no licence text in ${folder}`);
-    const text = readFileSync(join(folder, file), "utf8").trim().replaceAll("*/", "* /");
+    if (file === undefined && !license.includes("Apache-2.0"))
+      throw new Error(`${name} has no licence text in ${folder}`);
+    const whole = file === undefined ? apacheAnd(files) : readFileSync(join(folder, file), "utf8");
+    const text = whole.trim().replaceAll("*/", "* /");
     byText.set(text, [...(byText.get(text) ?? []), `${name} ${version}`]);
   }
   return [...byText].map(([text, names]) => `/*! ${names.join(", ")}\n${text}\n*/\n`).join("");
+}
+
+/** For a package that brings no text: that of Apache-2.0, and what heads of its files say of others. */
+function apacheAnd(files: readonly string[]): string {
+  const heads = files.map((file) => /^(?:\/\/.*\n)+/.exec(readFileSync(file, "utf8"))?.[0] ?? "");
+  const others = new Set(heads.filter((head) => head !== "" && !head.includes("Licensed under the Apache License")));
+  return [readFileSync(join(ROOT, "LICENSE"), "utf8"), ...others].join("\n");
 }
 
 const folder = resolve(process.argv[2] ?? join(ROOT, "dist"));

@@ -1,4 +1,5 @@
 // Pure. `docs/configuration.md`, made from the tables that read the configuration, so that it cannot say anything else.
+import { AUTHORITY_SCHEMA } from "@culvert/authority/config/authority-schema.ts";
 import { keysOf, variableOf } from "@culvert/shared/config/overrides.ts";
 import { UPROXY_SCHEMA, WAYPOINT_SCHEMA } from "@culvert/shared/config/process-schema.ts";
 import type { Key, Schema } from "@culvert/shared/config/schema.ts";
@@ -18,6 +19,9 @@ export function configurationPage(limitsSource: string): string {
     "## Both files\n",
     keyTable(UPROXY_SCHEMA, isCommon),
     IDENTITY_FOLDERS,
+    "## `authority.yaml`\n",
+    "What `authority serve` reads, in the same way.\n",
+    keyTable(AUTHORITY_SCHEMA, () => true),
     "## Limits\n",
     "Keys of `limits`, the same in both programs.\n",
     limitTable(limitsSource),

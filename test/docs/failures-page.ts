@@ -54,6 +54,18 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "A revocation list in use holds the serial number that the detail names: give the workload a new certificate. If it was a mistake, the issuer has to publish a newer list without it.",
   IDENTITY_UNAVAILABLE:
     "This proxy has no certificate that is valid. Look at the identity folder and at the log lines that begin with `identity`.",
+  PROOF_MISSING:
+    "The caller sent neither a token nor a client certificate. Give it a token: `authority token create`, or the projected token of its service account.",
+  TOKEN_REFUSED:
+    "The detail in the authority's audit says why: unknown, revoked, expired or used, or which claim of a Kubernetes token was wrong. Make a new token, or correct `kubernetes.issuer` and `kubernetes.audience`.",
+  TOKEN_NOT_CHECKED:
+    "The authority cannot reach the API server, or may not make TokenReviews (`system:auth-delegator`). Callers try again by themselves.",
+  IMPERSONATION_REFUSED:
+    "A node agent asks for certificates of its pods. This authority certifies who has proved itself; run the agent in its dedicated mode, or give each workload its own token.",
+  CSR_REFUSED:
+    "The detail says what is wrong with the request. Keys are P-256 or P-384; for Istio's agents set `ECC_SIGNATURE_ALGORITHM=ECDSA`.",
+  RATE_EXCEEDED:
+    "The detail says who asks. If it is honest, look for an agent that cannot keep what it was given and asks again and again.",
   APP_REFUSED:
     "Nothing listens on the application's port. Is the application up, and on the address that `inbound.app` says?",
   APP_TIMEOUT: "The application's host does not answer, or its accept queue is full.",
@@ -128,6 +140,7 @@ const WHO: Readonly<Record<Culprit, string>> = { downstream: "caller", upstream:
 /** The names of gRPC's status codes that the table uses. */
 const GRPC: Readonly<Record<number, string>> = {
   1: "CANCELLED",
+  3: "INVALID_ARGUMENT",
   4: "DEADLINE_EXCEEDED",
   7: "PERMISSION_DENIED",
   8: "RESOURCE_EXHAUSTED",

@@ -71,6 +71,25 @@ export const REQUEST_KEYS: readonly KeyMeaning[] = [
   ["suppressed", "how many lines of this code were held back before this one"],
 ];
 
+/** Keys of a line of the authority's audit. */
+export const AUDIT_KEYS: readonly KeyMeaning[] = [
+  ["time", "ISO 8601"],
+  ["level", "`info`, or `warn` for a refusal"],
+  ["target", "`audit`"],
+  ["outcome", "`issued` or `refused`"],
+  ["method", "`CreateCertificate` or `WatchTrust`"],
+  ["remote", "address and port of the caller"],
+  ["proof", "what has proved the identity: `join-token`, `kubernetes` or `certificate`; absent where nothing has"],
+  ["proof_by", "which one: id of the join token, pod of the service account token, serial number of the certificate"],
+  ["identity", "the SPIFFE ID that was proved"],
+  ["serial", "serial number of the certificate that was issued"],
+  ["not_after", "its end, ISO 8601"],
+  ["duration_ms", "milliseconds from the call to the decision"],
+  ["code", "[failure code](failures.md), when it was refused"],
+  ["error", "what the code means, and the particulars, which the caller is not told"],
+  ["suppressed", "how many refusals of this code were held back before this one; certificates always have their line"],
+];
+
 /** Keys that every other line has. */
 export const EVENT_KEYS: readonly KeyMeaning[] = [
   ["time", "ISO 8601"],
@@ -92,6 +111,10 @@ export function logsPage(): string {
     "## Requests\n",
     "One line at the end of each request of a waypoint. What is not known or does not apply is `-`.\n",
     table(REQUEST_KEYS),
+    "",
+    "## Certificates of the authority\n",
+    "One line for each certificate that is issued, and for each call that is refused.\n",
+    table(AUDIT_KEYS),
     "",
     "## Everything else\n",
     "Named fields beside these keys depend on the message.\n",

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { AuditLog } from "@culvert/authority/serve/audit-log.ts";
+import { must } from "../support/must.ts";
 import { fail } from "@culvert/shared/failure/failure.ts";
+import { parseSpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import { Log } from "@culvert/shared/observe/log.ts";
-import { CONNECTION_KEYS, EVENT_KEYS, REQUEST_KEYS } from "./logs-page.ts";
+import { AUDIT_KEYS, CONNECTION_KEYS, EVENT_KEYS, REQUEST_KEYS } from "./logs-page.ts";
 import type { KeyMeaning } from "./logs-page.ts";
 
 /** More than any flood gate lets through in a second. */
@@ -90,6 +93,20 @@ test("the documented keys of a request are those of its line", () => {
     once();
   });
   same(keys, REQUEST_KEYS);
+});
+
+test("the documented keys of the audit are those of its lines", () => {
+  const id = must(parseSpiffeId("spiffe://td/ns/n/sa/w"));
+  const proof = { kind: "kubernetes", id, by: "pod p", spend: async () => undefined } as const;
+  const call = { method: "CreateCertificate", remote: "10.0.0.5:1", proof, durationMs: 1 } as const;
+  const keys = keysOf((write, clock) => {
+    const log = new AuditLog({ write, clock });
+    log.issued(call, { serial: "01", notAfter: 0 });
+    for (let index = 0; index < FLOOD; index += 1) log.refused(call, failure);
+    clock.advance(1000);
+    log.refused(call, failure);
+  });
+  same(keys, AUDIT_KEYS);
 });
 
 test("the documented keys of an event are those of its line", () => {

@@ -1,4 +1,5 @@
 // Pure. `docs/metrics.md`, made from the metrics that the programs register.
+import { AuthorityMetrics, type AuthorityFacts } from "@culvert/authority/serve/authority-metrics.ts";
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
@@ -25,15 +26,23 @@ const FACTS: ProxyFacts = {
   suppressedLines: () => 0,
 };
 
+const AUTHORITY_FACTS: AuthorityFacts = {
+  sessions: () => 0,
+  watchers: () => 0,
+  trustVersion: () => 0,
+  issuerNotAfter: () => 0,
+};
+
 /** What registers metrics; a house rule keeps it to these. */
 const REGISTRARS: readonly ((metrics: Metrics) => object)[] = [
   (metrics) => new TcpMetrics(metrics),
   (metrics) => new RequestMetrics(metrics),
   (metrics) => new DnsMetrics(metrics),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),
+  (metrics) => new AuthorityMetrics(metrics, AUTHORITY_FACTS),
 ];
 
-/** Everything that either program registers. */
+/** Everything that any program registers. */
 export function allMetrics(): readonly MetricDescription[] {
   const metrics = new Metrics({ clock: new FakeClock() });
   for (const register of REGISTRARS) register(metrics);
@@ -50,15 +59,26 @@ export function metricsPage(): string {
     LABELS,
     "## Culvert and its process\n",
     table(
-      all.filter((one) => !isTraffic(one)),
-      ({ labelNames }) => labelNames.map((name) => `\`${name}\``).join(", "),
+      all.filter((one) => !isTraffic(one) && !isAuthority(one)),
+      ownLabels,
     ),
+    "",
+    "## The authority\n",
+    table(all.filter(isAuthority), ownLabels),
     "",
   ].join("\n");
 }
 
 function isTraffic({ name }: MetricDescription): boolean {
   return /^istio_(tcp|request|response)/.test(name);
+}
+
+function isAuthority({ name }: MetricDescription): boolean {
+  return name.startsWith("culvert_authority_");
+}
+
+function ownLabels({ labelNames }: MetricDescription): string {
+  return labelNames.map((name) => `\`${name}\``).join(", ");
 }
 
 function table(descriptions: readonly MetricDescription[], labels: (one: MetricDescription) => string): string {

@@ -9,6 +9,7 @@ const REGISTRARS: ReadonlySet<string> = new Set([
   "shared/src/observe/request-metrics.ts",
   "shared/src/observe/dns-metrics.ts",
   "shared/src/observe/proxy-metrics.ts",
+  "deploy/authority/src/serve/authority-metrics.ts",
 ]);
 
 test("metrics are registered in few files, so that the documentation has them all", () => {

@@ -30,9 +30,11 @@ export function allSources(): readonly Source[] {
     });
 }
 
-/** Sources that ship: neither tests and what only they use, nor the demo, nor what makes the bundles. */
+/** Sources that ship: neither tests and what only they use, nor the demo, nor what makes bundles and messages. */
 export function productSources(): readonly Source[] {
-  return allSources().filter((source) => !source.isTest && !/^deploy\/(demo|bundle)\//.test(source.path));
+  return allSources().filter(
+    (source) => !source.isTest && !/^deploy\/(demo|bundle|authority\/proto)\//.test(source.path),
+  );
 }
 
 /** Every file of the checkout that is kept in it, text or not, from the root. */

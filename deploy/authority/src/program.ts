@@ -1,6 +1,8 @@
 // Root. The authority's command line.
 import type { Program } from "@culvert/shared/config/cli.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
+import { checkCommand, serveCommand } from "./commands/serve-command.ts";
+import { tokenCommand } from "./commands/token-command.ts";
 import { initCommand } from "./init-command.ts";
 import { issueCommand } from "./issue-command.ts";
 
@@ -8,6 +10,6 @@ import { issueCommand } from "./issue-command.ts";
 export const authorityProgram: Program = {
   name: "authority",
   summary: "makes and signs the identities of a mesh",
-  commands: [initCommand, issueCommand],
+  commands: [initCommand, issueCommand, tokenCommand, serveCommand, checkCommand],
   version: () => versionLine("authority"),
 };

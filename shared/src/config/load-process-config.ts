@@ -13,7 +13,7 @@ export function loadUproxyConfig(
   file: string,
   environment: ReadonlyMap<string, string>,
 ): Promise<UproxyConfig | readonly ConfigError[]> {
-  return load(UPROXY_SCHEMA, file, environment);
+  return loadConfigFile(UPROXY_SCHEMA, file, environment);
 }
 
 /** Reads and checks `waypoint.yaml`; every error is reported, not only the first. */
@@ -21,10 +21,11 @@ export function loadWaypointConfig(
   file: string,
   environment: ReadonlyMap<string, string>,
 ): Promise<WaypointConfig | readonly ConfigError[]> {
-  return load(WAYPOINT_SCHEMA, file, environment);
+  return loadConfigFile(WAYPOINT_SCHEMA, file, environment);
 }
 
-async function load<T>(
+/** The same by any schema. */
+export async function loadConfigFile<T>(
   schema: Schema<T>,
   file: string,
   environment: ReadonlyMap<string, string>,

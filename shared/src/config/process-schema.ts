@@ -46,7 +46,8 @@ import {
 } from "./schema.ts";
 import { parseDuration } from "./units.ts";
 
-const text = (expects: string, accepts: (value: string) => boolean): Schema<string> =>
+/** A text of a certain form. */
+export const text = (expects: string, accepts: (value: string) => boolean): Schema<string> =>
   scalar(expects, (value) => (accepts(String(value)) ? String(value) : undefined));
 
 const namespaceName = text("namespace (DNS label)", isDnsLabel);
@@ -56,7 +57,7 @@ const resourceName = text("resource name", isDnsName);
  * A path; a relative one is read from the folder of the configuration file. One from the environment stays relative to
  * where the process runs: its source is the name of a variable, which has no folder.
  */
-const path: Schema<string> = refine(
+export const path: Schema<string> = refine(
   scalar("path", (value) => (typeof value === "string" && value !== "" ? value : undefined)),
   (value, _refuse, node) => (isAbsolute(value) ? value : joinPath(dirname(node.source), value)),
 );
@@ -66,7 +67,8 @@ const server = scalar("host:port", (value) => {
   return parts === undefined || parts.host === "" ? undefined : parts;
 });
 
-const duration: Schema<number> = scalar("duration such as 250ms, 10s, 5m or 24h", (value) =>
+/** A duration, in milliseconds. */
+export const duration: Schema<number> = scalar("duration such as 250ms, 10s, 5m or 24h", (value) =>
   typeof value === "string" ? parseDuration(value) : undefined,
 );
 

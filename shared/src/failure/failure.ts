@@ -76,6 +76,13 @@ export const FAILURES = {
   IDENTITY_EXPIRED: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "a certificate is outside its validity"),
   IDENTITY_REVOKED: traits("upstream", false, 503, 503, 14, CANCEL, "CERT_REVOKED", "a certificate of the peer, or of an authority above it, is revoked"),
   IDENTITY_UNAVAILABLE: traits("us", true, 503, 503, 14, REFUSED_STREAM, "IDENTITY_ERROR", "this proxy has no valid identity"),
+  // The authority did not issue a certificate.
+  PROOF_MISSING: traits("downstream", false, 401, 403, 16, CANCEL, "DENY", "the caller of the authority shows nothing that says who it is"),
+  TOKEN_REFUSED: traits("downstream", false, 401, 403, 16, CANCEL, "DENY", "the authority does not take the caller's token"),
+  TOKEN_NOT_CHECKED: traits("us", true, 503, 503, 14, REFUSED_STREAM, "UF", "the authority could not find out whether the caller's token counts"),
+  IMPERSONATION_REFUSED: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "the caller of the authority asks for another identity than the one that it has proved"),
+  CSR_REFUSED: traits("downstream", false, 400, 400, 3, CANCEL, "DPE", "the certificate signing request is not accepted"),
+  RATE_EXCEEDED: traits("downstream", true, 429, 429, 8, ENHANCE_YOUR_CALM, "UO", "the authority is asked more often than it allows"),
   // The next hop could not be reached or went away.
   APP_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application refused the connection"),
   APP_TIMEOUT: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application did not accept the connection in time"),

@@ -17,13 +17,23 @@ export class TokenBucket {
     this.#filledAtMs = clock.monotonic();
   }
 
+  /** Whether one is there to be taken. */
+  get hasOne(): boolean {
+    this.#fill();
+    return this.#tokens >= 1;
+  }
+
   /** Takes one; `false` when there is none. */
   take(): boolean {
-    const now = this.#clock.monotonic();
-    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAtMs) / 1_000) * this.#perSecond);
-    this.#filledAtMs = now;
+    this.#fill();
     if (this.#tokens < 1) return false;
     this.#tokens -= 1;
     return true;
+  }
+
+  #fill(): void {
+    const now = this.#clock.monotonic();
+    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAtMs) / 1_000) * this.#perSecond);
+    this.#filledAtMs = now;
   }
 }

@@ -1,0 +1,83 @@
+// Pure. Every number that bounds a caller of the authority, each with its reason.
+import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
+
+const KIB = 1024;
+
+/** What callers of the authority may take. Durations are milliseconds, sizes bytes. */
+export interface AuthorityLimits {
+  /** Sessions at once. */
+  readonly maxSessions: number;
+  /** Sessions of those that one identity, or one address without an identity, may hold. */
+  readonly maxSessionsPerCaller: number;
+  /** A session without calls is told to go after this. */
+  readonly idleSessionMs: number;
+  /** Time from a call's head to the end of its message. */
+  readonly requestMs: number;
+  /** Time from a call's head to the answer, where there is one answer. */
+  readonly answerMs: number;
+  /** The largest message of a caller. */
+  readonly maxMessageBytes: number;
+  /** Calls that are being decided or signed at once. */
+  readonly maxCalls: number;
+  /** Token bucket of the calls of one caller. */
+  readonly callBurst: number;
+  readonly callsPerSecond: number;
+  /** Token bucket of the refused calls of one address: while it is empty, its tokens are not looked at. */
+  readonly refusalBurst: number;
+  readonly refusalsPerSecond: number;
+  /** Callers whose buckets are remembered; the one that has been quiet for longest is forgotten first. */
+  readonly maxCallers: number;
+  /** How TLS and HTTP/2 are bounded, in the words of the tunnels. */
+  readonly session: TunnelLimits;
+}
+
+export const AUTHORITY_LIMITS: AuthorityLimits = {
+  // One for each proxy that watches whom to trust; an idle one costs about 60 KB.
+  maxSessions: 8_192,
+  // An account with many replicas; and a node, or a gateway, behind whose address many ask.
+  maxSessionsPerCaller: 2_048,
+  // An agent asks and goes; one that comes every few hours may shake hands again.
+  idleSessionMs: 60_000,
+  // One message of some KiB: many round trips on the worst path.
+  requestMs: 10_000,
+  // The review of a token (5 s) and a signature, behind a queue.
+  answerMs: 15_000,
+  // The longest request for a certificate (16 KiB) and metadata.
+  maxMessageBytes: 64 * KIB,
+  // A signature takes a core some milliseconds: a second's work. More would outlive their callers' deadlines.
+  maxCalls: 512,
+  // A deployment that starts a hundred pods of one account asks a hundred times at once; a loop gone wild is slowed.
+  callBurst: 256,
+  callsPerSecond: 32,
+  // An honest caller is refused now and then; a wrong token in a loop is not worth a hash.
+  refusalBurst: 64,
+  refusalsPerSecond: 4,
+  // A few hundred bytes each.
+  maxCallers: 16_384,
+  session: {
+    ...DEFAULT_TUNNEL_LIMITS,
+    // An agent has one call at a time, and one that watches.
+    maxConcurrentStreams: 32,
+    // Messages are small: what a caller may make us hold is 256 KiB.
+    streamWindow: 64 * KIB,
+    connectionWindow: 256 * KIB,
+    maxFrameSize: 16 * KIB,
+    // The largest token of Kubernetes, with room.
+    maxHeaderListSize: 32 * KIB,
+    // Megabytes of queued output: a few trust states, of which a slow reader gets the newest only.
+    maxSessionMemoryMb: 8,
+    // 64 KiB are two of the largest heads.
+    maxUnacknowledgedHeaderBytes: 64 * KIB,
+    // Nobody ends a call by a reset but who gives up.
+    resetBurst: 200,
+    resetsPerSecond: 20,
+    earlyResetBurst: 50,
+    earlyResetsPerSecond: 5,
+    // Thousands of sessions that watch, and none of them carries an app's bytes.
+    pingIntervalMs: 30_000,
+    // A mesh starts together.
+    maxHandshakes: 512,
+    maxHandshakesPerAddress: 256,
+  },
+};
