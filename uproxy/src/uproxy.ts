@@ -66,6 +66,7 @@ class Uproxy implements Service {
     this.#state = this.#derive();
     this.#pool = new TunnelPool({
       identity,
+      compliance: foundation.compliance,
       limits: this.#limits,
       clock,
       onEvent: ({ kind, remote, failure }) => {
@@ -122,6 +123,7 @@ class Uproxy implements Service {
         host: inbound.hbone.host,
         port: inbound.hbone.port,
         identity,
+        compliance: this.#foundation.compliance,
         limits: this.#limits,
         clock,
         onRequest: (request) => void server.serve(request),

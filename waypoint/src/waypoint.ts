@@ -59,6 +59,7 @@ class Waypoint implements Service {
     this.#view = this.#derive(undefined);
     this.#tunnelPool = new TunnelPool({
       identity,
+      compliance: foundation.compliance,
       limits,
       clock,
       onEvent: ({ kind, remote, failure }) => {
@@ -96,12 +97,13 @@ class Waypoint implements Service {
 
   /** Binds the tunnel port. */
   async listen(): Promise<StartFailure | undefined> {
-    const { clock, log, identity, tunnelLimits, countFailure } = this.#foundation;
+    const { clock, log, identity, compliance, tunnelLimits, countFailure } = this.#foundation;
     const { host, port } = this.#config.hbone;
     const server = await listenTunnels({
       host,
       port,
       identity,
+      compliance,
       limits: tunnelLimits,
       clock,
       onRequest: this.#acceptor.serve,

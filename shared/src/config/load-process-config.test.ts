@@ -65,6 +65,7 @@ test("the shortest uproxy.yaml has every default", () => {
     metrics: { kind: "tcp", host: "", port: 15020 },
     drain: { timeoutMs: 25_000 },
     log: { level: "info", format: "json", access: "all" },
+    compliance: undefined,
     limits: DEFAULT_TUNNEL_LIMITS,
   });
 });
@@ -81,6 +82,7 @@ test("the shortest waypoint.yaml has every default", () => {
     metrics: { kind: "tcp", host: "", port: 15020 },
     drain: { timeoutMs: 25_000 },
     log: { level: "info", format: "json", access: "all" },
+    compliance: undefined,
     limits: DEFAULT_TUNNEL_LIMITS,
   });
 });
@@ -178,6 +180,7 @@ limits: {streamWindow: 2MiB, connectTimeout: 3s, maxSessions: 5, maxSessionMemor
     metrics: undefined,
     drain: { timeoutMs: 0 },
     log: { level: "debug", format: "json", access: 0.01 },
+    compliance: undefined,
     limits: {
       ...DEFAULT_TUNNEL_LIMITS,
       streamWindow: 2 * 1024 * 1024,
@@ -194,12 +197,12 @@ describe("errors name file, line, path, expectation and finding", () => {
     [
       "an unknown key",
       "identity: {files: /id, spire: x}\nresources: {files: /m}",
-      "x.yaml:1: identity.spire: unknown key; known here: files, workloadApi, authority, istiod",
+      "x.yaml:1: identity.spire: unknown key; known here: files, workloadApi, authority, istiod, federation, trustDomainAliases, crl",
     ],
     [
       "a missing source",
       "resources: {files: /m}",
-      "x.yaml:1: identity: expected mapping of files, workloadApi, authority, istiod, found nothing",
+      "x.yaml:1: identity: expected mapping of files, workloadApi, authority, istiod, federation, trustDomainAliases, crl, found nothing",
     ],
     [
       "no source in it",

@@ -3,6 +3,7 @@
 import type { Endpoint } from "../net/endpoint.ts";
 import type { Cidr } from "../net/ip.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
+import type { TrustConfig } from "../identity/trust/trust-config.ts";
 import type { TunnelLimits } from "../tunnel/limits.ts";
 
 /** Where the own identity comes from. */
@@ -12,6 +13,8 @@ export interface IdentityConfig {
   readonly location:
     | string
     | { readonly certificate: string; readonly key: string; readonly bundles: Readonly<Record<string, string>> };
+  /** Whom to trust beside what the identity brings; absent where nothing of it is configured. */
+  readonly trust?: TrustConfig;
 }
 
 /** Where the mesh resources come from. */
@@ -42,6 +45,8 @@ export interface CommonConfig {
   readonly metrics: ListenAddress | undefined;
   readonly drain: { readonly timeoutMs: number };
   readonly log: LogConfig;
+  /** `pqc`: post-quantum key agreement alone. */
+  readonly compliance: "pqc" | undefined;
   /** All limits, the overridden ones included. */
   readonly limits: TunnelLimits;
 }

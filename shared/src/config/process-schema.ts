@@ -1,9 +1,6 @@
 // Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
-import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { parseHost, splitHostPort } from "../net/listen-address.ts";
 import { parseIp } from "../net/ip.ts";
-import { parseTrustDomain } from "../identity/spiffe-id.ts";
-import { isFailure } from "../failure/failure.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
 import { dnsProxy } from "./dns-schema.ts";
 import { LIMITS_SCHEMA } from "./limits-schema.ts";
@@ -15,6 +12,7 @@ import {
   proxyListener,
 } from "./listen-schema.ts";
 import { isDnsLabel, isDnsName } from "./names.ts";
+import { isTrustDomain, path } from "./path-schema.ts";
 import type {
   AccessLogChoice,
   CommonConfig,
@@ -44,6 +42,7 @@ import {
   type Key,
   type Schema,
 } from "./schema.ts";
+import { TRUST_KEYS, trustOf } from "./trust-schema.ts";
 import { parseDuration } from "./units.ts";
 
 /** A text of a certain form. */
@@ -52,15 +51,6 @@ export const text = (expects: string, accepts: (value: string) => boolean): Sche
 
 const namespaceName = text("namespace (DNS label)", isDnsLabel);
 const resourceName = text("resource name", isDnsName);
-
-/**
- * A path; a relative one is read from the folder of the configuration file. One from the environment stays relative to
- * where the process runs: its source is the name of a variable, which has no folder.
- */
-export const path: Schema<string> = refine(
-  scalar("path", (value) => (typeof value === "string" && value !== "" ? value : undefined)),
-  (value, _refuse, node) => (isAbsolute(value) ? value : joinPath(dirname(node.source), value)),
-);
 
 const server = scalar("host:port", (value) => {
   const parts = typeof value === "string" ? splitHostPort(value) : undefined;
@@ -83,8 +73,6 @@ const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fracti
 });
 
 const socketUri = scalar("unix:///path", (value) => (/^unix:\/\/\/[^\0]+$/.test(String(value)) ? value : undefined));
-
-const isTrustDomain = (name: string): boolean => !isFailure(parseTrustDomain(name));
 
 const identityFiles = refine(
   either(
@@ -114,9 +102,15 @@ const identity: Schema<IdentityConfig> = refine(
       workloadApi: optional(notYet(socketUri, ONLY_FILES), "socket of a SPIFFE Workload API, such as SPIRE's agent"),
       authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
       istiod: optional(notYet(remote, ONLY_FILES), "Istio's certificate service"),
+      ...TRUST_KEYS,
     }),
+    Object.keys(TRUST_KEYS),
   ),
-  ({ files }) => (files === undefined ? INVALID : { kind: "files", location: files }),
+  ({ files, ...keys }) => {
+    if (files === undefined) return INVALID;
+    const trust = trustOf(keys);
+    return { kind: "files", location: files, ...(trust === undefined ? {} : { trust }) };
+  },
 );
 
 const resources: Schema<ResourcesConfig> = refine(
@@ -136,7 +130,10 @@ const resources: Schema<ResourcesConfig> = refine(
 );
 
 const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
-  identity: required(identity, "where the own certificate comes from: exactly one of these"),
+  identity: required(
+    identity,
+    "where the own certificate comes from: exactly one of files, workloadApi, authority, istiod",
+  ),
   resources: required(resources, "where the mesh resources come from: exactly one of these"),
   admin: defaulted(orOff(localAddress), "127.0.0.1:15000", "admin: config dump, explain, log level, drain"),
   readiness: defaulted(orOff(listenAddress), ":15021", "readiness and liveness"),
@@ -155,6 +152,10 @@ const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
       access: defaulted(accessLog, "all", "which connections or requests get a line"),
     }),
     "the log on stdout",
+  ),
+  compliance: optional(
+    oneOf("pqc"),
+    "`pqc`: keys of the tunnel are agreed by X25519MLKEM768 and nothing else; peers without it are refused",
   ),
   limits: section(LIMITS_SCHEMA, "limits that differ from their defaults"),
 };

@@ -131,6 +131,20 @@ export function listOf<T>(item: Schema<T>): Schema<readonly T[]> {
   };
 }
 
+/** A list, or one item alone. */
+export function oneOrMore<T>(item: Schema<T>): Schema<readonly T[]> {
+  const list = listOf(item);
+  return {
+    ...list,
+    expects: `${item.expects}, or ${list.expects}`,
+    read(node, path, errors) {
+      if (node.kind === "list") return list.read(node, path, errors);
+      const value = item.read(node, path, errors);
+      return value === INVALID ? INVALID : [value];
+    },
+  };
+}
+
 /** A mapping from names of the user's choice to values of one kind. */
 export function recordOf<T>(
   expects: string,

@@ -13,9 +13,13 @@ const CIPHERS = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256";
  * sent a key share for another one only. The stars send key shares for both, so that no peer costs a round trip more.
  */
 const GROUPS = "*X25519MLKEM768/*X25519:P-256";
+const POST_QUANTUM_GROUPS = "X25519MLKEM768";
 
 /** The HTTP/2 of RFC 9113 section 3.2 and nothing else. */
 const ALPN = "h2";
+
+/** `pqc`: keys are agreed by X25519MLKEM768 and nothing else, as with ztunnel's policy of that name. */
+export type Compliance = "pqc";
 
 /**
  * TLS options of our own identity, kept with its source. One secure context per version of the identity: building one costs
@@ -23,10 +27,12 @@ const ALPN = "h2";
  */
 export class TlsContexts {
   readonly #source: IdentitySource;
+  readonly #compliance: Compliance | undefined;
   #cached: { readonly version: number; readonly context: SecureContext } | undefined;
 
-  constructor(source: IdentitySource) {
+  constructor(source: IdentitySource, compliance?: Compliance) {
     this.#source = source;
+    this.#compliance = compliance;
   }
 
   /**
@@ -35,7 +41,7 @@ export class TlsContexts {
    */
   serverOptions(): TlsOptions {
     return {
-      ...contextOptions(this.#source.get()),
+      ...contextOptions(this.#source.get(), this.#compliance),
       ALPNProtocols: [ALPN],
       requestCert: true,
       rejectUnauthorized: true,
@@ -60,18 +66,21 @@ export class TlsContexts {
   secureContext(): SecureContext {
     const identity = this.#source.get();
     if (this.#cached?.version !== identity.version) {
-      this.#cached = { version: identity.version, context: createSecureContext(contextOptions(identity)) };
+      this.#cached = {
+        version: identity.version,
+        context: createSecureContext(contextOptions(identity, this.#compliance)),
+      };
     }
     return this.#cached.context;
   }
 }
 
-function contextOptions(identity: Identity): SecureContextOptions {
+function contextOptions(identity: Identity, compliance: Compliance | undefined): SecureContextOptions {
   return {
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     ciphers: CIPHERS,
-    ecdhCurve: GROUPS,
+    ecdhCurve: compliance === "pqc" ? POST_QUANTUM_GROUPS : GROUPS,
     honorCipherOrder: true,
     secureOptions: constants.SSL_OP_NO_TICKET,
     cert: identity.svid.chainPem,

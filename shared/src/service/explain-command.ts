@@ -4,9 +4,9 @@ import { EXIT, wrongUsage, type Arguments, type Command, type Complaint, type Op
 import type { CommonConfig } from "../config/process-config.ts";
 import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
-import { openFilesSource } from "../identity/files.ts";
 import type { Identity } from "../identity/source.ts";
 import { systemClock } from "../net/clock.ts";
+import { openIdentity } from "./open-identity.ts";
 import { askAdmin, configOption, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
 
 /** One line a step, the last of them the outcome. */
@@ -65,8 +65,7 @@ async function offline<C extends CommonConfig, Q>(
   if (isComplaint(config)) return config;
   const snapshot = await loadResources(config.resources.folder);
   if (isComplaint(snapshot)) return snapshot;
-  const { location } = config.identity;
-  const identity = await openFilesSource({ location, clock: systemClock, onEvent: () => undefined });
+  const identity = await openIdentity(config.identity, systemClock, () => undefined);
   if (isFailure(identity)) return { exit: EXIT.identity, message: identity.toString() };
   identity.close();
   const steps = explainer.answer(config, snapshot, identity.get(), question);

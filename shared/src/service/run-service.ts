@@ -8,7 +8,8 @@ import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } fro
 import { formatProblem } from "../config/problem-text.ts";
 import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
-import { openFilesSource, type FilesSource, type IdentityEvent } from "../identity/files.ts";
+import type { FilesSource, IdentityEvent } from "../identity/files.ts";
+import type { TrustEvent } from "../identity/trust/layered-source.ts";
 import { systemClock, type Clock } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
@@ -28,6 +29,7 @@ import { ProxyMetrics } from "../observe/proxy-metrics.ts";
 import { Readiness, serveReadiness } from "../observe/readiness.ts";
 import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
+import { openIdentity } from "./open-identity.ts";
 import { describeSource, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
 import { askToEnd } from "./take-over.ts";
@@ -102,11 +104,7 @@ class Runner {
     const probes = processListeners.beside ? undefined : await this.#serveReadiness();
     if (probes !== undefined) return probes;
 
-    const own = await openFilesSource({
-      location: identity.location,
-      clock: this.#clock,
-      onEvent: (event) => this.#onIdentity(event),
-    });
+    const own = await openIdentity(identity, this.#clock, (event) => this.#onIdentity(event));
     if (isFailure(own)) return new StartFailure(EXIT.identity, [`identity: ${own.toString()}`]);
     this.#identity = own;
     this.#readiness.set("identity", true);
@@ -205,6 +203,7 @@ class Runner {
       identity,
       resources,
       tunnelLimits: this.#config.limits,
+      compliance: this.#config.compliance,
       newId: connectionIds(),
     };
   }
@@ -286,8 +285,11 @@ class Runner {
     return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
   }
 
-  #onIdentity(event: IdentityEvent): void {
+  #onIdentity(event: IdentityEvent | TrustEvent): void {
     switch (event.kind) {
+      case "trust-changed":
+        this.#log.info("trust changed", { identity: event.identity.svid.id, version: event.identity.version });
+        break;
       case "changed":
         this.#log.info("identity changed", { identity: event.identity.svid.id, version: event.identity.version });
         break;

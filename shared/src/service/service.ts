@@ -2,6 +2,7 @@
 import type { ResourceFolder } from "../config/files-source.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { FilesSource } from "../identity/files.ts";
+import type { Compliance } from "../identity/tls.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { AdminHandler } from "../observe/admin.ts";
@@ -22,6 +23,8 @@ export interface Foundation {
   readonly identity: FilesSource;
   readonly resources: ResourceFolder;
   readonly tunnelLimits: TunnelLimits;
+  /** What the key agreement of tunnels must comply with beside the mesh's own rules. */
+  readonly compliance: Compliance | undefined;
   /** Ids of connections, unique in this process and unlikely to meet those of another. */
   readonly newId: () => string;
 }

@@ -6,6 +6,7 @@ import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure, FailureCode } from "../failure/failure.ts";
 import type { IdentitySource } from "../identity/source.ts";
 import { TlsContexts } from "../identity/tls.ts";
+import type { Compliance } from "../identity/tls.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
@@ -36,6 +37,7 @@ export interface PoolEvent {
 
 export interface TunnelPoolOptions {
   readonly identity: IdentitySource;
+  readonly compliance?: Compliance | undefined;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
   readonly onEvent: (event: PoolEvent) => void;
@@ -65,7 +67,7 @@ export class TunnelPool {
 
   constructor(options: TunnelPoolOptions) {
     this.#options = options;
-    this.#contexts = new TlsContexts(options.identity);
+    this.#contexts = new TlsContexts(options.identity, options.compliance);
     this.#shares = new PoolShares({ limits: options.limits, yieldIdle: () => this.#yieldIdle() });
     this.#stopWatching = options.identity.onChange((identity) => {
       for (const line of this.#lines.values()) line.identityChanged(identity);

@@ -8,6 +8,7 @@ import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity, IdentitySource } from "../identity/source.ts";
 import { TlsContexts } from "../identity/tls.ts";
+import type { Compliance } from "../identity/tls.ts";
 import { peerOfSocket } from "../identity/verify.ts";
 import { bind } from "../net/bind.ts";
 import type { BoundAddress } from "../net/bind.ts";
@@ -41,6 +42,7 @@ export interface TunnelServerOptions {
   readonly host: string;
   readonly port: number;
   readonly identity: IdentitySource;
+  readonly compliance?: Compliance | undefined;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
   /** Takes over a request and answers it in its own time. Must not throw. */
@@ -86,7 +88,7 @@ class Listener implements TunnelServer {
     this.#options = options;
     this.address = { host: options.host, port: options.port };
     this.#shares = new PeerShares(limits);
-    this.#contexts = new TlsContexts(identity);
+    this.#contexts = new TlsContexts(identity, options.compliance);
     this.#server = createServer({
       ...this.#contexts.serverOptions(),
       handshakeTimeout: limits.handshakeTimeoutMs,

@@ -1,7 +1,8 @@
 // Pure. The table behind `authority.yaml`: every key with its form, its default and what it is for.
 import { listenAddress, localAddress } from "@culvert/shared/config/listen-schema.ts";
 import { isDnsName } from "@culvert/shared/config/names.ts";
-import { duration, path, text } from "@culvert/shared/config/process-schema.ts";
+import { path } from "@culvert/shared/config/path-schema.ts";
+import { duration, text } from "@culvert/shared/config/process-schema.ts";
 import {
   defaulted,
   exactlyOneKey,
