@@ -8,8 +8,10 @@ import { assertReset, echoed, startLab, type Lab } from "../support/lab.ts";
 import { asUser } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
 import type { Host } from "../support/netns.ts";
+import { startNamed } from "../support/named.ts";
 import { commandLine } from "../support/programs.ts";
-import { service, workloadEntry } from "../support/resources.ts";
+import { service, serviceEntry, workloadEntry } from "../support/resources.ts";
+import { until } from "../support/until.ts";
 
 /** What uproxy runs as, where it is told by that. */
 const PROXY = 1337;
@@ -17,7 +19,7 @@ const OTHER = 2000;
 const PORTS = { http: 8080 };
 
 for (const backend of ["nft", "iptables"] as const) {
-  const commands = ["ip", "nft", "iptables", "curl", "setpriv"];
+  const commands = ["ip", "nft", "iptables", "curl", "setpriv", "dig", "named"];
   describe(`exempted from capture by ${backend}`, needs({ root: true, commands }), () => {
     let lab: Lab;
     let serverHost: Host;
@@ -30,6 +32,7 @@ for (const backend of ["nft", "iptables"] as const) {
         service("app", [{ name: "http", port: 80, targetPort: PORTS.http }]),
         workloadEntry("app", serverHost.address, { serviceAccount: "app" }),
         workloadEntry("app6", serverHost.address6, { serviceAccount: "app" }),
+        serviceEntry("www", "www.example.test", { ports: [{ number: 80, name: "http" }], resolution: "DNS" }),
       ]);
       for (const host of [serverHost, outsideHost]) {
         for (const address of [host.address, host.address6]) await lab.app("http", host, PORTS.http, address);
@@ -98,6 +101,48 @@ for (const backend of ["nft", "iptables"] as const) {
       const unprivileged = await lab.on(outsideHost, ...asUser(OTHER), line.command, ...line.args);
       assert.equal(unprivileged.code, 1);
       assert.match(unprivileged.stderr, /outbound\.transparent: SO_MARK needs CAP_NET_ADMIN: EPERM/);
+    });
+
+    test("told by a mark, it answers the app's questions and asks its own past the rules", async () => {
+      const resolver = await lab.host();
+      lab.mesh.atEnd(() => named.stop());
+      const named = await startNamed(join(lab.mesh.folder, "named"), resolver.address, resolver.prefix);
+      const host = await lab.host();
+      lab.network.resolvConf(host, `nameserver ${resolver.address}\n`);
+      // Somewhere to send packets to before a rule turns them.
+      for (const via of [resolver.address, resolver.address6]) {
+        await lab.done(host, "ip", "route", "add", "default", "via", via);
+      }
+      const config = {
+        outbound: { transparent: ":15001" },
+        dns: "localhost:15053",
+        capture: { exempt: { mark: 0x539 } },
+      };
+      const rules = { identity: { files: "identity" }, resources: { files: "mesh" }, ...config };
+      writeFileSync(join(lab.mesh.folder, "rules.yaml"), JSON.stringify(rules));
+      // The rules come first, so that what uproxy itself asks by the system's resolver comes back to it as well.
+      await lab.capture(host, "apply", "rules", backend);
+      const asking = await lab.uproxy("asking", host, config, {
+        account: "client",
+        user: OTHER,
+        capability: "net_admin",
+      });
+      for (const transport of ["+notcp", "+tcp"]) {
+        const found = await lab.done(host, "dig", "+short", transport, "short.example.test");
+        assert.equal(found, "192.0.2.11");
+      }
+      assert.equal(echoed(await lab.curl(host, "http://app.default/by-name")).url, "/by-name");
+      await asking.access({ "dst.service": "app.default.svc.cluster.local", code: undefined });
+      // A name that stands for a service has a virtual address for the app, and the resolver's for ourselves.
+      assert.match(await lab.done(host, "dig", "+short", "www.example.test"), /^24[1-8]\./);
+      await until("the endpoints of a name", async () => {
+        const { stdout } = await lab.curl(host, "http://127.0.0.1:15000/explain?to=www.example.test:80");
+        return stdout.includes("192.0.2.10:80") && stdout.includes("[2001:db8::10]:80");
+      });
+      assert.deepEqual(
+        asking.log.filter(({ code }) => code === "LOOP_DETECTED"),
+        [],
+      );
     });
 
     test("rules of somebody's own may hand connections over by TPROXY", async () => {

@@ -8,7 +8,7 @@ import { addressAnswer, errorAnswer, malformedAnswer } from "@culvert/uproxy/dns
 import { AnswerCache, CACHE_LIMITS } from "@culvert/uproxy/dns/cache.ts";
 import { nameBytes, query, replyTo, soaData } from "@culvert/uproxy/dns/dns-fixtures.ts";
 import { frame, FrameReader } from "@culvert/uproxy/dns/frames.ts";
-import { isReplyTo, readLifetimes, readQuery, type Query } from "@culvert/uproxy/dns/message.ts";
+import { isReplyTo, readAddresses, readLifetimes, readQuery, TYPE_A, type Query } from "@culvert/uproxy/dns/message.ts";
 import { ip } from "../support/fixtures.ts";
 
 const QUERIES = [
@@ -111,6 +111,7 @@ export function fuzzDns(runs: number, seed?: number): void {
         assert.ok(kept === undefined || kept.readUInt16BE(0) === read.id);
         assert.ok(cache.size <= 50 && cache.bytes <= 20_000);
       }
+      for (const address of readAddresses(reply, TYPE_A)) assert.match(address, /^\d+(\.\d+){3}$/);
       const lifetimes = reply.length >= 12 ? readLifetimes(reply) : undefined;
       for (const offset of lifetimes?.offsets ?? []) assert.ok(offset >= 12 && offset + 4 <= reply.length);
       assert.deepEqual(asked, before, "what passes is not written to");

@@ -142,8 +142,8 @@ class Uproxy implements Service {
       if (failure !== undefined) return failure;
     }
 
-    const capture = outbound.transparent === undefined ? undefined : await this.#openCapture();
-    if (isFailure(capture)) return new StartFailure(EXIT.failed, [`outbound.transparent: ${capture.detail}`]);
+    const capture = await this.#openCapture();
+    if (isFailure(capture)) return new StartFailure(EXIT.failed, [capture.detail]);
     const carrier = new Outbound({
       ...common,
       pool: this.#pool,
@@ -187,9 +187,18 @@ class Uproxy implements Service {
     return undefined;
   }
 
-  async #openCapture(): Promise<Capture | Failure> {
+  /** Also where questions for DNS alone are captured, if the rules tell ours by a mark. */
+  async #openCapture(): Promise<Capture | undefined | Failure> {
+    const { capture, dns, outbound } = this.#config;
+    const marksDns = dns !== undefined && capture.exempt.kind === "mark";
+    if (outbound.transparent === undefined && !marksDns) return undefined;
     const { openCapture } = await import("./outbound/transparent.ts");
-    return openCapture(this.#config.capture);
+    const opened = await openCapture(capture);
+    if (!isFailure(opened)) return opened;
+    return fail(
+      opened.code,
+      `${outbound.transparent === undefined ? "dns" : "outbound.transparent"}: ${opened.detail}`,
+    );
   }
 
   async #openKeptSource(): Promise<KeepSource | undefined | Failure> {

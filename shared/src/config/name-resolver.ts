@@ -167,7 +167,18 @@ export class NameResolver {
   }
 }
 
+let beyond: Lookup | undefined;
+
+/**
+ * Says whom to ask for what lies beyond the mesh: for this process, which has at most one DNS proxy. Where the system's resolver leads to
+ * it, a name that stands for a service there has virtual addresses, which are of no use to ourselves.
+ */
+export function lookUpBeyond(lookup: Lookup | undefined): void {
+  beyond = lookup;
+}
+
 async function lookupAll(host: string): Promise<readonly Ip[]> {
   const answers = await systemLookup(host, { all: true, order: "verbatim" });
-  return answers.map(({ address }) => parseIp(address)).filter((ip) => ip !== undefined);
+  const addresses = answers.map(({ address }) => parseIp(address)).filter((ip) => ip !== undefined);
+  return beyond !== undefined && addresses.every(mayBeVirtual) ? beyond(host) : addresses;
 }

@@ -1,10 +1,11 @@
-// Machine. What is done to each TCP socket of this process before it connects: nothing, unless the rules of capture tell our packets
+// Machine. What is done to each socket of this process before it connects: nothing, unless the rules of capture tell our packets
 // by a mark. A process has one network namespace and one such rule, so there is one of these.
 import { isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import { ipFamily, parseIp } from "./ip.ts";
+import type { SocketKind } from "./socket-options.ts";
 
-type OpenDescriptor = (family: 4 | 6) => number | Failure;
+type OpenDescriptor = (kind: SocketKind, family: 4 | 6) => number | Failure;
 
 let open: OpenDescriptor | undefined;
 
@@ -17,9 +18,9 @@ export function prepareDials(opener: OpenDescriptor | undefined): void {
  * A descriptor to dial `host` with. `undefined` for the runtime's own, as nothing is to be prepared; also for names, whose family
  * is not known yet, and where none can be had: the runtime's will say why.
  */
-export function preparedDescriptor(host: string): number | undefined {
+export function preparedDescriptor(host: string, kind: SocketKind = "tcp"): number | undefined {
   if (open === undefined) return undefined;
   const ip = parseIp(host);
-  const descriptor = ip === undefined ? undefined : open(ipFamily(ip));
+  const descriptor = ip === undefined ? undefined : open(kind, ipFamily(ip));
   return isFailure(descriptor) ? undefined : descriptor;
 }

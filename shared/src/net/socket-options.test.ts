@@ -42,7 +42,7 @@ for (const [host, from] of [
 test("a prepared descriptor is dialled with, from an address that was bound before", async (context) => {
   const { server, accepted } = await accepting(context, "127.0.0.1");
   const { port } = server.address;
-  const descriptor = must(openPrepared(options, 4, (made) => options.freebind(made, 4)));
+  const descriptor = must(openPrepared(options, "tcp", 4, (made) => options.freebind(made, 4)));
   const dial = { host: "127.0.0.1", port, localAddress: "127.0.0.77", descriptor, timeoutMs: 5_000, clock };
   const client = must(await connectBulk(dial));
   context.after(() => client.reset());
@@ -56,7 +56,7 @@ test("a prepared descriptor is dialled with, from an address that was bound befo
 });
 
 test("a prepared descriptor that is refused fails as any other, and is closed", async () => {
-  const descriptor = must(options.openTcp(4));
+  const descriptor = must(options.open("tcp", 4));
   const failure = await connectBulk({ host: "127.0.0.1", port: 1, descriptor, timeoutMs: 5_000, clock });
   ok(isFailure(failure));
   equal(failure.code, "APP_REFUSED");
@@ -70,16 +70,16 @@ test("what cannot be set is a failure with the option and the system's code, and
     equal(refused?.code, "SOCKET_OPTION_REFUSED");
     match(refused?.detail ?? "", /^(SO_MARK needs CAP_NET_ADMIN|IP_TRANSPARENT needs .*|IP_FREEBIND): EBADF$/);
   }
-  const before = must(options.openTcp(6));
+  const before = must(options.open("tcp", 6));
   options.close(before);
-  ok(isFailure(openPrepared(options, 6, () => options.mark(bad, 1))));
-  equal(options.openTcp(6), before);
+  ok(isFailure(openPrepared(options, "tcp", 6, () => options.mark(bad, 1))));
+  equal(options.open("tcp", 6), before);
   options.close(before);
 });
 
 test("with the privilege, marks and foreign addresses are allowed, for IPv4 and IPv6", needs({ root: true }), () => {
   for (const family of [4, 6] as const) {
-    const descriptor = must(options.openTcp(family));
+    const descriptor = must(options.open("tcp", family));
     equal(options.mark(descriptor, 0x539), undefined);
     equal(options.transparent(descriptor, family), undefined);
     equal(options.freebind(descriptor, family), undefined);

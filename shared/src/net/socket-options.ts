@@ -12,6 +12,7 @@ import { ipFamily, parseIp } from "./ip.ts";
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK_CLOEXEC = 0o2004000;
 const SOL_IP = 0;
 const SOL_SOCKET = 1;
@@ -26,6 +27,9 @@ const SO_ORIGINAL_DST = 80;
 
 /** Size of a `sockaddr_in6`, the larger of the two. */
 const ADDRESS_BYTES = 28;
+
+/** What a socket carries. */
+export type SocketKind = "tcp" | "udp";
 
 /** The operations. Make them with `loadSocketOptions`. */
 export interface SocketOptions {
@@ -42,8 +46,8 @@ export interface SocketOptions {
   transparent(descriptor: number, family: 4 | 6): Failure | undefined;
   /** IP_FREEBIND: a socket may be bound to an address that this host does not have, or not yet. No privilege. */
   freebind(descriptor: number, family: 4 | 6): Failure | undefined;
-  /** A TCP socket that is neither bound nor connected, for options that must be set before; its caller closes it. */
-  openTcp(family: 4 | 6): number | Failure;
+  /** A socket that is neither bound nor connected, for options that must be set before; its caller closes it. */
+  open(kind: SocketKind, family: 4 | 6): number | Failure;
   /** Closes a descriptor that no socket of the runtime has taken over. */
   close(descriptor: number): void;
 }
@@ -66,7 +70,7 @@ class LinuxSocketOptions implements SocketOptions {
   readonly #get: (descriptor: number, level: number, option: number) => number;
   readonly #set: (descriptor: number, level: number, option: number) => number;
   readonly #local: (descriptor: number) => number;
-  readonly #open: (family: number) => number;
+  readonly #open: (family: number, type: number) => number;
   readonly #close: (descriptor: number) => unknown;
   // One of each for the process: a call is over before the next one begins.
   readonly #address = Buffer.allocUnsafeSlow(ADDRESS_BYTES);
@@ -104,7 +108,7 @@ class LinuxSocketOptions implements SocketOptions {
       this.#size[0] = ADDRESS_BYTES;
       return getsockname(descriptor, address, size);
     };
-    this.#open = (family) => socket(family, SOCK_STREAM | SOCK_NONBLOCK_CLOEXEC, 0);
+    this.#open = (family, type) => socket(family, type | SOCK_NONBLOCK_CLOEXEC, 0);
     this.#close = close;
   }
 
@@ -134,8 +138,8 @@ class LinuxSocketOptions implements SocketOptions {
     return this.#apply(descriptor, level, option, 1, "IP_FREEBIND");
   }
 
-  openTcp(family: 4 | 6): number | Failure {
-    const descriptor = this.#open(family === 4 ? AF_INET : AF_INET6);
+  open(kind: SocketKind, family: 4 | 6): number | Failure {
+    const descriptor = this.#open(family === 4 ? AF_INET : AF_INET6, kind === "tcp" ? SOCK_STREAM : SOCK_DGRAM);
     return descriptor >= 0 ? descriptor : fail("SOCKET_OPTION_REFUSED", `socket: ${this.#errorName()}`);
   }
 
@@ -168,13 +172,14 @@ class LinuxSocketOptions implements SocketOptions {
   }
 }
 
-/** Opens a TCP socket and prepares it; a socket that cannot be prepared is closed again. */
+/** Opens a socket and prepares it; one that cannot be prepared is closed again. */
 export function openPrepared(
   options: SocketOptions,
+  kind: SocketKind,
   family: 4 | 6,
   prepare: (descriptor: number) => Failure | undefined,
 ): number | Failure {
-  const descriptor = options.openTcp(family);
+  const descriptor = options.open(kind, family);
   if (isFailure(descriptor)) return descriptor;
   const failure = prepare(descriptor);
   if (failure === undefined) return descriptor;

@@ -85,12 +85,6 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
     const [own, answers] = [source.mark, ANSWER_MARK].map((mark) => `0x${mark.toString(16)}`);
     return fail("PORT_UNAVAILABLE", `capture.exempt.mark: expected none that ends like ${answers}, found ${own}`);
   }
-  if (turns.dns !== undefined && capture.exempt.kind === "mark") {
-    return fail(
-      "PORT_UNAVAILABLE",
-      "capture.exempt: expected user or group, because DNS queries of uproxy carry no mark",
-    );
-  }
   const own = [inbound.hbone, readiness, metrics].flatMap((address) => (address === undefined ? [] : [address.port]));
   return {
     exempt: capture.exempt,

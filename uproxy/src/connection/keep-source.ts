@@ -17,6 +17,7 @@ export async function loadKeepSource(mark: number = SOURCE_MARK): Promise<KeepSo
   const open = (family: 4 | 6): number | Failure =>
     openPrepared(
       options,
+      "tcp",
       family,
       (descriptor) =>
         options.mark(descriptor, mark) ??

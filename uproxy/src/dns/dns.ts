@@ -1,6 +1,7 @@
 // Root. The DNS proxy of the own app, by UDP and TCP: names of the mesh are answered from the resources, all others passed on to
 // the host's resolvers as they are. Loaded only where it is configured.
 import { networkInterfaces } from "node:os";
+import { lookUpBeyond } from "@culvert/shared/config/name-resolver.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, type BulkServer } from "@culvert/shared/net/bulk-socket.ts";
@@ -11,6 +12,7 @@ import type { Foundation } from "@culvert/shared/service/service.ts";
 import type { UproxyState } from "../state.ts";
 import { AnswerCache } from "./cache.ts";
 import { Forwarder } from "./forwarder.ts";
+import { lookupBeyond } from "./lookup-beyond.ts";
 import { Resolvers } from "./resolvers.ts";
 import { Responder } from "./responder.ts";
 import { TcpSession } from "./tcp-session.ts";
@@ -93,6 +95,7 @@ export async function startDns(options: DnsOptions): Promise<Dns | Failure> {
     }
   };
   const close = async (): Promise<void> => {
+    lookUpBeyond(undefined);
     for (const session of sessions) session.close();
     await Promise.all(bound.map((one) => one.close()));
   };
@@ -136,6 +139,7 @@ export async function startDns(options: DnsOptions): Promise<Dns | Failure> {
     addresses.push({ ip, port: udp.address.port });
   }
   await resolvers.look();
+  lookUpBeyond((host) => lookupBeyond(host, forwarder, metrics));
   return { addresses, stopAccepting, close };
 }
 

@@ -5,6 +5,7 @@ import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily } from "@culvert/shared/net/ip.ts";
+import { preparedDescriptor } from "@culvert/shared/net/prepared-dials.ts";
 import { processMemory } from "@culvert/shared/net/memory.ts";
 import { isReplyTo, type Query } from "./message.ts";
 
@@ -54,6 +55,8 @@ export function exchange(options: ExchangeOptions): Promise<Buffer | Failure> {
       wrong += 1;
       if (wrong >= MOST_WRONG_REPLIES) failed(`${wrong} replies to another question`);
     });
+    const descriptor = preparedDescriptor(resolver.ip, "udp");
+    if (descriptor !== undefined) socket.bind({ fd: descriptor });
     // An error of connecting comes as an event too.
     socket.connect(resolver.port, resolver.ip, (error?: Error) => {
       if (isDone || error !== undefined) return;

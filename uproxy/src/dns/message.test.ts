@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { query, replyTo, soaData } from "./dns-fixtures.ts";
-import { isReplyTo, readLifetimes, readQuery, type Query } from "./message.ts";
+import { isReplyTo, questionFor, readAddresses, readLifetimes, readQuery, TYPE_A, type Query } from "./message.ts";
 
 function read(bytes: Buffer): Query {
   const found = readQuery(bytes);
@@ -151,5 +151,28 @@ describe("lifetimes", () => {
     assert.equal(readLifetimes(Buffer.concat([replyTo(asked, { answers: [record(1)] }), Buffer.alloc(1)])), undefined);
     const loop = { ...record(1), name: Buffer.from([0x80, 1]) };
     assert.equal(readLifetimes(replyTo(asked, { answers: [loop] })), undefined, "a label of no kind");
+  });
+});
+
+describe("questions of our own", () => {
+  test("are like those of others", () => {
+    for (const host of ["api.example", "api.example."]) {
+      assert.deepEqual(questionFor(host, TYPE_A), query("api.example", { id: 0 }));
+    }
+    for (const host of ["", "a..b", "a b", `${"a".repeat(64)}.b`, Array.from({ length: 130 }, () => "a").join(".")]) {
+      assert.equal(questionFor(host, TYPE_A), undefined, host);
+    }
+  });
+
+  test("the addresses of a reply, and of every part of one", () => {
+    const asked = query("api.example");
+    const answers = [1, 2].map((last) => ({ type: TYPE_A, ttl: 9, data: Buffer.from([192, 0, 2, last]) }));
+    const reply = replyTo(asked, { answers: [...answers, { type: TYPE_A, ttl: 9, data: Buffer.from([1, 2, 3]) }] });
+    assert.deepEqual(readAddresses(reply, TYPE_A), ["192.0.2.1", "192.0.2.2"]);
+    assert.deepEqual(readAddresses(reply, 28), []);
+    for (let length = 0; length < reply.length; length += 1) {
+      const found = readAddresses(reply.subarray(0, length), TYPE_A);
+      assert.ok(found.length <= 2, `${length} bytes`);
+    }
   });
 });

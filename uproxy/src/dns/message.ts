@@ -2,6 +2,8 @@
 // EDNS is spoken, and where the lifetimes of records stand. Everything else is bytes. No compression pointer is ever
 // followed, so there is none to loop in; nothing throws, whatever the bytes are.
 
+import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+
 /** Bytes of a header. */
 export const HEADER_BYTES = 12;
 /** Largest message: what the length prefix of TCP can say. */
@@ -18,6 +20,7 @@ export const RCODE = { noError: 0, formErr: 1, servFail: 2, nxDomain: 3, refused
 
 const FLAG_RESPONSE = 0x8000;
 const FLAG_TRUNCATED = 0x0200;
+const FLAG_RECURSION_DESIRED = 0x0100;
 const MAX_LABEL_BYTES = 63;
 const MAX_NAME_BYTES = 255;
 /** Type and class. */
@@ -55,6 +58,27 @@ export interface Query {
   readonly edns: Edns | undefined;
   /** A query of one question with nothing beside it but EDNS: one that we can answer ourselves. */
   readonly isPlain: boolean;
+}
+
+/**
+ * The bytes of a recursive question for one type of a host name, with id 0 and without EDNS; `undefined` for what is none. A
+ * forwarder gives it an id.
+ */
+export function questionFor(host: string, type: number): Buffer | undefined {
+  const labels = host.endsWith(".") ? host.slice(0, -1).split(".") : host.split(".");
+  if (labels.some((label) => !/^[\w-]+$/.test(label) || label.length > MAX_LABEL_BYTES)) return undefined;
+  const name = Buffer.from(
+    `${labels.map((label) => `${String.fromCharCode(label.length)}${label}`).join("")}\0`,
+    "latin1",
+  );
+  if (name.length > MAX_NAME_BYTES) return undefined;
+  const bytes = Buffer.alloc(HEADER_BYTES + name.length + QUESTION_TAIL_BYTES);
+  bytes.writeUInt16BE(FLAG_RECURSION_DESIRED, 2);
+  bytes.writeUInt16BE(1, 4);
+  name.copy(bytes, HEADER_BYTES);
+  bytes.writeUInt16BE(type, HEADER_BYTES + name.length);
+  bytes.writeUInt16BE(CLASS_IN, HEADER_BYTES + name.length + 2);
+  return bytes;
 }
 
 /** Reads a request: `"malformed"` for a query whose sender is to be told so, `undefined` for what deserves no answer. */
@@ -137,6 +161,29 @@ export function readLifetimes(reply: Buffer): Lifetimes | undefined {
   }
   if (at !== reply.length || isNegative || !Number.isFinite(seconds)) return undefined;
   return { seconds, offsets };
+}
+
+/** The addresses of one type (A or AAAA) among the answers of a reply, as far as it is well-formed. */
+export function readAddresses(reply: Buffer, type: number): Ip[] {
+  const addresses: Ip[] = [];
+  let at = readQuestion(reply)?.end;
+  for (let left = at === undefined ? 0 : reply.readUInt16BE(6); left > 0; left -= 1) {
+    const head = at === undefined ? undefined : skipName(reply, at);
+    if (head === undefined || head + RECORD_HEAD_BYTES > reply.length) break;
+    at = head + RECORD_HEAD_BYTES + reply.readUInt16BE(head + 8);
+    if (at > reply.length) break;
+    // Whose name it is is for the resolver to say: it has followed the aliases.
+    if (reply.readUInt16BE(head) !== type) continue;
+    const ip = ipOf(reply.subarray(head + RECORD_HEAD_BYTES, at), type);
+    if (ip !== undefined) addresses.push(ip);
+  }
+  return addresses;
+}
+
+function ipOf(bytes: Buffer, type: number): Ip | undefined {
+  if (bytes.length !== (type === TYPE_A ? 4 : 16)) return undefined;
+  if (type === TYPE_A) return parseIp(bytes.join("."));
+  return parseIp(Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(":"));
 }
 
 function opcodeOf(flags: number): number {

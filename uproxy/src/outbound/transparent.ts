@@ -7,7 +7,12 @@ import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily, parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import { prepareDials } from "@culvert/shared/net/prepared-dials.ts";
-import { loadSocketOptions, openPrepared, type SocketOptions } from "@culvert/shared/net/socket-options.ts";
+import {
+  loadSocketOptions,
+  openPrepared,
+  type SocketKind,
+  type SocketOptions,
+} from "@culvert/shared/net/socket-options.ts";
 import type { ExplicitEvents } from "./explicit.ts";
 import { LoopGuard } from "./loop-guard.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
@@ -80,9 +85,9 @@ function captureFailure(
 
 /** Marks all packets of this process, after a look at whether it may. */
 function markDials(sockets: SocketOptions, mark: number): Failure | undefined {
-  const openMarked = (family: 4 | 6): number | Failure =>
-    openPrepared(sockets, family, (descriptor) => sockets.mark(descriptor, mark));
-  const first = openMarked(4);
+  const openMarked = (kind: SocketKind, family: 4 | 6): number | Failure =>
+    openPrepared(sockets, kind, family, (descriptor) => sockets.mark(descriptor, mark));
+  const first = openMarked("tcp", 4);
   if (isFailure(first)) return first;
   sockets.close(first);
   prepareDials(openMarked);
