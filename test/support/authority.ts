@@ -18,13 +18,17 @@ import { startProgram } from "./process.ts";
 export const CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 export const WATCH_TRUST = "/culvert.identity.v1.TrustService/WatchTrust";
 
-/** A running authority. */
-export interface RunningAuthority {
-  readonly program: Program;
-  readonly folder: string;
+/** Where an authority listens. */
+export interface AuthorityPort {
   readonly port: number;
   /** Its root, PEM. */
   readonly root: string;
+}
+
+/** A running authority. */
+export interface RunningAuthority extends AuthorityPort {
+  readonly program: Program;
+  readonly folder: string;
 }
 
 /** Makes an authority in `<folder>/ca`, unless one is there. */
@@ -119,7 +123,7 @@ export interface Holder {
 }
 
 /** Gets a certificate by a token, on a session of its own. */
-export async function joinAs(authority: RunningAuthority, token: string, seconds = 3_600n): Promise<Holder> {
+export async function joinAs(authority: AuthorityPort, token: string, seconds = 3_600n): Promise<Holder> {
   const session = await grpcSession({ port: authority.port, ca: authority.root });
   try {
     const { csr, keyPem } = await newRequest();
@@ -132,7 +136,7 @@ export async function joinAs(authority: RunningAuthority, token: string, seconds
 }
 
 /** A session by a certificate. */
-export function sessionOf(authority: RunningAuthority, holder: Holder): Promise<ClientHttp2Session> {
+export function sessionOf(authority: AuthorityPort, holder: Holder): Promise<ClientHttp2Session> {
   return grpcSession({ port: authority.port, ca: authority.root, cert: holder.certPem, key: holder.keyPem });
 }
 

@@ -12,7 +12,7 @@ import { serviceAccountOf } from "./service-account.ts";
 /** Where the API server is and how it knows us. */
 export interface TokenReviewOptions {
   readonly server: { readonly host: string; readonly port: number };
-  /** Roots that it must chain to, PEM. Read for each new connection, as it may be replaced. */
+  /** Roots that it must chain to, PEM; read for each review, as it may be replaced. */
   readonly ca: string;
   /** File with our own token, which Kubernetes replaces every hour. */
   readonly token: string;
@@ -28,6 +28,9 @@ const MAX_ANSWER_BYTES = 256 * 1024;
 const MAX_CONNECTIONS = 8;
 /** Reviews under way or in line; more would outlive their callers' patience. */
 const MAX_REVIEWS = 128;
+
+/** Of what the API server says. */
+const SHOWN_CHARACTERS = 200;
 
 /** Reviews tokens at an API server. */
 export function openTokenReviewer(options: TokenReviewOptions): ServiceAccountVerifier {
@@ -94,9 +97,11 @@ class TokenReviewer implements ServiceAccountVerifier {
     const settle = (outcome: string | Failure): void => {
       late.cancel();
       resolve(outcome);
+    };
+    const give = (reason: string): void => {
+      settle(fail("TOKEN_NOT_CHECKED", `API server: ${reason}`));
       call.destroy();
     };
-    const give = (reason: string): void => settle(fail("TOKEN_NOT_CHECKED", `API server: ${reason}`));
     const call = request(options, (answer) => readAnswer(answer, settle, give));
     const late = this.#options.clock.after(DEADLINE_MS, () => give(`no answer in ${DEADLINE_MS} ms`));
     call.on("error", (error: NodeJS.ErrnoException) => give(error.code ?? error.message));
@@ -132,7 +137,7 @@ function parse(text: string): Readonly<Record<string, unknown>> | Failure {
 function judge(status: Readonly<Record<string, unknown>>, audience: string): ServiceAccount | Failure {
   const { authenticated, user, audiences, error } = status;
   if (authenticated !== true) {
-    const reason = typeof error === "string" && error !== "" ? `: ${error}` : "";
+    const reason = typeof error === "string" && error !== "" ? `: ${error.slice(0, SHOWN_CHARACTERS)}` : "";
     return fail("TOKEN_REFUSED", `service account token: the API server does not know it${reason}`);
   }
   // Who does not look at audiences returns none: then the token may be meant for anybody.

@@ -29,13 +29,9 @@ import { AuditLog } from "./audit-log.ts";
 import { AUTHORITY_LIMITS } from "./authority-limits.ts";
 import { AuthorityMetrics } from "./authority-metrics.ts";
 import type { AuthorityState } from "./authority-state.ts";
-import { serveCall } from "./call.ts";
-import { CertificateIssuer } from "./create-certificate.ts";
-import { listen } from "./listener.ts";
-import type { Listener } from "./listener.ts";
 import { openOwnIdentity } from "./own-identity.ts";
-import { handlersOf } from "./services.ts";
-import { TrustWatchers } from "./watch-trust.ts";
+import { openPort } from "./port.ts";
+import type { Port } from "./port.ts";
 
 /** How long the last lines of the log may take to leave the process, in milliseconds. */
 const FLUSH_MS = 1_000;
@@ -67,8 +63,7 @@ class Server {
   #state: AuthorityState | undefined;
   #identity: IdentitySource | undefined;
   #serviceAccounts: ServiceAccountVerifier | undefined;
-  #watchers: TrustWatchers | undefined;
-  #listener: Listener | undefined;
+  #port: Port | undefined;
   #draining = false;
 
   constructor(config: AuthorityConfig) {
@@ -79,8 +74,8 @@ class Server {
     this.#audit = new AuditLog({ write, clock: this.#clock });
     this.#metrics = new Metrics({ clock: this.#clock });
     this.#authorityMetrics = new AuthorityMetrics(this.#metrics, {
-      sessions: () => this.#listener?.sessions ?? 0,
-      watchers: () => this.#watchers?.size ?? 0,
+      sessions: () => this.#port?.listener.sessions ?? 0,
+      watchers: () => this.#port?.watchers.size ?? 0,
       trustVersion: () => this.#state?.trust().version,
       issuerNotAfter: () => this.#state?.issuer().notAfter,
     });
@@ -116,9 +111,9 @@ class Server {
     const authority = await this.#openAuthority();
     if (isFailure(authority)) return new StartFailure(EXIT.identity, [authority.toString()]);
     this.#readiness.set("authority", true);
-    const listener = await this.#listen(authority);
-    if (isFailure(listener)) return new StartFailure(EXIT.port, [`listen: ${listener.toString()}`]);
-    this.#listener = listener;
+    const port = await this.#openPort(authority);
+    if (isFailure(port)) return new StartFailure(EXIT.port, [`listen: ${port.toString()}`]);
+    this.#port = port;
     const others =
       (await this.#serve("metrics", this.#config.metrics, (address) =>
         serveMetrics({ listen: address, metrics: this.#metrics, ...this.#httpCommon() }),
@@ -135,7 +130,7 @@ class Server {
     const { trustDomain } = authority.state.issuer();
     this.#log.info("ready", {
       trust_domain: trustDomain,
-      port: listener.address.port,
+      port: port.listener.address.port,
       version: buildVersion().version,
     });
     void this.#writer.flush(FLUSH_MS);
@@ -144,8 +139,8 @@ class Server {
 
   /** Closes what has been opened, and sees the last lines out. */
   async close(): Promise<void> {
-    this.#watchers?.drain();
-    await this.#listener?.close();
+    this.#port?.watchers.drain();
+    await this.#port?.listener.close();
     this.#identity?.close();
     this.#serviceAccounts?.close();
     await this.#state?.close();
@@ -176,43 +171,28 @@ class Server {
     return { state, identity };
   }
 
-  #listen(authority: {
-    readonly state: AuthorityState;
-    readonly identity: IdentitySource;
-  }): Promise<Listener | Failure> {
-    const { folder, lifeMs, maxLifeMs, listen: address } = this.#config;
-    const { state, identity } = authority;
-    const clock = this.#clock;
-    const limits = AUTHORITY_LIMITS;
-    const onRefused = (failure: Failure): void => this.#proxyMetrics.failure(failure.code);
+  #openPort(authority: { readonly state: AuthorityState; readonly identity: IdentitySource }): Promise<Port | Failure> {
+    const { folder, lifeMs, maxLifeMs, listen } = this.#config;
     const tokens = new TokenStore(folder);
-    const { trustDomain } = state.issuer();
-    const issuer = new CertificateIssuer({
-      state,
-      prover: { trustDomain, tokens, serviceAccounts: this.#serviceAccounts, clock },
+    this.#timers.push(this.#clock.every(SWEEP_MS, () => void this.#sweep(tokens)));
+    return openPort({
+      host: listen.host,
+      port: listen.port,
+      ...authority,
+      tokens,
+      serviceAccounts: this.#serviceAccounts,
       lifeMs,
       maxLifeMs,
-      limits,
-      clock,
+      limits: AUTHORITY_LIMITS,
+      clock: this.#clock,
       audit: this.#audit,
       metrics: this.#authorityMetrics,
-      onRefused,
-    });
-    const watchers = new TrustWatchers({ state, limits, audit: this.#audit, onRefused });
-    this.#watchers = watchers;
-    this.#timers.push(clock.every(SWEEP_MS, () => void this.#sweep(tokens)));
-    const calls = { handlers: handlersOf({ issuer, watchers, limits }), limits, clock, onDefect: this.#defect };
-    return listen({
-      host: address.host,
-      port: address.port,
-      identity,
-      limits,
-      clock,
-      onCall: (stream, headers, caller) => void serveCall(stream, headers, caller, calls),
-      onRefused: (remote, failure) => {
+      onRefused: (failure) => this.#proxyMetrics.failure(failure.code),
+      onDropped: (remote, failure) => {
         this.#proxyMetrics.failure(failure.code);
         this.#log.failure("connection refused", failure, { remote });
       },
+      onDefect: this.#defect,
     });
   }
 
@@ -227,15 +207,15 @@ class Server {
     this.#draining = true;
     this.#readiness.draining();
     this.#log.info("draining", { timeout_ms: this.#config.drain.timeoutMs });
-    this.#watchers?.drain();
-    this.#listener?.stopAccepting();
+    this.#port?.watchers.drain();
+    this.#port?.listener.stopAccepting();
   }
 
   /** Drains, then ends when nobody is left or the time is over. */
   #quit(): void {
     this.#drain();
     this.#timers.push(this.#clock.after(this.#config.drain.timeoutMs, () => this.#ended.resolve()));
-    void this.#listener?.idle().then(() => this.#ended.resolve());
+    void this.#port?.listener.idle().then(() => this.#ended.resolve());
   }
 
   #adminHandlers(): Parameters<typeof serveAdmin>[0]["handlers"] {

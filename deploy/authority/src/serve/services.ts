@@ -46,10 +46,15 @@ export function handlersOf({ issuer, watchers, limits }: ServicesOptions): Handl
   router.service(TrustService, {
     async *watchTrust(_request, context) {
       const states = watchers.watch(callerOf(context), context.signal);
-      for (let next = await states.next(); ; next = await states.next()) {
-        if (next.done !== true) yield messageOf(next.value);
-        else if (next.value === undefined) return;
-        else throw errorOf(next.value);
+      try {
+        for (let next = await states.next(); ; next = await states.next()) {
+          if (next.done !== true) yield messageOf(next.value);
+          else if (next.value === undefined) return;
+          else throw errorOf(next.value);
+        }
+      } finally {
+        // A caller that goes while it is told something leaves by the `yield`.
+        await states.return(undefined);
       }
     },
   });
