@@ -2,6 +2,7 @@
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
+import type { Compliance } from "@culvert/shared/identity/tls.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
@@ -47,6 +48,11 @@ export interface PairOptions {
   readonly clock?: Clock;
   readonly serverClock?: Clock;
   readonly onRequest?: (request: TunnelRequest) => void;
+  /** Who the ends are instead of the cast. */
+  readonly client?: Identity;
+  readonly server?: Identity;
+  readonly clientCompliance?: Compliance;
+  readonly serverCompliance?: Compliance;
 }
 
 /** A pool and a listener that know each other. */
@@ -72,7 +78,8 @@ export const LOOPBACK: Ip = must(parseIp("127.0.0.1") ?? new Error("127.0.0.1 is
 
 /** Starts both ends. Without `onRequest` the test takes requests from `request()`. */
 export async function tunnelPair(options: PairOptions = {}): Promise<TunnelPair> {
-  const { client, server: serverIdentity } = await tunnelCast();
+  const usual = await tunnelCast();
+  const { client = usual.client, server: serverIdentity = usual.server } = options;
   const clientSource = staticSource(client);
   const serverSource = staticSource(serverIdentity);
   const serverEvents: TunnelEvent[] = [];
@@ -86,6 +93,7 @@ export async function tunnelPair(options: PairOptions = {}): Promise<TunnelPair>
       host: "127.0.0.1",
       port: 0,
       identity: serverSource,
+      compliance: options.serverCompliance,
       limits: { ...limits, ...options.serverLimits },
       clock: options.serverClock ?? clock,
       onRequest(request) {
@@ -99,6 +107,7 @@ export async function tunnelPair(options: PairOptions = {}): Promise<TunnelPair>
   );
   const pool = new TunnelPool({
     identity: clientSource,
+    compliance: options.clientCompliance,
     limits,
     clock,
     onEvent: (event) => void poolEvents.push(event),

@@ -37,6 +37,12 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
   pingTimeoutMs: limit("duration", 100, HOUR, "how long an unanswered PING is tolerated"),
   idleSessionMs: limit("duration", 100, 24 * HOUR, "a pooled session without streams is closed after this"),
   rotationDrainMs: limit("duration", 0, 24 * HOUR, "time over which sessions of a replaced certificate are replaced"),
+  expiredPeerGraceMs: limit(
+    "duration",
+    0,
+    24 * HOUR,
+    "how long tunnels may outlive the certificate that proved their peer; new ones are refused at once",
+  ),
   maxSessionAgeMs: limit("duration", 1000, 720 * HOUR, "a session to a peer is replaced by a new one at this age"),
   halfClosedIdleMs: limit("duration", 1000, 24 * HOUR, "a half-closed, silent tunnel is ended after this"),
   connectionIdleMs: limit(

@@ -33,6 +33,11 @@ export function sameTrust(one: Trust, other: Trust): boolean {
   return sameBundles(one.bundles, other.bundles) && sameRevocations(one.revocations, other.revocations);
 }
 
+/** Whether two identities trust the same roots for the names of one trust domain. */
+export function sameBundle(domain: TrustDomain, one: Trust, other: Trust): boolean {
+  return one.bundles.get(domain)?.pem === other.bundles.get(domain)?.pem;
+}
+
 function sameBundles(one: Trust["bundles"], other: Trust["bundles"]): boolean {
   if (one === other) return true;
   if (one.size !== other.size) return false;
@@ -40,7 +45,8 @@ function sameBundles(one: Trust["bundles"], other: Trust["bundles"]): boolean {
   return true;
 }
 
-function sameRevocations(one: Revocations, other: Revocations): boolean {
+/** Whether two identities hold the same certificates for revoked. */
+export function sameRevocations(one: Revocations, other: Revocations): boolean {
   if (one === other) return true;
   if (one.size !== other.size) return false;
   for (const [issuer, lists] of one) {

@@ -8,7 +8,7 @@ import type { Clock } from "../net/clock.ts";
 import { EXTENDED_KEY_USAGE, fieldsOf } from "./certificate-fields.ts";
 import type { CertificateFields } from "./certificate-fields.ts";
 import { keyWeakness, publicKeyOf, signatureWeakness } from "./crypto-strength.ts";
-import type { Bundle, Identity, Revocations } from "./source.ts";
+import type { Bundle, Revocations, Trust } from "./source.ts";
 import { isRevoked } from "./trust/revoked.ts";
 import { trustDomainOf } from "./spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
@@ -98,8 +98,8 @@ export function expectPeer(peer: VerifiedPeer, expected: readonly SpiffeId[]): F
  */
 export function peerOfSocket(
   socket: TLSSocket,
-  identity: Identity,
-  clock: Clock,
+  { bundles, revocations }: Trust,
+  clock: Pick<Clock, "now">,
   purpose: PeerPurpose,
 ): VerifiedPeer | Failure {
   if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
@@ -107,7 +107,6 @@ export function peerOfSocket(
   if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the peer did not agree on ALPN h2");
   const chain = chainOfSocket(socket);
   if (isFailure(chain)) return chain;
-  const { bundles, revocations } = identity;
   return verifyPeer({ ...chain, bundles, revocations, now: clock.now(), purpose });
 }
 

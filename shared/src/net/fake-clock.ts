@@ -10,7 +10,7 @@ interface Pending {
 /** A clock that only moves by `advance`; timers fire in the order of their due times. */
 export class FakeClock implements Clock {
   #elapsedMs = 0;
-  readonly #startMs: number;
+  #startMs: number;
   readonly #pending = new Set<Pending>();
 
   constructor(startMs: number = Date.UTC(2026, 0, 1)) {
@@ -50,6 +50,11 @@ export class FakeClock implements Clock {
       next.run();
     }
     this.#elapsedMs = target;
+  }
+
+  /** Sets the wall clock forward or, by less than nothing, back; no time passes. */
+  jump(ms: number): void {
+    this.#startMs += ms;
   }
 
   #add(timer: Pending): Timer {

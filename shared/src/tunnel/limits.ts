@@ -23,6 +23,8 @@ export interface TunnelLimits {
   readonly idleSessionMs: number;
   /** Sessions made under a replaced identity are replaced and told to go away within this time, spread evenly. */
   readonly rotationDrainMs: number;
+  /** How long the tunnels of a session may outlive the certificate of its peer, or our own. */
+  readonly expiredPeerGraceMs: number;
   /** A pooled session is replaced by a new one some time in the last quarter of this. */
   readonly maxSessionAgeMs: number;
   /** A tunnel of which one direction has ended and the other is silent is ended after this. */
@@ -144,6 +146,8 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   idleSessionMs: 300_000,
   // Spreads the reconnects of a rotation so that they never meet.
   rotationDrainMs: 30_000,
+  // Nobody stays authenticated by what has expired.
+  expiredPeerGraceMs: 0,
   // One handshake an hour for a busy peer is nothing, and keys, routes and whatever leaks a little are fresh every hour.
   maxSessionAgeMs: 3_600_000,
   // Half-closed and silent for an hour: a lost peer, which otherwise holds two descriptors for ever.

@@ -214,7 +214,7 @@ export class PoolLine {
     let bestIsDue = false;
     for (const session of this.#sessions) {
       // Compared in full: a session is never lent to another identity, expectation or address, whatever led here.
-      if (session.key !== key || session.identity.svid.id !== id || !session.hasRoom(now)) continue;
+      if (session.key !== key || session.identity.svid.id !== id || !session.hasRoom(now, monotonic)) continue;
       const isDue = session.isDue(monotonic);
       if (best !== undefined && (isDue === bestIsDue ? session.streams >= best.streams : isDue)) continue;
       best = session;

@@ -3,8 +3,9 @@ import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 
 import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
-import { sameTrust } from "../identity/identity.ts";
+import { sameBundle, sameRevocations } from "../identity/identity.ts";
 import type { Identity } from "../identity/source.ts";
+import { trustDomainOf } from "../identity/spiffe-id.ts";
 import { peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
@@ -17,6 +18,7 @@ import type { TunnelLimits } from "./limits.ts";
 import { AcceptedRequest, AuthorityCache, readRequestHead, refuseStream } from "./request.ts";
 import type { TunnelRequest } from "./request.ts";
 import type { PeerShare, PeerShares } from "./peer-shares.ts";
+import { ProofLife } from "./proof-life.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
 
@@ -32,8 +34,6 @@ export interface ServerSessionOptions {
   readonly identity: Identity;
   readonly source: Endpoint;
   readonly local: Endpoint;
-  /** Milliseconds since the epoch at which the first of both certificates ends. */
-  readonly notAfter: number;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
   readonly shares: PeerShares;
@@ -54,6 +54,8 @@ export class ServerSession {
   readonly #session: ServerHttp2Session;
   readonly #guard: SessionGuard;
   readonly #keepalive: Keepalive;
+  /** Ends with the first of both certificates. */
+  readonly #life: ProofLife;
   readonly #authorities = new AuthorityCache();
   #streams = 0;
   #failure: Failure | undefined;
@@ -64,9 +66,11 @@ export class ServerSession {
   #trusted: Identity;
 
   constructor(options: ServerSessionOptions) {
-    const { session, socket, peer, source, local, limits, clock } = options;
+    const { session, socket, peer, source, local, limits, clock, identity } = options;
     this.#options = options;
-    this.#trusted = options.identity;
+    this.#trusted = identity;
+    const notAfter = Math.min(peer.notAfter, identity.svid.notAfter);
+    this.#life = new ProofLife(clock, notAfter, limits.expiredPeerGraceMs);
     this.#session = session;
     this.peer = peer;
     this.source = source;
@@ -101,17 +105,21 @@ export class ServerSession {
   }
 
   /**
-   * Our own identity, or whom we trust, has changed: a peer that is no longer trusted is cut off at once, any other is told to
-   * come back some time in `rotationDrainMs`, so that they never all come back together.
+   * Our own identity, or whom we trust, has changed: a peer that is no longer trusted is cut off at once; one whose session
+   * stands on another certificate or bundle now is told to come back some time in `rotationDrainMs`, so that they never all
+   * come back together.
    */
   identityChanged(identity: Identity): void {
-    const { socket, clock, limits } = this.#options;
+    const { socket, clock, limits, identity: own } = this.#options;
     if (this.#over) return;
-    if (!sameTrust(this.#trusted, identity)) {
-      const peer = peerOfSocket(socket, identity, clock, "client");
+    const bundleStays = sameBundle(trustDomainOf(this.peer.id), this.#trusted, identity);
+    if (!bundleStays || !sameRevocations(this.#trusted.revocations, identity.revocations)) {
+      const peer = peerOfSocket(socket, identity, this.#life, "client");
       if (isFailure(peer)) return this.end(peer);
-      this.#trusted = identity;
+      this.#life.renew(peer.notAfter);
     }
+    this.#trusted = identity;
+    if (bundleStays && identity.svid.chainPem === own.svid.chainPem) return;
     this.#retireAtMs = Math.min(this.#retireAtMs, clock.monotonic() + Math.random() * limits.rotationDrainMs);
   }
 
@@ -139,10 +147,12 @@ export class ServerSession {
   tick(): void {
     const { clock } = this.#options;
     if (this.#over) return;
-    if (clock.now() >= this.#options.notAfter) {
+    const { due } = this.#life;
+    if (due === "end") {
       this.end(fail("IDENTITY_EXPIRED", `a certificate of the session with ${this.peer.id}`));
       return;
     }
+    if (due === "drain") this.drain();
     if (this.#guard.isSuspect && !this.#askedForLife) this.#askForLife();
     const overdue = this.#guard.overdue();
     if (overdue !== undefined) this.end(overdue);

@@ -197,7 +197,6 @@ class Listener implements TunnelServer {
       identity: own,
       source: endpoint(socket.remoteAddress, socket.remotePort),
       local: endpoint(socket.localAddress, socket.localPort),
-      notAfter: Math.min(peer.notAfter, own.svid.notAfter),
       limits,
       clock,
       shares: this.#shares,

@@ -13,7 +13,8 @@ import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
-import { sameTrust } from "../identity/identity.ts";
+import { trustDomainOf } from "../identity/spiffe-id.ts";
+import { sameBundle, sameRevocations } from "../identity/identity.ts";
 import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
@@ -27,6 +28,7 @@ import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
 import type { TunnelLimits } from "./limits.ts";
 import { openStream } from "./open-stream.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
+import { ProofLife } from "./proof-life.ts";
 import { clientSessionOptions } from "./session-options.ts";
 
 /** A proxy and who it must prove to be: any one of `expected`. */
@@ -78,8 +80,8 @@ interface Live {
   readonly socket: TLSSocket;
   readonly peer: VerifiedPeer;
   readonly keepalive: Keepalive;
-  /** Milliseconds since the epoch at which the first of both certificates ends. */
-  readonly notAfter: number;
+  /** Ends with the first of both certificates. */
+  readonly life: ProofLife;
   readonly sinceMs: number;
 }
 interface Failed {
@@ -161,10 +163,10 @@ export class TunnelSession {
     return Math.min(this.#peerStreams ?? this.#options.assumedPeerStreams, this.#options.limits.maxStreamsPerSession);
   }
 
-  /** Whether one more stream may be opened on it, at the wall time `nowMs`. */
-  hasRoom(nowMs: number): boolean {
+  /** Whether one more stream may be opened on it, by these times of the clock. */
+  hasRoom(nowMs: number, monotonicMs: number): boolean {
     const state = this.#state;
-    if (state.kind !== "ready" || nowMs >= state.notAfter) return false;
+    if (state.kind !== "ready" || state.life.hasEnded(nowMs, monotonicMs)) return false;
     return this.#streams < this.capacity && !state.session.closed && !state.session.destroyed;
   }
 
@@ -185,18 +187,22 @@ export class TunnelSession {
 
   /**
    * Our own identity, or whom we trust, has changed. A peer that is no longer trusted is cut off at once, and who we no longer
-   * are asks for nothing more; any other session serves on until another stands in for it, some time in `rotationDrainMs`.
+   * are asks for nothing more; a session whose certificate or bundle is another now serves on until another stands in for it,
+   * some time in `rotationDrainMs`; and what it does not stand on changes nothing.
    */
   identityChanged(identity: Identity): void {
     const state = this.#state;
     if (state.kind !== "ready" && state.kind !== "draining") return;
     const { clock, limits } = this.#options;
-    if (!sameTrust(this.#trusted, identity)) {
-      const peer = peerOfSocket(state.socket, identity, clock, "server");
+    const bundleStays = sameBundle(trustDomainOf(state.peer.id), this.#trusted, identity);
+    if (!bundleStays || !sameRevocations(this.#trusted.revocations, identity.revocations)) {
+      const peer = peerOfSocket(state.socket, identity, state.life, "server");
       if (isFailure(peer)) return this.end(peer);
-      this.#trusted = identity;
+      state.life.renew(peer.notAfter);
     }
+    this.#trusted = identity;
     if (identity.svid.id !== this.identity.svid.id) return this.drain();
+    if (bundleStays && identity.svid.chainPem === this.identity.svid.chainPem) return;
     this.#replaceAtMs = Math.min(this.#replaceAtMs, clock.monotonic() + Math.random() * limits.rotationDrainMs);
   }
 
@@ -266,7 +272,9 @@ export class TunnelSession {
     if (state.kind !== "ready" && state.kind !== "draining") return;
     const { limits, clock } = this.#options;
     const ageMs = clock.monotonic() - state.sinceMs;
-    if (clock.now() >= state.notAfter) {
+    const { due } = state.life;
+    if (due === "drain") this.drain();
+    if (due === "end") {
       this.end(fail("IDENTITY_EXPIRED", `a certificate of the session with ${state.peer.id}`));
     } else if (ageMs >= limits.settingsTimeoutMs && (!this.#acknowledged || this.#peerStreams === undefined)) {
       this.end(fail("PEER_PROTOCOL_ERROR", `${this.remote}: no SETTINGS exchange in ${limits.settingsTimeoutMs} ms`));
@@ -354,7 +362,7 @@ export class TunnelSession {
       socket,
       peer,
       keepalive: new Keepalive(session, limits, clock),
-      notAfter: Math.min(peer.notAfter, identity.svid.notAfter),
+      life: new ProofLife(clock, Math.min(peer.notAfter, identity.svid.notAfter), limits.expiredPeerGraceMs),
       sinceMs: clock.monotonic(),
     };
   }
