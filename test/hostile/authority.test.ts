@@ -175,7 +175,7 @@ test("wrong tokens without end cost little, and fill neither log nor memory", as
     for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1);
   }
   session.destroy();
-  assert.deepEqual([...statuses.keys()].toSorted(), [16, 8].toSorted());
+  assert.deepEqual(new Set(statuses.keys()), new Set([16, 8]));
   assert((statuses.get(8) ?? 0) > 1_800, `${statuses.get(8)} were not looked at`);
   assert(program.output.length - lines < 1_500, `${program.output.length - lines} lines`);
   await until("the address to be looked at again", async () => {
