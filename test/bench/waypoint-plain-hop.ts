@@ -41,7 +41,7 @@ const listen = address(listenText);
 const app = address(appText);
 
 const gateway = { namespace: "default", name: "waypoint" };
-const self = { gateway, id: id("default/waypoint"), trustDomain: TRUST_DOMAIN };
+const self = { gateway, id: id("default/waypoint"), trustDomain: TRUST_DOMAIN, aliases: new Set<never>() };
 
 const mesh = snapshot(
   {

@@ -17,7 +17,12 @@ const mesh = snapshot(
   },
   { policies: [apiForWeb] },
 );
-const identity = { version: 1, svid: { id: id("default/api") }, bundles: new Map() } as unknown as Identity;
+const identity = {
+  version: 1,
+  svid: { id: id("default/api") },
+  bundles: new Map(),
+  aliases: new Set(),
+} as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
 
 function last(explained: ReturnType<typeof explainOutbound>): string {

@@ -16,7 +16,12 @@ import {
 import { workloadEntry } from "@culvert/test/support/resources.ts";
 import { deriveState, judge, type UproxyState } from "./state.ts";
 
-const identity = { version: 1, svid: { id: id(TABLE_APP) }, bundles: new Map() } as unknown as Identity;
+const identity = {
+  version: 1,
+  svid: { id: id(TABLE_APP) },
+  bundles: new Map(),
+  aliases: new Set(),
+} as unknown as Identity;
 
 function stateOf({ resources }: TableRow): UproxyState {
   const all = [workloadEntry(TABLE_APP, "10.0.0.5", { serviceAccount: TABLE_APP }), ...resources];

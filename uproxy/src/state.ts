@@ -2,7 +2,14 @@
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
-import { trustDomainOf, workloadId, workloadOf, type SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import {
+  homeName,
+  trustDomainOf,
+  workloadId,
+  workloadOf,
+  type SpiffeId,
+  type TrustDomain,
+} from "@culvert/shared/identity/spiffe-id.ts";
 import { policiesForWorkload } from "@culvert/shared/policy/applies.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
@@ -29,6 +36,8 @@ export interface UproxyState {
   readonly peerModes: PeerModes;
   /** Who the own app is, for the labels of the other end's metrics; by Istio's keys, and never a proof of anything. */
   readonly baggage: ReadonlyMap<string, string>;
+  /** Trust domains whose names are names of our own. */
+  readonly aliases: ReadonlySet<TrustDomain>;
   /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
   readonly requiredCallers: ReadonlySet<SpiffeId> | undefined;
 }
@@ -52,9 +61,10 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
       network: known?.network ?? "",
     },
     workload,
+    aliases: identity.aliases,
     baggage: known === undefined ? new Map() : baggageOf(known),
     peerModes: known === undefined ? PERMISSIVE_MODES : effectiveModes(snapshot.peerAuthentications, known),
-    policies: compilePolicies(applying, "l4", trustDomain),
+    policies: compilePolicies(applying, "l4", trustDomain, identity.aliases),
     requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
   };
 }
@@ -69,7 +79,10 @@ export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Deni
   }
   const verdict = decide(state.policies, facts);
   if (!verdict.allowed || state.requiredCallers === undefined) return verdict;
-  if (facts.principal !== undefined && state.requiredCallers.has(facts.principal)) return verdict;
+  if (facts.principal !== undefined) {
+    const name = homeName(facts.principal, state.self.trustDomain, state.aliases);
+    if (state.requiredCallers.has(name)) return verdict;
+  }
   const caller = facts.principal ?? "a caller without identity";
   const required = [...state.requiredCallers].join(", ") || "(no waypoint)";
   return refusal("culvert.dev/require-waypoint", fail("WAYPOINT_REQUIRED", `${caller} is none of ${required}`));

@@ -2,7 +2,7 @@
 // the command and the admin port alike.
 import type { HttpRouteMatch } from "@culvert/shared/config/http-route.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { parseSpiffeId, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
+import { homeName, parseSpiffeId, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
@@ -167,7 +167,7 @@ function readQuestion(view: MeshView, question: RequestQuestion): Asked | Failur
   const headers = readHeaders(question.headers);
   if (isFailure(headers)) return headers;
   const { self } = view;
-  const isOurs = id !== undefined && trustDomainOf(id) === self.trustDomain;
+  const isOurs = id !== undefined && trustDomainOf(homeName(id, self.trustDomain, self.aliases)) === self.trustDomain;
   // Without a caller, names are read as the Gateway's neighbours read them.
   const namespace = id === undefined ? self.gateway.namespace : isOurs ? workloadOf(id)?.namespace : undefined;
   return {

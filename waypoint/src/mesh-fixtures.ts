@@ -20,6 +20,7 @@ export const SELF: WaypointSelf = {
   gateway: { namespace: "default", name: "waypoint" },
   id: id("default/waypoint"),
   trustDomain: TRUST_DOMAIN,
+  aliases: new Set(),
 };
 
 /** A healthy workload `namespace/name` of which label `app` and account are the name up to its last `-`. */

@@ -38,7 +38,7 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
 /** Which waypoint a configuration and an identity make. */
 export function selfOf(config: WaypointConfig, identity: Identity): WaypointSelf {
   const { id } = identity.svid;
-  return { gateway: config.gateway, id, trustDomain: trustDomainOf(id) };
+  return { gateway: config.gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases };
 }
 
 class Waypoint implements Service {

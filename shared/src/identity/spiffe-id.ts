@@ -73,6 +73,16 @@ export function workloadId(domain: TrustDomain, namespace: string, serviceAccoun
   return workloadOf(id) === undefined ? malformed(id, "a name must be one path segment") : id;
 }
 
+/** The same name in another trust domain. */
+export function inTrustDomain(id: SpiffeId, domain: TrustDomain): SpiffeId {
+  return `${SCHEME}${domain}${pathOf(id)}` as SpiffeId;
+}
+
+/** What a name is called at home: the same name in `own` where its trust domain is an alias of it, and else itself. */
+export function homeName(id: SpiffeId, own: TrustDomain, aliases: ReadonlySet<TrustDomain>): SpiffeId {
+  return aliases.size > 0 && aliases.has(trustDomainOf(id)) ? inTrustDomain(id, own) : id;
+}
+
 /** The ID of a trust domain itself, as signing certificates carry it (X509-SVID section 2). */
 export function trustDomainId(domain: TrustDomain): SpiffeId {
   return `${SCHEME}${domain}` as SpiffeId;

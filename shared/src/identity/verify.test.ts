@@ -14,6 +14,7 @@ import { must } from "@culvert/test/support/identity.ts";
 import { isFailure } from "../failure/failure.ts";
 import type { Failure, FailureCode } from "../failure/failure.ts";
 import { bundleFromPem } from "./bundle.ts";
+import type { Svid } from "./source.ts";
 import type { SpiffeId } from "./spiffe-id.ts";
 import { expectPeer, verifyPeer } from "./verify.ts";
 import type { PeerPurpose, VerifiedPeer } from "./verify.ts";
@@ -309,4 +310,15 @@ test("a peer is expected by its whole ID", async () => {
   for (const expected of [[], [`${name}x`], [name.slice(0, -1)], [svidName(theirs, "default", "reviews")]]) {
     assert.equal(expectPeer(peer, expected as SpiffeId[])?.code, "IDENTITY_MISMATCH");
   }
+});
+
+test("a name in an alias of our trust domain is the same name, whichever of both is expected", async () => {
+  const peer = must(judge(await mintSvid(theirs, svidName(theirs, "default", "reviews"))));
+  const own = { svid: { id: name as SpiffeId } as Svid, aliases: new Set([theirs.trustDomain]) };
+  assert.equal(expectPeer(peer, [name as SpiffeId])?.code, "IDENTITY_MISMATCH");
+  assert.equal(expectPeer(peer, [name as SpiffeId], { ...own, aliases: new Set() })?.code, "IDENTITY_MISMATCH");
+  assert.equal(expectPeer(peer, [name as SpiffeId], own), undefined);
+  assert.equal(expectPeer(peer, [`${name}x` as SpiffeId], own)?.code, "IDENTITY_MISMATCH");
+  const home = must(judge(await mintSvid(ours, name)));
+  assert.equal(expectPeer(home, [svidName(theirs, "default", "reviews") as SpiffeId], own), undefined);
 });

@@ -8,9 +8,9 @@ import type { Clock } from "../net/clock.ts";
 import { EXTENDED_KEY_USAGE, fieldsOf } from "./certificate-fields.ts";
 import type { CertificateFields } from "./certificate-fields.ts";
 import { keyWeakness, publicKeyOf, signatureWeakness } from "./crypto-strength.ts";
-import type { Bundle, Revocations, Trust } from "./source.ts";
+import type { Bundle, Identity, Revocations, Trust } from "./source.ts";
 import { isRevoked } from "./trust/revoked.ts";
-import { trustDomainOf } from "./spiffe-id.ts";
+import { homeName, trustDomainOf } from "./spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
 import { MAX_CHAIN, claimedId } from "./svid.ts";
 
@@ -86,9 +86,21 @@ export function verifyPeer(evidence: PeerEvidence): VerifiedPeer | Failure {
   return { id, notAfter, serial: leaf.serialNumber } as VerifiedPeer;
 }
 
-/** Checks that a verified peer is one of those expected; nobody is expected of an empty list. Fails with IDENTITY_MISMATCH. */
-export function expectPeer(peer: VerifiedPeer, expected: readonly SpiffeId[]): Failure | undefined {
+/**
+ * Checks that a verified peer is one of those expected; nobody is expected of an empty list. Names in an alias of `own`'s trust
+ * domain are the same names. Fails with IDENTITY_MISMATCH.
+ */
+export function expectPeer(
+  peer: VerifiedPeer,
+  expected: readonly SpiffeId[],
+  own?: Pick<Identity, "svid" | "aliases">,
+): Failure | undefined {
   if (expected.includes(peer.id)) return undefined;
+  if (own !== undefined && own.aliases.size > 0) {
+    const domain = trustDomainOf(own.svid.id);
+    const name = homeName(peer.id, domain, own.aliases);
+    if (expected.some((id) => homeName(id, domain, own.aliases) === name)) return undefined;
+  }
   return fail("IDENTITY_MISMATCH", `the peer is ${peer.id}, expected ${expected.join(" or ") || "nobody"}`);
 }
 

@@ -5,6 +5,8 @@ import type { AuthorizationPolicy, PolicyOperation, PolicyRule, PolicySource } f
 import { stringSet } from "./string-set.ts";
 import type { StringSet } from "./string-set.ts";
 
+const NO_ALIASES: ReadonlySet<TrustDomain> = new Set();
+
 /** Where a decision is made: on connections alone (uproxy, TCP in a waypoint), or on requests too. */
 export type Layer = "l4" | "l7";
 
@@ -66,6 +68,8 @@ export interface RefusingPolicy {
 export interface CompiledPolicies {
   readonly layer: Layer;
   readonly trustDomain: TrustDomain | undefined;
+  /** Trust domains whose names are names of `trustDomain`. */
+  readonly aliases: ReadonlySet<TrustDomain>;
   readonly notUnderstood: readonly RefusingPolicy[];
   readonly deny: readonly CompiledPolicy[];
   readonly allow: readonly CompiledPolicy[];
@@ -77,11 +81,13 @@ export interface CompiledPolicies {
  * `trustDomain` is the proxy's own. A policy's `namespaces` are namespaces of that domain; with it given, a caller of a
  * federated domain cannot be allowed by bearing the name of one of them, and a DENY by namespace takes such a caller as
  * possibly meant: unsure is always the stricter side. Without it, namespaces are compared by name alone, as Istio does.
+ * Names in one of its `aliases` are the same names: a policy means both by either, in every field.
  */
 export function compilePolicies(
   policies: readonly AuthorizationPolicy[],
   layer: Layer,
   trustDomain?: TrustDomain,
+  aliases: ReadonlySet<TrustDomain> = NO_ALIASES,
 ): CompiledPolicies {
   const notUnderstood: RefusingPolicy[] = [];
   const deny: CompiledPolicy[] = [];
@@ -98,7 +104,7 @@ export function compilePolicies(
       rules: policy.rules.map(compileRule),
     });
   }
-  return { layer, trustDomain, notUnderstood, deny, allow };
+  return { layer, trustDomain, aliases, notUnderstood, deny, allow };
 }
 
 function compileRule(rule: PolicyRule, index: number): CompiledRule {

@@ -109,7 +109,7 @@ function matches(rule: StandingRule, request: RequestFacts | undefined): boolean
 }
 
 function resolve(compiled: CompiledPolicies, facts: ConnectionFacts, layer: Layer): ResolvedPeer {
-  const view = viewPeer(facts, compiled.trustDomain);
+  const view = viewPeer(facts, compiled.trustDomain, compiled.aliases);
   const dryRun: StandingDryRun[] = [];
   const standingOf = (policies: readonly CompiledPolicy[]): StandingRule[] => {
     const found: StandingRule[] = [];

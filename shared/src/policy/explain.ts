@@ -39,7 +39,7 @@ export function explain(
   request: RequestFacts | undefined,
 ): Explanation {
   const asked = compiled.layer === "l7" ? request : undefined;
-  const view = viewPeer(facts, compiled.trustDomain);
+  const view = viewPeer(facts, compiled.trustDomain, compiled.aliases);
   return {
     decision: asked === undefined ? decide(compiled, facts) : decideRequest(compiled, facts, asked),
     policies: [

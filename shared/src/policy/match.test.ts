@@ -147,3 +147,37 @@ describe("federated callers", () => {
     assert(decide(compilePolicies([policy("ALLOW", [inNamespace])], "l4"), foreign).allowed);
   });
 });
+
+describe("aliases of our own trust domain", () => {
+  const aliases = new Set([domain("old.test"), domain("older.test")]);
+  const permitted = (action: "ALLOW" | "DENY", source: PolicyRule["from"][number], principal: string): boolean => {
+    const compiled = compilePolicies([policy(action, [from(source)])], "l4", domain("cluster.local"), aliases);
+    return decide(compiled, facts({ principal: id(principal) })).allowed;
+  };
+  const callers = ["cluster.local", "old.test", "older.test"].map((name) => `spiffe://${name}/ns/default/sa/client`);
+  const sources: readonly [string, PolicyRule["from"][number], matches: boolean][] = [
+    ["our own name", { principals: list("cluster.local/ns/default/sa/client") }, true],
+    ["the name in an alias", { principals: list("old.test/ns/default/sa/client") }, true],
+    ["all names of an alias", { principals: list("older.test/*") }, true],
+    ["another account in an alias", { principals: list("old.test/ns/default/sa/other") }, false],
+    ["a namespace", { namespaces: list("default") }, true],
+    ["another namespace", { namespaces: list("other") }, false],
+    ["all but a name in an alias", { notPrincipals: list("old.test/ns/default/sa/client") }, false],
+    ["all but a namespace", { notNamespaces: list("default") }, false],
+    ["a foreign trust domain", { principals: list("theirs.test/*") }, false],
+  ];
+  for (const [what, source, matches] of sources) {
+    it(`${what} means the caller by any of its names`, () => {
+      for (const caller of callers) {
+        assert.equal(permitted("ALLOW", source, caller), matches, `ALLOW ${caller}`);
+        assert.equal(permitted("DENY", source, caller), !matches, `DENY ${caller}`);
+      }
+    });
+  }
+
+  it("a trust domain that is no alias stays a foreign one", () => {
+    const stranger = "spiffe://theirs.test/ns/default/sa/client";
+    assert.equal(permitted("ALLOW", { namespaces: list("default") }, stranger), false);
+    assert.equal(permitted("ALLOW", { principals: list("cluster.local/ns/default/sa/client") }, stranger), false);
+  });
+});

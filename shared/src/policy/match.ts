@@ -1,16 +1,22 @@
 // Pure. Whether one entry of a rule holds for a connection or a request; if not, which field says no.
-import { trustDomainOf, workloadOf } from "../identity/spiffe-id.ts";
-import type { TrustDomain } from "../identity/spiffe-id.ts";
+import { inTrustDomain, trustDomainOf, workloadOf } from "../identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "../identity/spiffe-id.ts";
 import { cidrContains } from "../net/ip.ts";
 import type { Cidr, Ip } from "../net/ip.ts";
 import type { ConnectionFacts, PolicyOperation, PolicySource, RequestFacts } from "./authorization.ts";
 import type { CompiledOperation, CompiledRequestPart, CompiledSource } from "./compile.ts";
 import { inSet } from "./string-set.ts";
+import type { StringSet } from "./string-set.ts";
+
+const SCHEME = "spiffe://";
+const NONE: readonly string[] = [];
 
 /** A connection as the matchers ask for it. */
 export interface PeerView {
   /** `<trust domain>/ns/<namespace>/sa/<service account>`; empty when no identity was proved. */
   readonly principal: string;
+  /** The same name in the other trust domains that our own one is called by; none without aliases. */
+  readonly otherPrincipals: readonly string[];
   /** The namespace that the caller's name bears, whichever domain vouches for it. */
   readonly claimedNamespace: string;
   /** The same, but empty unless the domain that vouches is our own. */
@@ -20,15 +26,23 @@ export interface PeerView {
 }
 
 /** Derives what policies compare from the facts of a connection. */
-export function viewPeer(facts: ConnectionFacts, own: TrustDomain | undefined): PeerView {
+export function viewPeer(
+  facts: ConnectionFacts,
+  own: TrustDomain | undefined,
+  aliases: ReadonlySet<TrustDomain>,
+): PeerView {
   const { principal, sourceIp, destinationPort } = facts;
   if (principal === undefined) {
-    return { principal: "", claimedNamespace: "", ownNamespace: "", sourceIp, destinationPort };
+    const namespaces = { claimedNamespace: "", ownNamespace: "" };
+    return { principal: "", otherPrincipals: NONE, ...namespaces, sourceIp, destinationPort };
   }
   const namespace = workloadOf(principal)?.namespace ?? "";
-  const foreign = own !== undefined && trustDomainOf(principal) !== own;
+  const domain = trustDomainOf(principal);
+  const foreign = own !== undefined && domain !== own && !aliases.has(domain);
   return {
-    principal: principal.slice("spiffe://".length),
+    principal: principal.slice(SCHEME.length),
+    otherPrincipals:
+      own === undefined || foreign || aliases.size === 0 ? NONE : otherNames(principal, [own, ...aliases]),
     claimedNamespace: namespace,
     ownNamespace: foreign ? "" : namespace,
     sourceIp,
@@ -45,8 +59,8 @@ export function sourceMismatch(
   peer: PeerView,
   action: "ALLOW" | "DENY",
 ): keyof PolicySource | undefined {
-  if (source.principals !== undefined && !inSet(source.principals, peer.principal)) return "principals";
-  if (source.notPrincipals !== undefined && inSet(source.notPrincipals, peer.principal)) return "notPrincipals";
+  if (source.principals !== undefined && !isOneOf(source.principals, peer)) return "principals";
+  if (source.notPrincipals !== undefined && isOneOf(source.notPrincipals, peer)) return "notPrincipals";
   const [wanted, excluded] =
     action === "DENY" ? [peer.claimedNamespace, peer.ownNamespace] : [peer.ownNamespace, peer.claimedNamespace];
   if (source.namespaces !== undefined && !inSet(source.namespaces, wanted)) return "namespaces";
@@ -72,6 +86,18 @@ export function requestMismatch(part: CompiledRequestPart, request: RequestFacts
   if (part.hosts !== undefined && !inSet(part.hosts, request.host)) return "hosts";
   if (part.notHosts !== undefined && inSet(part.notHosts, request.host)) return "notHosts";
   return undefined;
+}
+
+/** By any of the names that mean the caller. */
+function isOneOf(set: StringSet, { principal, otherPrincipals }: PeerView): boolean {
+  return inSet(set, principal) || otherPrincipals.some((name) => inSet(set, name));
+}
+
+function otherNames(principal: SpiffeId, domains: readonly TrustDomain[]): readonly string[] {
+  return domains
+    .map((domain) => inTrustDomain(principal, domain))
+    .filter((name) => name !== principal)
+    .map((name) => name.slice(SCHEME.length));
 }
 
 function inBlocks(blocks: readonly Cidr[], ip: Ip): boolean {

@@ -326,7 +326,7 @@ export class TunnelSession {
     const { identity, target, clock, onDialled } = this.#options;
     const peer = peerOfSocket(socket, identity, clock, "server");
     if (isFailure(peer)) return this.#failed(peer);
-    const wrong = expectPeer(peer, target.expected);
+    const wrong = expectPeer(peer, target.expected, identity);
     if (wrong !== undefined) return this.#failed(wrong);
     if (this.#state.kind === "connecting") this.#state.exit();
     this.#state = this.#ready(socket, peer);

@@ -17,7 +17,12 @@ import { replyTo } from "./dns-fixtures.ts";
 import { startDns, type Dns } from "./dns.ts";
 import { frame, FrameReader } from "./frames.ts";
 
-const identity = { version: 1, svid: { id: id("default/app") }, bundles: new Map() } as unknown as Identity;
+const identity = {
+  version: 1,
+  svid: { id: id("default/app") },
+  bundles: new Map(),
+  aliases: new Set(),
+} as unknown as Identity;
 const mesh = snapshot({
   workloads: [
     workload("db-0", { addresses: ["10.0.0.1"], labels: { app: "db" } }),

@@ -10,7 +10,12 @@ import { capturedTarget } from "./inbound-target.ts";
 const mesh = snapshot({
   workloads: [workload("reviews", { addresses: ["10.0.0.5", "fd00::5"] }), workload("b", { addresses: ["10.0.0.6"] })],
 });
-const identity = { version: 1, svid: { id: id("reviews") }, bundles: new Map() } as unknown as Identity;
+const identity = {
+  version: 1,
+  svid: { id: id("reviews") },
+  bundles: new Map(),
+  aliases: new Set(),
+} as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
 const lost = deriveState(mesh, identity, { configured: undefined, addresses: [ip("192.0.2.1")] });
 const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;

@@ -33,7 +33,12 @@ const mesh = snapshot({
   ],
   waypoints: [waypoint("waypoint")],
 });
-const identity = { version: 1, svid: { id: id("default/reviews") }, bundles: new Map() } as unknown as Identity;
+const identity = {
+  version: 1,
+  svid: { id: id("default/reviews") },
+  bundles: new Map(),
+  aliases: new Set(),
+} as unknown as Identity;
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip("10.0.0.5")] });
 const tcp = (host: string, port: number) => ({ kind: "tcp", host, port }) as const;
 const app = { host: undefined, notTo: [tcp("", 15008), tcp("10.0.0.5", 15000), tcp("127.0.0.1", 8080)] };

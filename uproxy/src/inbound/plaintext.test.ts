@@ -17,7 +17,7 @@ import { introduce } from "./introduce.ts";
 import { listenPlaintext, type PlaintextOptions } from "./plaintext.ts";
 
 const HOST = "127.0.0.1";
-const identity = { version: 1, svid: { id: id("app") }, bundles: new Map() } as unknown as Identity;
+const identity = { version: 1, svid: { id: id("app") }, bundles: new Map(), aliases: new Set() } as unknown as Identity;
 const mesh = snapshot({ workloads: [workload("app", { addresses: [HOST] })] });
 const state = deriveState(mesh, identity, { configured: undefined, addresses: [ip(HOST)] });
 

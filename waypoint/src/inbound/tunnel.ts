@@ -1,5 +1,5 @@
 // Pure. One accepted tunnel, as everything behind the waypoint's port knows it.
-import { trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
+import { homeName, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
@@ -23,7 +23,7 @@ export interface Tunnel {
 /** Gathers the facts of a request. */
 export function tunnelOf(id: string, request: TunnelRequest, self: WaypointSelf, startedAt: number): Tunnel {
   const { peer, source, local } = request;
-  const isOurs = trustDomainOf(peer.id) === self.trustDomain;
+  const isOurs = trustDomainOf(homeName(peer.id, self.trustDomain, self.aliases)) === self.trustDomain;
   return {
     id,
     request,

@@ -12,6 +12,8 @@ export interface WaypointSelf {
   readonly gateway: WaypointRef;
   readonly id: SpiffeId;
   readonly trustDomain: TrustDomain;
+  /** Trust domains whose names are names of our own. */
+  readonly aliases: ReadonlySet<TrustDomain>;
 }
 
 /** Who asks, as its certificate proved it. */

@@ -32,7 +32,12 @@ export function compileGuard(
 ): Guard {
   const targets: readonly (Service | undefined)[] = services.length === 0 ? [undefined] : services;
   const compiled = targets.map((service) =>
-    compilePolicies(policiesForWaypoint(policies, { gateway: self.gateway, service }), "l7", self.trustDomain),
+    compilePolicies(
+      policiesForWaypoint(policies, { gateway: self.gateway, service }),
+      "l7",
+      self.trustDomain,
+      self.aliases,
+    ),
   );
   return { policies: compiled, needsHttp: compiled.some(asksForRequests) };
 }
