@@ -24,6 +24,7 @@ import { RequestServices } from "@culvert/waypoint/inbound/request-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
 import { Reporter } from "@culvert/waypoint/report.ts";
+import { OutsideNames } from "@culvert/waypoint/upstream/outside-names.ts";
 import { Upstream } from "@culvert/waypoint/upstream/upstream.ts";
 import { id, policy, route, routeRule, service, snapshot, TRUST_DOMAIN, workload } from "../support/fixtures.ts";
 import { must } from "../support/must.ts";
@@ -78,7 +79,7 @@ const mesh = snapshot(
                 headers: index === 0 ? [] : [{ name: "x-version", value: `v${index}` }],
               },
             ],
-            backends: [{ namespace: "default", name: "app", port: 80, weight: 1, invalid: undefined }],
+            backends: [{ kind: "service", namespace: "default", name: "app", port: 80, weight: 1, invalid: undefined }],
           }),
         ),
       }),
@@ -99,7 +100,13 @@ const reporter = new Reporter({
 });
 const view = new MeshView(mesh, self);
 // The application is reached by plain TCP: no tunnel is ever asked for.
-const upstream = new Upstream({ pool: {} as TunnelPool, gateway, limits: DEFAULT_TUNNEL_LIMITS, clock });
+const upstream = new Upstream({
+  pool: {} as TunnelPool,
+  names: new OutsideNames(clock),
+  gateway,
+  limits: DEFAULT_TUNNEL_LIMITS,
+  clock,
+});
 const options = { view: () => view, upstream, reporter, random: Math.random };
 const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
 const pool = new UpstreamPool(http);

@@ -2,6 +2,7 @@
 // decides by request; everything else is refused at once, on every way in, with a line in the log.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { echo, startHttpApp, startTcpApp, type App, type Echoed } from "../support/apps.ts";
 import { dialHttp, request, verdictOf } from "../support/http-wire.ts";
 import { ask } from "../support/http.ts";
@@ -21,11 +22,14 @@ describe("egress", () => {
   let egress: Proxy;
   let outside: App;
   let named: App;
+  /** Where the client has its listeners. */
+  let inside: string;
   let address: { readonly outside: string; readonly other: string; readonly client: string; readonly egress: string };
 
   before(async () => {
     mesh = await startMesh();
     address = { outside: mesh.address(), other: mesh.address(), client: mesh.address(), egress: mesh.address() };
+    inside = mesh.inside(address.client);
     named = await mesh.with(startHttpApp("127.0.0.1", 0, "by name"));
     const ports = [
       { number: 80, name: "http", protocol: "HTTP", targetPort: HTTP },
@@ -39,7 +43,7 @@ describe("egress", () => {
       serviceEntry("straight", "straight.example.com", { ports, resolution: "STATIC", endpoints }),
       serviceEntry("guarded", "guarded.example.com", { ports, resolution: "STATIC", endpoints }, BEHIND),
       serviceEntry("block", "block.example.com", {
-        addresses: [`${address.other}/32`],
+        addresses: [address.other],
         ports: [{ number: HTTP, name: "http", protocol: "HTTP" }],
         resolution: "NONE",
       }),
@@ -58,7 +62,7 @@ describe("egress", () => {
     await mesh.with(startHttpApp(address.other, HTTP, "in the block"));
     egress = await mesh.waypoint({ name: "egress", address: address.egress, gateway: "egress" });
     const listen = (port: number, to: string): { listen: string; to: string } => ({
-      listen: `${address.client}:${port}`,
+      listen: hostPort(inside, port),
       to,
     });
     client = await mesh.uproxy({
@@ -66,13 +70,13 @@ describe("egress", () => {
       address: address.client,
       config: {
         outbound: {
-          proxy: `${address.client}:${PORTS.proxy}`,
+          proxy: hostPort(inside, PORTS.proxy),
           unknown: "refuse",
           listeners: [
             listen(TO.straight, "straight.example.com:80"),
             listen(TO.guarded, "guarded.example.com:80"),
             listen(TO.guardedTcp, `guarded.example.com:${ECHO}`),
-            listen(TO.refused, `${address.outside}:${HTTP + 1}`),
+            listen(TO.refused, hostPort(address.outside, HTTP + 1)),
           ],
         },
       },
@@ -83,7 +87,7 @@ describe("egress", () => {
 
   /** The answer to HTTP CONNECT: the status and our code. */
   async function connect(target: string): Promise<string> {
-    const connection = await dial(client.address, PORTS.proxy);
+    const connection = await dial(inside, PORTS.proxy);
     connection.send(`CONNECT ${target} HTTP/1.1\r\nhost: ${target}\r\n\r\n`);
     await connection.bytes(19);
     connection.close();
@@ -93,7 +97,7 @@ describe("egress", () => {
 
   /** The reply code of SOCKS5 (RFC 1928 section 6). */
   async function socks(host: string, port: number): Promise<number | undefined> {
-    const connection = await dial(client.address, PORTS.proxy);
+    const connection = await dial(inside, PORTS.proxy);
     connection.send(Buffer.from([5, 1, 0]));
     await connection.bytes(2);
     const name = Buffer.from(host);
@@ -104,13 +108,13 @@ describe("egress", () => {
   }
 
   test("what is in no resource is refused at once on every way in, and logged", async () => {
-    const target = `${address.outside}:${HTTP}`;
-    const unlisted = `${address.outside}:${HTTP + 1}`;
+    const target = hostPort(address.outside, HTTP);
+    const unlisted = hostPort(address.outside, HTTP + 1);
     const accepted = outside.accepted;
     assert.equal(await connect(unlisted), "403 EGRESS_REFUSED");
     assert.equal(await connect("elsewhere.example.com:80"), "403 EGRESS_REFUSED");
     assert.equal(await socks("elsewhere.example.com", 80), 2);
-    assert.equal(await attempt(client.address, TO.refused).ended(), "ECONNRESET");
+    assert.equal(await attempt(inside, TO.refused).ended(), "ECONNRESET");
     for (const dst of [unlisted, "elsewhere.example.com:80"]) {
       const line = await client.access({ code: "EGRESS_REFUSED", "dst.addr": dst, direction: "outbound" });
       assert.ok(Number(line["duration_ms"]) < 1_000);
@@ -120,29 +124,29 @@ describe("egress", () => {
 
   test("ports that an entry does not list are refused", async () => {
     assert.equal(await connect("straight.example.com:22"), "403 EGRESS_REFUSED");
-    assert.equal(await connect(`${address.other}:22`), "403 EGRESS_REFUSED");
+    assert.equal(await connect(hostPort(address.other, 22)), "403 EGRESS_REFUSED");
   });
 
   test("resolution STATIC leads to the endpoints, and names the host in log and metrics", async () => {
-    const { status, body } = await ask(`http://${client.address}:${TO.straight}/x`);
+    const { status, body } = await ask(`http://${hostPort(inside, TO.straight)}/x`);
     assert.equal(status, 200);
     assert.equal((JSON.parse(body) as Echoed).app, "outside");
     const line = await client.access({ "dst.service": "straight.example.com" });
     assert.equal(line["code"], undefined);
-    const metrics = await ask(`http://${client.address}:${PORTS.metrics}/metrics`);
+    const metrics = await ask(`http://${hostPort(client.address, PORTS.metrics)}/metrics`);
     assert.match(metrics.body, /istio_tcp_connections_opened_total\{[^}]*destination_service="straight\.example\.com"/);
   });
 
   test("resolution NONE passes on to an address of its own, DNS to the addresses of a name", async () => {
-    assert.equal(await connect(`${address.other}:${HTTP}`), "200");
-    await client.access({ "dst.service": "block.example.com", "dst.addr": `${address.other}:${HTTP}` });
+    assert.equal(await connect(hostPort(address.other, HTTP)), "200");
+    await client.access({ "dst.service": "block.example.com", "dst.addr": hostPort(address.other, HTTP) });
     assert.equal(await connect("named.example.com:80"), "200");
     await client.access({ "dst.service": "named.example.com" });
     assert.equal(named.accepted, 1);
   });
 
   test("an egress waypoint decides by request, forwards, and names the host", async () => {
-    const wire = await dialHttp(client.address, TO.guarded);
+    const wire = await dialHttp(inside, TO.guarded);
     const allowed = await wire.ask(request("GET", "/public/x", { host: "guarded.example.com" }));
     assert.equal(allowed.status, 200);
     assert.equal((JSON.parse(allowed.text) as Echoed).app, "outside");
@@ -153,15 +157,15 @@ describe("egress", () => {
     assert.equal(line["upstream_cluster"], "default/guarded.example.com:80");
     await client.access({
       "dst.service": "guarded.example.com",
-      "dst.hbone_addr": `${address.egress}:${PORTS.hbone}`,
+      "dst.hbone_addr": hostPort(address.egress, PORTS.hbone),
       "dst.identity": "spiffe://cluster.local/ns/default/sa/egress",
     });
-    const metrics = await ask(`http://${address.egress}:${PORTS.metrics}/metrics`);
+    const metrics = await ask(`http://${hostPort(address.egress, PORTS.metrics)}/metrics`);
     assert.match(metrics.body, /istio_requests_total\{[^}]*destination_service="guarded\.example\.com"/);
   });
 
   test("an egress waypoint carries TCP as well", async () => {
-    const connection = await dial(client.address, TO.guardedTcp);
+    const connection = await dial(inside, TO.guardedTcp);
     connection.send("hello");
     assert.equal((await connection.bytes(5)).toString(), "hello");
     connection.close();

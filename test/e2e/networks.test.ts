@@ -1,6 +1,7 @@
 // app → uproxy → gateway of another network → uproxy → app: a session inside a tunnel, which the gateway carries and does not see.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { openFilesSource } from "@culvert/shared/identity/files.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { echo, startTcpApp } from "../support/apps.ts";
@@ -23,10 +24,13 @@ describe("two networks", () => {
   let app: Proxy;
   let gateway: TestGateway;
   let address: Readonly<Record<"client" | "app" | "gateway", string>>;
+  /** Where the client has its listener. */
+  let inside: string;
 
   before(async () => {
     mesh = await startMesh();
     address = { client: mesh.address(), app: mesh.address(), gateway: mesh.address() };
+    inside = mesh.inside(address.client);
     const eastWest: Resource = {
       apiVersion: "gateway.networking.k8s.io/v1",
       kind: "Gateway",
@@ -60,14 +64,14 @@ describe("two networks", () => {
     client = await mesh.uproxy({
       name: "client",
       address: address.client,
-      listeners: [{ listen: `${address.client}:${TO_APP}`, to: `app:${ECHO}` }],
+      listeners: [{ listen: hostPort(inside, TO_APP), to: `app:${ECHO}` }],
     });
   });
 
   after(() => mesh.stop());
 
   async function talk(text: string): Promise<void> {
-    const connection = await dial(client.address, TO_APP);
+    const connection = await dial(inside, TO_APP);
     connection.finish(text);
     assert.equal(await connection.ended(), "end");
     assert.equal(connection.received.toString(), text);
@@ -85,7 +89,7 @@ describe("two networks", () => {
     assert.equal(line["dst.service"], "app.default.svc.cluster.local");
     await client.access({
       "dst.service": "app.default.svc.cluster.local",
-      "dst.hbone_addr": `${address.gateway}:${PORTS.hbone}`,
+      "dst.hbone_addr": hostPort(address.gateway, PORTS.hbone),
       "dst.identity": "spiffe://cluster.local/ns/default/sa/app",
     });
   });
@@ -104,7 +108,7 @@ describe("two networks", () => {
       ]),
     ]);
     await app.logged({ message: "resources in use", version: 2 });
-    assert.equal(await attempt(client.address, TO_APP).ended(), "ECONNRESET");
+    assert.equal(await attempt(inside, TO_APP).ended(), "ECONNRESET");
     await app.access({ direction: "inbound", code: "DENIED_BY_POLICY" });
     await client.access({ direction: "outbound", code: "PEER_DENIED" });
   });

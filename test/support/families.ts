@@ -60,9 +60,11 @@ export async function familyHost(families: Families): Promise<FamilyHost> {
  */
 export const FAMILY_SUITES: readonly string[] = [
   "chain",
+  "egress",
   "envoy",
   "interop-client",
   "interop-server",
+  "networks",
   "operate",
   "postgres",
   "proxy",

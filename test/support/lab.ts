@@ -71,6 +71,13 @@ export class Lab {
     return this.mesh.uproxy({ name, address, prefix, ...options, config: { ...USUAL, ...config } });
   }
 
+  /** Starts an instance of a waypoint on a host. */
+  waypoint(name: string, host: Host, gateway: string): Promise<Proxy> {
+    const { address, prefix } = host;
+    const config = { hbone: ":15008", admin: undefined, readiness: undefined, metrics: undefined };
+    return this.mesh.waypoint({ name, address, prefix, gateway, config });
+  }
+
   /** `uproxy capture` on a host, with the configuration of the uproxy of that name. */
   async capture(
     host: Host,

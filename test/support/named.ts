@@ -17,11 +17,16 @@ odd IN TYPE65280 \\# 4 0a0b0c0d
 large IN TXT ${Array.from({ length: 10 }, (_, index) => `"${String(index).repeat(250)}"`).join(" ")}
 `;
 
-/** Starts it on port 53 of an address, behind `prefix`. The folder is its own. */
-export async function startNamed(folder: string, address: string, prefix: readonly string[]): Promise<Program> {
+/** Starts it on port 53 of an address, behind `prefix`, with more lines for the zone. The folder is its own. */
+export async function startNamed(
+  folder: string,
+  address: string,
+  prefix: readonly string[],
+  records: readonly string[] = [],
+): Promise<Program> {
   mkdirSync(folder, { recursive: true });
   const file = (name: string): string => join(folder, name);
-  writeFileSync(file("example.test.zone"), ZONE);
+  writeFileSync(file("example.test.zone"), `${ZONE}${records.join("\n")}\n`);
   writeFileSync(
     file("named.conf"),
     `options {

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
+import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
 import { id, route, routeRule } from "@culvert/test/support/fixtures.ts";
 import { explainRequest, type RequestQuestion } from "./explain.ts";
 import { policy, SELF, service, servicePort, snapshot, workload } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 
-const backend = (name: string, weight: number) => ({
+const backend = (name: string, weight: number): HttpRouteBackend => ({
+  kind: "service",
   namespace: "default",
   name,
   port: 9080,

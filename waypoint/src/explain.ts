@@ -15,6 +15,7 @@ import { ConnectionGuard } from "./mesh/guard.ts";
 import type { MeshView } from "./mesh/view.ts";
 import type { RouteGroup } from "./route/route-group.ts";
 import type { EndpointGroup } from "./upstream/balance.ts";
+import type { Reach } from "./upstream/endpoints.ts";
 
 /** The question, as text. */
 export interface RequestQuestion {
@@ -137,12 +138,16 @@ function byRoute(
 
 function endpointsOf(group: EndpointGroup, verb: string, note: Note): string | Failure {
   for (const { workload, address, reach } of group.endpoints) {
-    const how = reach.kind === "plain" ? "plain TCP (not in the mesh)" : `tunnel, expecting ${reach.expected}`;
-    note(`endpoint ${workload.uid} at ${address}, ${how}`);
+    note(`endpoint ${workload.uid} at ${address}, ${describeReach(reach)}`);
   }
   if (group.endpoints.length === 0) return fail("NO_HEALTHY_UPSTREAM", group.name);
   const among = group.endpoints.length === 1 ? "its one endpoint" : "the less busy of two of its endpoints";
   return `${verb} to ${group.name}, ${among}`;
+}
+
+function describeReach(reach: Reach): string {
+  if (reach.kind === "tunnel") return `tunnel, expecting ${reach.expected}`;
+  return reach.kind === "plain" ? "plain TCP (not in the mesh)" : "plain TCP to what the name then resolves to";
 }
 
 function describeMatch({ path, method, headers }: HttpRouteMatch): string {

@@ -31,6 +31,7 @@ import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Reporter } from "./report.ts";
+import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
 const GATEWAY = SELF.gateway;
@@ -102,7 +103,7 @@ export class Bench {
     const identity = staticSource(await this.identity("waypoint"));
     const limits = DEFAULT_TUNNEL_LIMITS;
     const pool = new TunnelPool({ identity, limits, clock, onEvent: () => {} });
-    const upstream = new Upstream({ pool, gateway: GATEWAY, limits, clock });
+    const upstream = new Upstream({ pool, names: new OutsideNames(clock), gateway: GATEWAY, limits, clock });
     const reporter = new Reporter({
       accessLog: new AccessLog({
         mode: "all",

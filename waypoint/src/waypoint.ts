@@ -23,6 +23,7 @@ import { gatewayUid, type WaypointSelf } from "./mesh/destination.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Reporter } from "./report.ts";
 import { TELEMETRY_PATH, telemetryHandler } from "./telemetry.ts";
+import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
 /** Starts a waypoint; it serves once this has resolved without a failure. */
@@ -77,7 +78,13 @@ class Waypoint implements Service {
     });
     const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
     this.#httpPool = new UpstreamPool(http);
-    const upstream = new Upstream({ pool: this.#tunnelPool, gateway: config.gateway, limits, clock });
+    const upstream = new Upstream({
+      pool: this.#tunnelPool,
+      names: new OutsideNames(clock),
+      gateway: config.gateway,
+      limits,
+      clock,
+    });
     const random = Math.random;
     this.#acceptor = new Acceptor({
       services: { view: () => this.#view, upstream, reporter, random },

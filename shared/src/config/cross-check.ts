@@ -75,14 +75,20 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
   }
 }
 
-/** Why a backend cannot be served, as far as that depends on the Services. */
+/** Why a backend cannot be served, as far as that depends on Services and hosts. */
 export function missingBackend(backend: HttpRouteBackend, directory: Directory): string | undefined {
-  const uid = `${backend.namespace}/${backend.name}`;
-  const service = serviceNamed(directory, uid);
-  if (service === undefined) return `there is no Service ${uid}`;
-  return service.ports.some(({ port }) => port === backend.port)
-    ? undefined
-    : `Service ${uid} has no port ${backend.port}`;
+  const service = backendService(backend, directory);
+  const title = backend.kind === "host" ? `host ${backend.name}` : `Service ${backend.namespace}/${backend.name}`;
+  if (service === undefined) return `there is no ${title}`;
+  return service.ports.some(({ port }) => port === backend.port) ? undefined : `${title} has no port ${backend.port}`;
+}
+
+/** What a backend names; a host as the route's namespace sees it. */
+export function backendService(
+  { kind, namespace, name }: Pick<HttpRouteBackend, "kind" | "namespace" | "name">,
+  directory: Directory,
+): Service | undefined {
+  return kind === "host" ? directory.serviceByHost(name, namespace) : serviceNamed(directory, `${namespace}/${name}`);
 }
 
 /** Routes name Services; the host of a ServiceEntry is none. */

@@ -11,7 +11,9 @@ export interface HttpRouteMatch {
 /** One backend with its share of the requests. */
 export interface HttpRouteBackend {
   readonly namespace: string;
+  /** Of a Service, or with `kind` host the host of whatever has it: a Service, or a ServiceEntry that `namespace` may see. */
   readonly name: string;
+  readonly kind: "service" | "host";
   /** Service port. */
   readonly port: number;
   readonly weight: number;

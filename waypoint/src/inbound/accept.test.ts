@@ -46,7 +46,7 @@ function denyCurl(operation?: PolicyOperation): ReturnType<typeof policy> {
 }
 
 function to(name: string): HttpRouteBackend {
-  return { namespace: "default", name, port: 9080, weight: 1, invalid: undefined };
+  return { kind: "service", namespace: "default", name, port: 9080, weight: 1, invalid: undefined };
 }
 
 /** An endpoint of `db` at which nobody listens. */

@@ -5,6 +5,7 @@ import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.t
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
 import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
 import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import { mayBeVirtual } from "@culvert/shared/workload/virtual-address.ts";
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 
 /** Which waypoint this is. */
@@ -32,6 +33,8 @@ export type Destination =
       readonly port: ServicePort;
       /** The address that was asked for, where that is more than a name of the service: see `ServiceEntry`. */
       readonly at: Ip | undefined;
+      /** The name that was asked for, likewise: below a wildcard there are many. */
+      readonly host: string | undefined;
     }
   | {
       readonly kind: "workload";
@@ -67,16 +70,26 @@ export function resolveDestination(
   if (authority.kind === "name") {
     const service = directory.serviceByHost(host, namespace);
     if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
-    return toService(directory, self, service, port, undefined);
+    return toService(directory, self, service, authority);
   }
   const ip = authority.host;
   const service = directory.serviceByVip(ip, namespace);
-  if (service !== undefined) return toService(directory, self, service, port, ip);
+  if (service !== undefined) return toService(directory, self, service, authority);
   if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port);
   const direct = directory.serviceByEndpoint(ip, port, namespace);
-  if (direct !== undefined) return toPort(directory, self, ...direct, ip);
+  if (direct !== undefined) return toPort(directory, self, ...direct, authority);
   const block = directory.serviceByBlock(ip, namespace);
-  return block === undefined ? toWorkload(directory, self, ip, port) : toService(directory, self, block, port, ip);
+  return block === undefined ? toWorkload(directory, self, ip, port) : toService(directory, self, block, authority);
+}
+
+/**
+ * Whether an address that a name of the outside resolves to lies there: who may ask for any name below a wildcard may have one that
+ * means this host, or a place of the mesh past its uproxy.
+ */
+export function isOutside(directory: Directory, ip: Ip): boolean {
+  if (isHostOnly(ip) || mayBeVirtual(ip) || directory.workloadsAt(ip).length > 0) return false;
+  const service = directory.serviceByVip(ip, "");
+  return service === undefined || service.entry !== undefined;
 }
 
 /** `ns/name` of a Gateway. */
@@ -111,12 +124,11 @@ function toService(
   directory: Directory,
   self: WaypointSelf,
   service: Service,
-  port: number,
-  at: Ip | undefined,
+  asked: Authority,
 ): Destination | Failure {
-  const servicePort = service.ports.find((candidate) => candidate.port === port);
-  if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${port}`);
-  return toPort(directory, self, service, servicePort, at);
+  const servicePort = service.ports.find((candidate) => candidate.port === asked.port);
+  if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${asked.port}`);
+  return toPort(directory, self, service, servicePort, asked);
 }
 
 function toPort(
@@ -124,22 +136,30 @@ function toPort(
   self: WaypointSelf,
   service: Service,
   port: ServicePort,
-  at: Ip | undefined,
+  asked: Authority,
 ): Destination | Failure {
   const { entry } = service;
   if (!directory.mayStandFor(self.gateway, service.waypoint)) {
     const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
   }
-  if (entry === undefined) return { kind: "service", service, port, at: undefined };
+  if (entry === undefined) return { kind: "service", service, port, at: undefined, host: undefined };
   if (entry.notUnderstood !== undefined) {
     return fail("EGRESS_REFUSED", `ServiceEntry ${service.namespace}/${entry.name}: ${entry.notUnderstood}`);
   }
-  if (at !== undefined && entry.resolution === "none") {
+  if (entry.resolution === "none") {
     // A block may be as wide as the Internet. What only this host reaches by that address is no business of its callers.
-    if (isHostOnly(at) || PROXY_PORTS.has(port.port)) return fail("SELF_CALL", formatAuthority(at, port.port));
+    const isOwn = asked.kind === "ip" && isHostOnly(asked.host);
+    if (isOwn || PROXY_PORTS.has(port.port)) return fail("SELF_CALL", formatAuthority(asked.host, port.port));
   }
-  return { kind: "service", service, port, at };
+  const isAddress = asked.kind === "ip";
+  return {
+    kind: "service",
+    service,
+    port,
+    at: isAddress ? asked.host : undefined,
+    host: isAddress ? undefined : asked.host,
+  };
 }
 
 function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: number): Destination | Failure {

@@ -103,7 +103,14 @@ test("routes belong to services, endpoints keep their load over a change", () =>
 
 test("a backend must be a service port that speaks HTTP/1.1", () => {
   const mesh = view([]);
-  const backend = { namespace: "default", name: "reviews", port: 9080, weight: 1, invalid: undefined };
+  const backend = {
+    kind: "service",
+    namespace: "default",
+    name: "reviews",
+    port: 9080,
+    weight: 1,
+    invalid: undefined,
+  } as const;
   assert.ok(!isFailure(mesh.backend(backend)));
   for (const bad of [{ name: "none" }, { port: 80 }, { name: "chat" }]) {
     const result = mesh.backend({ ...backend, ...bad });

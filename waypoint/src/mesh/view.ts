@@ -2,6 +2,7 @@
 import { RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
 import type { RouteGroup } from "../route/route-group.ts";
 import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
+import { backendService } from "@culvert/shared/config/cross-check.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
@@ -15,8 +16,9 @@ import {
   serviceEndpoints,
   workloadEndpoint,
   type EndpointContext,
+  type UpstreamEndpoint,
 } from "../upstream/endpoints.ts";
-import { resolveDestination, type Caller, type Destination, type WaypointSelf } from "./destination.ts";
+import { isOutside, resolveDestination, type Caller, type Destination, type WaypointSelf } from "./destination.ts";
 import { compileGuard, type Guard } from "./guard.ts";
 
 /**
@@ -77,8 +79,10 @@ export class MeshView {
   /** The endpoints of a destination itself. */
   group(destination: Destination): EndpointGroup | Failure {
     if (destination.kind === "service") {
-      const { service, port, at } = destination;
-      if (service.entry?.resolution === "none") return passGroup(service, port, at);
+      const { service, port, at, host } = destination;
+      if (service.entry?.resolution === "none") {
+        return new EndpointGroup(`${service.uid}:${port.port}`, [this.#passEndpoint(service, port, at ?? host)]);
+      }
       const group = this.#groupOf(service, port);
       const chosen = at === undefined ? [] : group.endpoints.filter(({ ip }) => ip === at);
       return chosen.length === 0 ? group : new EndpointGroup(group.name, chosen);
@@ -99,15 +103,27 @@ export class MeshView {
   }
 
   #resolve(backend: HttpRouteBackend): EndpointGroup | Failure {
-    const uid = `${backend.namespace}/${backend.name}`;
-    const service = this.snapshot.directory.service(uid);
-    if (service === undefined) return fail("BACKEND_INVALID", `there is no service ${uid}`);
+    const service = backendService(backend, this.snapshot.directory);
+    const title = backend.kind === "host" ? `host ${backend.name}` : `service ${backend.namespace}/${backend.name}`;
+    if (service === undefined) return fail("BACKEND_INVALID", `there is no ${title}`);
+    if (service.entry?.notUnderstood !== undefined) {
+      return fail("BACKEND_INVALID", `${title} is of a ServiceEntry: ${service.entry.notUnderstood}`);
+    }
     const port = service.ports.find((candidate) => candidate.port === backend.port);
-    if (port === undefined) return fail("BACKEND_INVALID", `service ${uid} has no port ${backend.port}`);
+    if (port === undefined) return fail("BACKEND_INVALID", `${title} has no port ${backend.port}`);
     if (port.appProtocol === "http2" || port.appProtocol === "grpc" || port.appProtocol === "tls") {
-      return fail("BACKEND_INVALID", `service ${uid} port ${port.port} is declared ${port.appProtocol}, not HTTP/1.1`);
+      return fail("BACKEND_INVALID", `${title} port ${port.port} is declared ${port.appProtocol}, not HTTP/1.1`);
+    }
+    if (service.entry?.resolution === "none") {
+      return new EndpointGroup(`${service.uid}:${port.port}`, [this.#passEndpoint(service, port, backend.name)]);
     }
     return this.#groupOf(service, port);
+  }
+
+  /** Resolution NONE: the endpoint is the address or name that was asked for; else the host of the entry. */
+  #passEndpoint(service: Service, port: ServicePort, asked: Ip | string = service.hostname): UpstreamEndpoint {
+    const { directory } = this.snapshot;
+    return passEndpoint(service, asked, port.port, (ip) => isOutside(directory, ip));
   }
 
   #groupOf(service: Service, port: ServicePort): EndpointGroup {
@@ -119,13 +135,4 @@ export class MeshView {
     }
     return group;
   }
-}
-
-/** Resolution NONE: the endpoint is the address that was asked for. */
-function passGroup(service: Service, port: ServicePort, at: Ip | undefined): EndpointGroup | Failure {
-  const name = `${service.uid}:${port.port}`;
-  if (at === undefined) {
-    return fail("NO_HEALTHY_UPSTREAM", `${name} has resolution NONE: a waypoint reaches it by address only`);
-  }
-  return new EndpointGroup(name, [passEndpoint(service, at, port.port)]);
 }

@@ -43,6 +43,7 @@ test("a consumer's routes take the place of the producer's, for that consumer al
 
 function split(...weights: (number | string)[]): (random: number) => string {
   const backends = weights.map((weight, i) => ({
+    kind: "service" as const,
     namespace: "default",
     name: `b${i}`,
     port: 80,

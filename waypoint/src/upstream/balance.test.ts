@@ -65,6 +65,7 @@ test("an endpoint is every address of every healthy workload that has the port",
   );
   assert.deepEqual(endpoints[0]?.reach, {
     kind: "tunnel",
+    ip: "10.0.0.1",
     port: 15008,
     authority: "10.0.0.1:9080",
     expected: "spiffe://cluster.local/ns/default/sa/reviews",

@@ -1,7 +1,7 @@
 // Pure. The places that requests of a service can be sent to, with how to reach each: tunnel or plain TCP.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
+import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import type { Endpoint } from "../exchange-services.ts";
@@ -11,15 +11,26 @@ export interface EndpointLoad {
   inFlight: number;
 }
 
-/** How an endpoint is reached: through its uproxy, which must prove `expected`, or by plain TCP. */
+/**
+ * How an endpoint is reached: through its uproxy, which must prove `expected`, by plain TCP, or by plain TCP to those addresses of a
+ * name that lie outside.
+ */
 export type Reach =
-  | { readonly kind: "tunnel"; readonly port: number; readonly authority: string; readonly expected: SpiffeId }
-  | { readonly kind: "plain" };
+  | {
+      readonly kind: "tunnel";
+      readonly ip: Ip;
+      readonly port: number;
+      readonly authority: string;
+      readonly expected: SpiffeId;
+    }
+  | { readonly kind: "plain"; readonly ip: Ip }
+  | { readonly kind: "name"; readonly host: string; readonly isOutside: (ip: Ip) => boolean };
 
 /** One place that requests or connections can be sent to. */
 export interface UpstreamEndpoint extends Endpoint {
   readonly workload: Workload;
-  readonly ip: Ip;
+  /** `undefined` where only a name is known. */
+  readonly ip: Ip | undefined;
   /** Port of the application. */
   readonly port: number;
   readonly reach: Reach;
@@ -106,16 +117,22 @@ export function workloadEndpoint(
   return makeEndpoint(context, workload, ip, port);
 }
 
-/** An address that a ServiceEntry lets pass as it was asked for. Its load is not kept: a block has too many of them. */
-export function passEndpoint({ namespace, entry, hostname }: Service, ip: Ip, port: number): UpstreamEndpoint {
-  const address = formatHostPort(ip, port);
+/** An address or name that a ServiceEntry lets pass as it was asked for. Its load is not kept: there are too many of them. */
+export function passEndpoint(
+  { namespace, entry, hostname }: Service,
+  asked: string,
+  port: number,
+  isOutside: (ip: Ip) => boolean,
+): UpstreamEndpoint {
+  const ip = parseIp(asked);
+  const address = formatHostPort(ip ?? asked, port);
   const name = entry?.name ?? hostname;
   const workload: Workload = {
     uid: `${namespace}/${name}`,
     namespace,
     name,
     serviceAccount: "",
-    addresses: [ip],
+    addresses: ip === undefined ? [] : [ip],
     hostname: undefined,
     labels: new Map(),
     protocol: "none",
@@ -130,7 +147,8 @@ export function passEndpoint({ namespace, entry, hostname }: Service, ip: Ip, po
     network: "",
   };
   const key = `tcp ${address}`;
-  return { key, address, workload, ip, port, reach: { kind: "plain" }, weight: 1, load: { inFlight: 0 } };
+  const reach: Reach = ip === undefined ? { kind: "name", host: asked, isOutside } : { kind: "plain", ip };
+  return { key, address, workload, ip, port, reach, weight: 1, load: { inFlight: 0 } };
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {
@@ -151,11 +169,11 @@ function makeEndpoint(context: EndpointContext, workload: Workload, ip: Ip, port
   const weight = workload.weight / workload.addresses.length;
   if (workload.protocol === "none") {
     const key = `tcp ${address}`;
-    return { key, address, workload, ip, port, reach: { kind: "plain" }, weight, load: context.loads.of(key) };
+    return { key, address, workload, ip, port, reach: { kind: "plain", ip }, weight, load: context.loads.of(key) };
   }
   const expected = workloadId(context.trustDomain, workload.namespace, workload.serviceAccount);
   if (isFailure(expected)) return expected;
   const key = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
-  const reach: Reach = { kind: "tunnel", port: workload.hbonePort, authority: address, expected };
+  const reach: Reach = { kind: "tunnel", ip, port: workload.hbonePort, authority: address, expected };
   return { key, address, workload, ip, port, reach, weight, load: context.loads.of(key) };
 }

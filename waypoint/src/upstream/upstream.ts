@@ -1,6 +1,6 @@
 // Machine. Opens connections to endpoints: a tunnel to the endpoint's uproxy under the waypoint's own identity, or plain
 // TCP to what is not in the mesh.
-import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
@@ -12,7 +12,11 @@ import type { ByteChannel } from "../channel/channel.ts";
 import { socketChannel } from "../channel/socket-channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { dialEndpoint } from "../dial.ts";
-import type { UpstreamEndpoint } from "./endpoints.ts";
+import type { Reach, UpstreamEndpoint } from "./endpoints.ts";
+import type { OutsideNames } from "./outside-names.ts";
+
+/** Of one name, before the caller is told: a second and third may be in the other family. */
+const MOST_ADDRESSES_TRIED = 4;
 
 /** Of whose connection a tunnel is the continuation; `undefined` for those that requests of many callers share. */
 export interface Origin {
@@ -23,6 +27,7 @@ export interface Origin {
 
 export interface UpstreamOptions {
   readonly pool: TunnelPool;
+  readonly names: OutsideNames;
   readonly gateway: WaypointRef;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
@@ -51,8 +56,10 @@ export class Upstream {
    */
   async open(endpoint: UpstreamEndpoint, permit: Permit, origin?: Origin): Promise<ByteChannel | Failure> {
     const { pool, limits, clock } = this.#options;
-    const { ip, port, reach } = endpoint;
+    const { port, reach } = endpoint;
+    if (reach.kind === "name") return this.#openByName(reach, port, permit);
     if (reach.kind === "plain") {
+      const { ip } = reach;
       const socket = await dialEndpoint(permit, { ip, port, timeoutMs: limits.connectTimeoutMs }, clock);
       return isFailure(socket) ? socket : socketChannel(socket);
     }
@@ -60,13 +67,36 @@ export class Upstream {
       origin === undefined
         ? this.#sharedHeaders
         : { ...tunnelHeaders({ ...origin, baggage: this.#baggage }), "x-istio-source": "waypoint" };
-    const target = { ip, port: reach.port, expected: [reach.expected] };
+    const target = { ip: reach.ip, port: reach.port, expected: [reach.expected] };
     const tunnel = await pool.open(target, { authority: reach.authority, headers });
     return isFailure(tunnel) ? tunnel : streamChannel(tunnel.stream, "upstream");
+  }
+
+  /** One address after the other, within the time that one connect may take. */
+  async #openByName(
+    { host, isOutside }: Extract<Reach, { kind: "name" }>,
+    port: number,
+    permit: Permit,
+  ): Promise<ByteChannel | Failure> {
+    const { names, limits, clock } = this.#options;
+    const found = await names.addresses(host);
+    if (isFailure(found)) return found;
+    const outside = found.filter(isOutside);
+    let outcome: Failure = fail("EGRESS_REFUSED", `${host} does not lie outside: ${found.join(", ")}`);
+    const deadlineMs = clock.monotonic() + limits.connectTimeoutMs;
+    for (const ip of outside.slice(0, MOST_ADDRESSES_TRIED)) {
+      const timeoutMs = deadlineMs - clock.monotonic();
+      if (timeoutMs <= 0) break;
+      const socket = await dialEndpoint(permit, { ip, port, timeoutMs }, clock);
+      if (!isFailure(socket)) return socketChannel(socket);
+      outcome = socket;
+    }
+    return outcome;
   }
 }
 
 /** `ip:port` of the proxy before an endpoint; `undefined` when it has none. */
 export function tunnelAddress(endpoint: UpstreamEndpoint): string | undefined {
-  return endpoint.reach.kind === "tunnel" ? formatHostPort(endpoint.ip, endpoint.reach.port) : undefined;
+  const { reach } = endpoint;
+  return reach.kind === "tunnel" ? formatHostPort(reach.ip, reach.port) : undefined;
 }

@@ -63,15 +63,15 @@ rules:
           { path: { kind: "prefix", value: "/" }, method: undefined, headers: [] },
         ],
         backends: [
-          { namespace: "shop", name: "reviews-v1", port: 9080, weight: 90, invalid: undefined },
-          { namespace: "other", name: "reviews-v2", port: 9080, weight: 0, invalid: undefined },
+          { kind: "service", namespace: "shop", name: "reviews-v1", port: 9080, weight: 90, invalid: undefined },
+          { kind: "service", namespace: "other", name: "reviews-v2", port: 9080, weight: 0, invalid: undefined },
         ],
         notUnderstood: undefined,
       },
       {
         name: undefined,
         matches: [],
-        backends: [{ namespace: "shop", name: "reviews", port: 80, weight: 1, invalid: undefined }],
+        backends: [{ kind: "service", namespace: "shop", name: "reviews", port: 80, weight: 1, invalid: undefined }],
         notUnderstood: undefined,
       },
     ],
@@ -200,13 +200,29 @@ describe("what the route itself cannot do makes it answer 500", () => {
   }
 });
 
+test("a backend may be a host", () => {
+  const { route, problems } = rule(
+    "backendRefs: [{kind: Hostname, group: networking.istio.io, name: api.example.com, port: 443}]",
+  );
+  assert.deepEqual(problems, []);
+  assert.deepEqual(route?.rules[0]?.backends, [
+    { kind: "host", namespace: "shop", name: "api.example.com", port: 443, weight: 1, invalid: undefined },
+  ]);
+});
+
 describe("a backend that can never be served keeps its share", () => {
   const rows: [string, string][] = [
     [
       "{kind: ServiceEntry, group: networking.istio.io, name: a, port: 1}",
-      "expected a Service, found networking.istio.io/ServiceEntry",
+      "expected a Service, or a Hostname of networking.istio.io, found networking.istio.io/ServiceEntry",
     ],
     ["{name: a}", "expected a port of the Service"],
+    [
+      "{kind: Hostname, name: a.example, port: 1}",
+      "expected a Service, or a Hostname of networking.istio.io, found /Hostname",
+    ],
+    ["{kind: Hostname, group: networking.istio.io, name: a.example}", "expected a port of the host"],
+    ["{kind: Hostname, group: networking.istio.io, port: 1}", "expected the name of a host"],
     ["{port: 1}", "expected the name of a Service"],
   ];
   for (const [backend, reason] of rows) {

@@ -143,13 +143,16 @@ function parseBackend(metadata: Metadata, fields: Fields, rule: Report): HttpRou
   const weight = fields.integer("weight", 0, MOST_WEIGHT);
   refuse(fields, "filters", rule);
   fields.end();
+  const isHost = kind === "Hostname" && group === "networking.istio.io";
   let invalid: string | undefined;
-  if (kind !== "Service" || (group !== "" && group !== "core")) invalid = `expected a Service, found ${group}/${kind}`;
-  else if (name === undefined) invalid = "expected the name of a Service";
-  else if (port === undefined) invalid = "expected a port of the Service";
+  if (!isHost && (kind !== "Service" || (group !== "" && group !== "core"))) {
+    invalid = `expected a Service, or a Hostname of networking.istio.io, found ${group}/${kind}`;
+  } else if (name === undefined) invalid = `expected the name of a ${isHost ? "host" : "Service"}`;
+  else if (port === undefined) invalid = `expected a port of the ${isHost ? "host" : "Service"}`;
   // The problem is the operator's to see; the rule itself is understood.
   if (invalid !== undefined) rule.part().notUnderstood(fields.node, fields.path, invalid);
-  return { namespace, name: name ?? "", port: port ?? 0, weight: weight ?? 1, invalid };
+  const to = { kind: isHost ? "host" : "service", namespace, name: name ?? "", port: port ?? 0 } as const;
+  return { ...to, weight: weight ?? 1, invalid };
 }
 
 /** A field that is known to Gateway API and not supported yet; an empty list of it asks for nothing. */
