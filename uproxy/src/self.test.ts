@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { id, ip, snapshot, workload } from "@culvert/test/support/fixtures.ts";
+import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { findSelf, type SelfHints } from "./self.ts";
 
 const { directory } = snapshot({
@@ -9,6 +10,11 @@ const { directory } = snapshot({
     workload("reviews-1", { addresses: ["10.0.0.5"], serviceAccount: "reviews" }),
     workload("reviews-2", { addresses: ["10.0.0.6"], serviceAccount: "reviews" }),
     workload("ratings-1", { addresses: ["10.0.0.5"], serviceAccount: "ratings" }),
+    workload("foreign", {
+      addresses: ["10.0.0.8"],
+      serviceAccount: "reviews",
+      trustDomain: "theirs.test" as TrustDomain,
+    }),
     workload("twin-a", { addresses: ["10.0.0.7"], serviceAccount: "twin" }),
     workload("twin-b", { addresses: ["10.0.0.7"], serviceAccount: "twin" }),
   ],
@@ -40,6 +46,7 @@ const refused: readonly [string, Partial<SelfHints>, RegExp][] = [
     { configured: { namespace: "default", name: "ratings-1" } },
     /account default\/ratings, the certificate says/,
   ],
+  ["an entry of another trust domain", { addresses: [ip("10.0.0.8")] }, /10\.0\.0\.8: set workload/],
   ["no entry with one of its addresses", { addresses: [ip("10.0.0.9")] }, /10\.0\.0\.9: set workload/],
   [
     "two entries of one account at one address",

@@ -1,9 +1,10 @@
 // Pure. Which workload of the mesh this uproxy stands beside.
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import { workloadOf, type SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import { trustDomainOf, workloadOf, type SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
+import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 
 /** What a uproxy knows of itself before it has read any resource. */
 export interface SelfHints {
@@ -23,8 +24,7 @@ export function findSelf(directory: Directory, hints: SelfHints): Workload | Fai
   if (account === undefined) {
     return fail("WORKLOAD_UNKNOWN", `${hints.id} is not of the form spiffe://…/ns/<namespace>/sa/<account>`);
   }
-  const mine = (workload: Workload): boolean =>
-    workload.namespace === account.namespace && workload.serviceAccount === account.serviceAccount;
+  const mine = (workload: Workload): boolean => identityOfWorkload(workload, trustDomainOf(hints.id)) === hints.id;
 
   if (hints.configured !== undefined) {
     const uid = `${hints.configured.namespace}/${hints.configured.name}`;

@@ -5,7 +5,6 @@ import type { Identity } from "@culvert/shared/identity/source.ts";
 import {
   homeName,
   trustDomainOf,
-  workloadId,
   workloadOf,
   type SpiffeId,
   type TrustDomain,
@@ -21,6 +20,7 @@ import {
   type PeerModes,
 } from "@culvert/shared/policy/peer-authentication.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
+import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Self } from "./outbound/resolve.ts";
 import { findSelf, type SelfHints } from "./self.ts";
 
@@ -111,7 +111,7 @@ function requiredCallers(
   const callers = new Set<SpiffeId>();
   for (const ref of directory.waypointsBefore(workload)) {
     for (const instance of directory.waypointInstances(ref)) {
-      const id = workloadId(trustDomain, instance.namespace, instance.serviceAccount);
+      const id = identityOfWorkload(instance, trustDomain);
       if (!isFailure(id)) callers.add(id);
     }
   }

@@ -204,6 +204,7 @@ function workloadOf(
     labels,
     protocol: mesh.isMeshed(namespace, labels) ? "hbone" : "none",
     hbonePort: resource.hbonePort,
+    ...(resource.trustDomain === undefined ? {} : { trustDomain: resource.trustDomain }),
     ports: resource.ports,
     weight: resource.weight,
     healthy: resource.healthy,

@@ -90,6 +90,7 @@ function dumpWorkload(workload: Workload): Json {
     requireWaypoint: workload.requireWaypoint,
     node: workload.node ?? null,
     locality: formatLocality(workload.locality),
+    ...(workload.trustDomain === undefined ? {} : { trustDomain: workload.trustDomain }),
     ...(workload.network === "" ? {} : { network: workload.network }),
   };
 }

@@ -20,6 +20,7 @@ import { Gatherer } from "./flush.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "./limits.ts";
 import { resetStream } from "./reset-stream.ts";
 import { stalledTunnels } from "./stalled.ts";
+import { endedFor } from "./session-end.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
 const CANCEL = 0x8;
@@ -273,6 +274,8 @@ class RunningPump implements Pump, ByteSink {
   }
 
   #streamFailure(code: number): Failure {
+    const reason = endedFor(this.#session);
+    if (reason !== undefined) return reason;
     const lost = this.#session === undefined || this.#session.destroyed;
     const detail = lost ? "the session ended" : `the stream was reset with code ${code}`;
     if (this.#options.streamLeads === "downstream") return fail("DOWNSTREAM_CLOSED", detail);

@@ -19,6 +19,7 @@ import { AcceptedRequest, AuthorityCache, readRequestHead, refuseStream } from "
 import type { TunnelRequest } from "./request.ts";
 import type { PeerShare, PeerShares } from "./peer-shares.ts";
 import { ProofLife } from "./proof-life.ts";
+import { endsFor } from "./session-end.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
 
@@ -136,6 +137,7 @@ export class ServerSession {
     this.#over = true;
     this.#failure ??= failure;
     if (this.#session.destroyed) return;
+    endsFor(this.#session, failure);
     // What the runtime sends at a destroy may be lost behind a write that is under way; this is sent now.
     this.#session.goaway(failure.traits.resetCode);
     // Without an error the runtime would end the streams in order, and what was cut short would look whole.

@@ -29,6 +29,7 @@ import type { TunnelLimits } from "./limits.ts";
 import { openStream } from "./open-stream.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
 import { ProofLife } from "./proof-life.ts";
+import { endsFor } from "./session-end.ts";
 import { clientSessionOptions } from "./session-options.ts";
 
 /** A proxy and who it must prove to be: any one of `expected`. */
@@ -261,6 +262,7 @@ export class TunnelSession {
       return;
     }
     this.#close(failure);
+    endsFor(state.session, failure);
     // Without an error the runtime would end the streams in order, and what was cut short would look whole.
     state.session.destroy(new Error(failure.toString()), failure.traits.resetCode);
     state.socket.destroy();

@@ -1,5 +1,6 @@
 // Types. A workload (something that runs at addresses under an identity) and a service (a name for several of them),
 // as uproxy and waypoint use them, whichever resource or stream they came from.
+import type { TrustDomain } from "../identity/spiffe-id.ts";
 import type { Cidr, Ip } from "../net/ip.ts";
 import type { Locality, Preference } from "./locality.ts";
 
@@ -19,6 +20,8 @@ export interface Workload {
   readonly namespace: string;
   readonly name: string;
   readonly serviceAccount: string;
+  /** The trust domain of its identity, where it is another than that of whoever asks. */
+  readonly trustDomain?: TrustDomain | undefined;
   /** The addresses it answers at; several when it was given by DNS name or is dual-stack. */
   readonly addresses: readonly Ip[];
   /** DNS name from which the addresses came, resolved off the data path; `undefined` when they were given. */

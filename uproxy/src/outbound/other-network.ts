@@ -1,11 +1,12 @@
 // Pure. The way to what is in other networks: a tunnel to the gateway of that network, and inside it one to whichever workload
 // of the service the gateway chooses.
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import type { TunnelGateway } from "@culvert/shared/tunnel/session.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
+import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 
 /** An instance of a gateway, with the workloads behind it that may answer. */
 export interface GatewayEndpoint {
@@ -64,8 +65,8 @@ export function throughGateways(
 /** Each once, and in one order, so that the same workloads always share sessions. */
 function identitiesOf(trustDomain: TrustDomain, workloads: readonly Workload[]): readonly SpiffeId[] | Failure {
   const identities = new Set<SpiffeId>();
-  for (const { namespace, serviceAccount } of workloads) {
-    const id = workloadId(trustDomain, namespace, serviceAccount);
+  for (const workload of workloads) {
+    const id = identityOfWorkload(workload, trustDomain);
     if (isFailure(id)) return id;
     identities.add(id);
   }

@@ -1,11 +1,12 @@
 // Pure. Where a connection goes next: the one function that knows tunnels, waypoints, passthrough and refusal.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import type { TunnelGateway } from "@culvert/shared/tunnel/session.ts";
 import { isOtherNetwork, targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import { throughGateways } from "./other-network.ts";
 
 /** Where an app wants to go: an address, or a name that only the mesh may know. */
@@ -289,7 +290,7 @@ function waypointEndpoints(
       remote.push(workload);
       continue;
     }
-    const expected = workloadId(self.trustDomain, workload.namespace, workload.serviceAccount);
+    const expected = identityOfWorkload(workload, self.trustDomain);
     if (isFailure(expected)) return expected;
     for (const ip of workload.addresses) {
       note?.(`instance ${workload.uid} at ${formatHostPort(ip, workload.hbonePort)}, expecting ${expected}`);
@@ -304,7 +305,7 @@ function waypointEndpoints(
 
 function endpointOf(self: Self, workload: Workload, ip: Ip, port: number): Endpoint | Failure {
   if (workload.protocol === "none") return { workload, ip, port, authority: undefined, expected: [] };
-  const expected = workloadId(self.trustDomain, workload.namespace, workload.serviceAccount);
+  const expected = identityOfWorkload(workload, self.trustDomain);
   if (isFailure(expected)) return expected;
   return { workload, ip, port: workload.hbonePort, authority: formatHostPort(ip, port), expected: [expected] };
 }

@@ -1,9 +1,10 @@
 // Pure. The places that requests of a service can be sent to, with how to reach each: tunnel or plain TCP.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Endpoint } from "../exchange-services.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
@@ -171,7 +172,7 @@ function makeEndpoint(context: EndpointContext, workload: Workload, ip: Ip, port
     const key = `tcp ${address}`;
     return { key, address, workload, ip, port, reach: { kind: "plain", ip }, weight, load: context.loads.of(key) };
   }
-  const expected = workloadId(context.trustDomain, workload.namespace, workload.serviceAccount);
+  const expected = identityOfWorkload(workload, context.trustDomain);
   if (isFailure(expected)) return expected;
   const key = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
   const reach: Reach = { kind: "tunnel", ip, port: workload.hbonePort, authority: address, expected };

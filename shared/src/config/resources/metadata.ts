@@ -1,4 +1,6 @@
 // Pure. `metadata` of any resource, and the labels and annotations that Culvert reads from it.
+import { isFailure } from "../../failure/failure.ts";
+import { parseTrustDomain } from "../../identity/spiffe-id.ts";
 import { isDnsLabel, isDnsName, isLabelKey, isLabelValue } from "../names.ts";
 import type { MapNode, Node } from "../tree.ts";
 import { Fields } from "./fields.ts";
@@ -22,6 +24,9 @@ export const WAYPOINT_WEIGHTS_ANNOTATION = "culvert.dev/waypoint-weights";
 
 /** Tunnel port of a workload that shares its address with others. */
 export const HBONE_PORT_ANNOTATION = "culvert.dev/hbone-port";
+
+/** Trust domain of a workload that belongs to another one than those who read the resource. */
+export const TRUST_DOMAIN_ANNOTATION = "culvert.dev/trust-domain";
 
 /** Only its waypoint may call it. */
 export const REQUIRE_WAYPOINT_ANNOTATION = "culvert.dev/require-waypoint";
@@ -118,6 +123,11 @@ function checkMeanings(
   if (weights !== undefined && parseWaypointWeights(weights) === undefined) {
     const path = `metadata.annotations["${WAYPOINT_WEIGHTS_ANNOTATION}"]`;
     report.error(node, path, `expected NAME=WEIGHT,… with some weight, found ${JSON.stringify(weights)}`);
+  }
+  const domain = annotations.get(TRUST_DOMAIN_ANNOTATION);
+  if (domain !== undefined && isFailure(parseTrustDomain(domain))) {
+    const path = `metadata.annotations["${TRUST_DOMAIN_ANNOTATION}"]`;
+    report.error(node, path, `expected a trust domain, found ${JSON.stringify(domain)}`);
   }
   const port = annotations.get(HBONE_PORT_ANNOTATION);
   if (port !== undefined && !(/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65535)) {

@@ -1,4 +1,5 @@
 // Types. One resource after it has been read by itself, before it is joined with the others into a snapshot.
+import type { TrustDomain } from "../../identity/spiffe-id.ts";
 import type { Cidr, Ip } from "../../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
 import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workload.ts";
@@ -61,6 +62,7 @@ export interface WorkloadEntryResource extends EndpointPlace {
   /** Labels of `metadata` and of `spec`, of which the latter count. */
   readonly labels: ReadonlyMap<string, string>;
   readonly hbonePort: number;
+  readonly trustDomain: TrustDomain | undefined;
   readonly healthy: boolean;
 }
 

@@ -13,7 +13,7 @@ function parse(spec: string, metadata = ""): { entry: WorkloadEntryResource | un
 test("a WorkloadEntry as people write it", () => {
   const { entry, problems } = parse(
     'address: "::ffff:10.0.0.5", serviceAccount: reviews, ports: {http: 8080, grpc: 9090}, weight: 3, locality: eu/a, network: "", labels: {app: b, tier: c}',
-    ', labels: {app: a, version: v1}, annotations: {culvert.dev/hbone-port: "25008"}',
+    ', labels: {app: a, version: v1}, annotations: {culvert.dev/hbone-port: "25008", culvert.dev/trust-domain: theirs.test}',
   );
   assert.deepEqual(problems, []);
   assert.ok(entry !== undefined);
@@ -34,6 +34,7 @@ test("a WorkloadEntry as people write it", () => {
     weight: 3,
     locality: "eu/a",
     hbonePort: 25008,
+    trustDomain: "theirs.test",
     network: undefined,
     healthy: true,
   });
@@ -45,6 +46,7 @@ test("the shortest WorkloadEntry", () => {
   assert.equal(entry.serviceAccount, "default");
   assert.equal(entry.weight, 1);
   assert.equal(entry.hbonePort, 15008);
+  assert.equal(entry.trustDomain, undefined);
   assert.equal(parse("address: db, weight: 0").entry?.weight, 1);
 });
 

@@ -1,9 +1,12 @@
 // Pure. networking.istio.io WorkloadEntry: something that runs at an address, or behind a DNS name.
+import { isFailure } from "../../failure/failure.ts";
+import { parseTrustDomain } from "../../identity/spiffe-id.ts";
+import type { TrustDomain } from "../../identity/spiffe-id.ts";
 import { parseIp } from "../../net/ip.ts";
 import { parseHost } from "../../net/listen-address.ts";
 import { isDnsName, isLabelKey, isLabelValue, isPortName } from "../names.ts";
 import type { Fields } from "./fields.ts";
-import { HBONE_PORT_ANNOTATION } from "./metadata.ts";
+import { HBONE_PORT_ANNOTATION, TRUST_DOMAIN_ANNOTATION } from "./metadata.ts";
 import { placeOf, type Report } from "./report.ts";
 import type { EndpointPlace, Metadata, WorkloadEntryResource } from "./resource.ts";
 
@@ -27,8 +30,15 @@ export function parseWorkloadEntry(
     ...place,
     labels: labels.size === 0 ? metadata.labels : new Map([...metadata.labels, ...labels]),
     hbonePort: Number(metadata.annotations.get(HBONE_PORT_ANNOTATION) ?? DEFAULT_HBONE_PORT),
+    trustDomain: trustDomainOf(metadata),
     healthy: report.reason === undefined,
   };
+}
+
+/** `parseMetadata` has refused what is none. */
+function trustDomainOf({ annotations }: Metadata): TrustDomain | undefined {
+  const domain = parseTrustDomain(annotations.get(TRUST_DOMAIN_ANNOTATION) ?? "");
+  return isFailure(domain) ? undefined : domain;
 }
 
 /** Reads the fields that a WorkloadEntry and an endpoint of a ServiceEntry have in common, which are all that there are. */

@@ -82,7 +82,7 @@ test("a list under our issuer's name that somebody else has signed does nothing,
   const first = take(NONE, await mintCrl(ours.intermediate, { revoked: [minted] }));
   const forged = await mintCrl(ours.intermediate, { revoked: [other], number: 9, keys: theirs.root.keys });
   const second = take(first.revocations, forged);
-  assert.match(second.problems[0]?.detail ?? "", /signed by no issuer that is known here/);
+  assert.match(second.problems[0]?.detail ?? "", /bears the name of an issuer that has not signed it/);
   assert.equal(codeOf(judge(other, second.revocations)), "good");
   assert.equal(codeOf(judge(minted, second.revocations)), "IDENTITY_REVOKED", "the proven one has not given way");
   const third = take(second.revocations, await mintCrl(ours.intermediate, { revoked: [other], number: 10 }));
@@ -107,7 +107,7 @@ test("an authority that may not sign lists signs none", async () => {
 test("a list of an issuer that comes only with its peer counts from then on", async () => {
   const foreign = await mintSvid(theirs, svidName(theirs, "default", "ratings"));
   const { revocations, problems } = take(NONE, await mintCrl(theirs.intermediate, { revoked: [foreign] }));
-  assert.equal(problems.length, 1, "said, since it may be a mistake");
+  assert.deepEqual(problems, []);
   assert.equal(codeOf(judge(foreign, revocations)), "IDENTITY_REVOKED");
 });
 

@@ -5,7 +5,7 @@ import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import type { Bundle, RevocationList, Revocations } from "../source.ts";
 import { revocationListFromDer } from "./crl.ts";
-import { hasSigned } from "./revoked.ts";
+import { bearsNameOf, hasSigned } from "./revoked.ts";
 
 /** Lists of one file or source: far more than a trust domain has issuers. */
 export const MAX_LISTS = 64;
@@ -61,7 +61,10 @@ export function takeRevocations(
   for (const list of read) {
     const old = before.get(list.issuer)?.filter((each) => each.issuerKey === list.issuerKey) ?? [];
     const proven = isProven(list, authorities);
-    if (!proven) problems.push(fail("IDENTITY_UNTRUSTED", `${nameOf(list)} is signed by no issuer that is known here`));
+    // An issuer that nobody here has met is no problem: it may be an intermediate that comes with its peers.
+    if (!proven && authorities.some((authority) => bearsNameOf(authority, list))) {
+      problems.push(fail("IDENTITY_UNTRUSTED", `${nameOf(list)} bears the name of an issuer that has not signed it`));
+    }
     const newer = old.find((each) => isOlder(list, each) && (!proven || isProven(each, authorities)));
     if (newer !== undefined) {
       problems.push(fail("IDENTITY_MALFORMED", `${nameOf(list)} is older than the one in use, ${nameOf(newer)}`));

@@ -51,9 +51,14 @@ export function isRevoked(
   );
 }
 
+/** Whether a certificate bears the name of a list's issuer. */
+export function bearsNameOf(certificate: X509Certificate, list: RevocationList): boolean {
+  return namesOf(certificate).subject === list.issuer;
+}
+
 /** Whether `signer` bears the list's name, may sign lists and has signed this one. */
 export function hasSigned(signer: X509Certificate, list: RevocationList): boolean {
-  if (namesOf(signer).subject !== list.issuer) return false;
+  if (!bearsNameOf(signer, list)) return false;
   const seen = verdicts.get(list) ?? new Map<string, boolean>();
   const fingerprint = signer.fingerprint256;
   let verdict = seen.get(fingerprint);
