@@ -9,7 +9,7 @@ import { parseTrustDomain, trustDomainId } from "@culvert/shared/identity/spiffe
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 
 /** Kinds of key that a certificate can be made with. */
-type KeyKind = "P-256" | "P-384" | "Ed25519" | "RSA-2048" | "RSA-1024";
+export type KeyKind = "P-256" | "P-384" | "Ed25519" | "RSA-2048" | "RSA-1024";
 
 /** Key usages by their names in RFC 5280. */
 type KeyUsageName = Exclude<keyof typeof x509.KeyUsageFlags, number>;

@@ -1,6 +1,5 @@
 // Machine. Mints certificates: the only file of the product that loads @peculiar/x509, and only when something is minted.
 import { KeyObject, createPrivateKey, createPublicKey, randomBytes, webcrypto } from "node:crypto";
-import { isIP } from "node:net";
 import type * as X509 from "@peculiar/x509";
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 
@@ -17,8 +16,6 @@ export interface CertificateRequest {
   readonly subject: string;
   /** The one URI name. */
   readonly uri: string;
-  /** DNS names and IP addresses beside it. */
-  readonly names?: readonly string[];
   /** A CA with this path length (undefined: no limit), or a leaf. */
   readonly role: { readonly kind: "ca"; readonly pathLength: number | undefined } | { readonly kind: "leaf" };
   readonly notBefore: number;
@@ -27,12 +24,6 @@ export interface CertificateRequest {
   readonly issuer?: CertificateAndKey;
   /** The key to certify; a new one when there is none. */
   readonly keyPem?: string;
-}
-
-/** The same for a key that somebody else holds: P-256 or P-384. */
-export interface ForeignKeyRequest extends Omit<CertificateRequest, "issuer" | "keyPem"> {
-  readonly issuer: CertificateAndKey;
-  readonly publicKey: KeyObject;
 }
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
@@ -47,87 +38,48 @@ async function library(): Promise<typeof X509> {
 
 /** Mints one certificate: P-256, random serial number of 128 bits, key identifiers, critical name and usages. */
 export async function mintCertificate(request: CertificateRequest): Promise<CertificateAndKey> {
+  const x509 = await library();
   const keys = request.keyPem === undefined ? await generateKeys() : importKeys(request.keyPem);
   const { issuer } = request;
-  const certificate = await certify(request, keys.publicKey, issuer === undefined ? { keys } : await signerOf(issuer));
-  return {
-    certificatePem: `${certificate.toString("pem")}\n`,
-    keyPem: KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" }),
-  };
-}
-
-/** Certifies a key without its private half, in the same way; the certificate as PEM. */
-export async function certifyKey(request: ForeignKeyRequest): Promise<string> {
-  const { namedCurve } = request.publicKey.asymmetricKeyDetails ?? {};
-  const algorithm = { name: "ECDSA", namedCurve: namedCurve === "secp384r1" ? "P-384" : "P-256" };
-  const publicKey = request.publicKey.toCryptoKey(algorithm, true, ["verify"]);
-  const certificate = await certify(request, publicKey, await signerOf(request.issuer));
-  return `${certificate.toString("pem")}\n`;
-}
-
-/** Who signs; without a subject the certificate itself. */
-interface Signer {
-  readonly keys: webcrypto.CryptoKeyPair;
-  readonly subject?: string;
-}
-
-/** To read an issuer costs more than to sign, and it is the same one for a year. */
-const signers = new WeakMap<CertificateAndKey, Signer>();
-
-async function signerOf(issuer: CertificateAndKey): Promise<Signer> {
-  let signer = signers.get(issuer);
-  if (signer === undefined) {
-    const x509 = await library();
-    signer = { keys: importKeys(issuer.keyPem), subject: new x509.X509Certificate(issuer.certificatePem).subject };
-    signers.set(issuer, signer);
-  }
-  return signer;
-}
-
-async function certify(
-  request: Omit<CertificateRequest, "issuer" | "keyPem">,
-  publicKey: webcrypto.CryptoKey,
-  signer: Signer,
-): Promise<X509.X509Certificate> {
-  const x509 = await library();
+  const signer = issuer === undefined ? keys : importKeys(issuer.keyPem);
   const isCa = request.role.kind === "ca";
   const pathLength = request.role.kind === "ca" ? request.role.pathLength : undefined;
   const critical = true;
   const usages = isCa
     ? [x509.KeyUsageFlags.keyCertSign, x509.KeyUsageFlags.cRLSign]
     : [x509.KeyUsageFlags.digitalSignature];
-  const names: X509.JsonGeneralName[] = [
-    { type: "url", value: request.uri },
-    ...(request.names ?? []).map((value) => ({ type: isIP(value) === 0 ? ("dns" as const) : ("ip" as const), value })),
-  ];
   const extensions: X509.Extension[] = [
     new x509.BasicConstraintsExtension(isCa, pathLength, critical),
     new x509.KeyUsagesExtension(
       usages.reduce((all, each) => all | each),
       critical,
     ),
-    new x509.SubjectAlternativeNameExtension(names, critical),
-    await x509.SubjectKeyIdentifierExtension.create(publicKey),
-    await x509.AuthorityKeyIdentifierExtension.create(signer.keys.publicKey),
+    new x509.SubjectAlternativeNameExtension([{ type: "url", value: request.uri }], critical),
+    await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    await x509.AuthorityKeyIdentifierExtension.create(signer.publicKey),
   ];
   if (!isCa) {
     const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
     extensions.push(new x509.ExtendedKeyUsageExtension([serverAuth, clientAuth]));
   }
-  return x509.X509CertificateGenerator.create(
+  const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: randomBytes(SERIAL_BYTES).toString("hex"),
       subject: request.subject,
-      issuer: signer.subject ?? request.subject,
+      issuer: issuer === undefined ? request.subject : new x509.X509Certificate(issuer.certificatePem).subject,
       notBefore: new Date(request.notBefore),
       notAfter: new Date(request.notAfter),
-      publicKey,
-      signingKey: signer.keys.privateKey,
+      publicKey: keys.publicKey,
+      signingKey: signer.privateKey,
       signingAlgorithm: SIGNATURE,
       extensions,
     },
     webcrypto,
   );
+  return {
+    certificatePem: `${certificate.toString("pem")}\n`,
+    keyPem: KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" }),
+  };
 }
 
 /** The subject of one of an authority's certificates; the random part keeps authorities of one name apart. */

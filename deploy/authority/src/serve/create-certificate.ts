@@ -97,7 +97,7 @@ export class CertificateIssuer {
     if (unspent !== undefined) return unspent;
     const issuer = state.issuer();
     const { id } = proof;
-    const signed = await signSvid(issuer, { id, publicKey, lifeMs: this.#lifeOf(call), now: clock.now() });
+    const signed = signSvid(issuer, { id, publicKey, lifeMs: this.#lifeOf(call), now: clock.now() });
     if (isFailure(signed)) return signed;
     const unkept = await state.record({ id, serial: signed.serial, notAfter: signed.notAfter });
     if (unkept !== undefined) return unkept;

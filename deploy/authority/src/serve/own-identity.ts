@@ -101,7 +101,7 @@ class OwnIdentity implements IdentitySource {
     const { names, clock } = this.#options;
     const id = parseSpiffeId(`${trustDomainId(issuer.trustDomain)}/culvert/authority`);
     if (isFailure(id)) return id;
-    const minted = await mintServerCertificate(issuer, { id, names, lifeMs: LIFE_MS, now: clock.now() });
+    const minted = mintServerCertificate(issuer, { id, names, lifeMs: LIFE_MS, now: clock.now() });
     return isFailure(minted) ? minted : svidFromPem(minted.certificatePem + issuer.chainPem, minted.keyPem);
   }
 

@@ -9,6 +9,7 @@ import type { IdentitySource } from "@culvert/shared/identity/source.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import { processDescriptors } from "@culvert/shared/net/descriptors.ts";
+import { processMemory } from "@culvert/shared/net/memory.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { lifecycleHandlers, loggingHandlers } from "@culvert/shared/observe/admin-handlers.ts";
 import { serveAdmin } from "@culvert/shared/observe/admin.ts";
@@ -123,6 +124,7 @@ class Server {
       ));
     if (others !== undefined) return others;
     this.#readiness.set("listeners", true);
+    processMemory.worked();
     // Before the line: who reads it may send a signal at once.
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => (this.#draining ? this.#ended.resolve() : this.#quit()));

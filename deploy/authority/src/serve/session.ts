@@ -8,6 +8,7 @@ import type { Identity } from "@culvert/shared/identity/source.ts";
 import { peerOfSocket } from "@culvert/shared/identity/verify.ts";
 import type { VerifiedPeer } from "@culvert/shared/identity/verify.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
+import { processMemory } from "@culvert/shared/net/memory.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { SessionGuard } from "@culvert/shared/tunnel/guard.ts";
 import { Keepalive } from "@culvert/shared/tunnel/keepalive.ts";
@@ -74,6 +75,7 @@ export class Session {
     session.on("localSettings", () => this.#guard.settingsAcknowledged());
     session.on("stream", (stream, headers, _flags, rawHeaders) => this.#onStream(stream, headers, rawHeaders));
     session.setLocalWindowSize(limits.session.connectionWindow);
+    processMemory.handshakeEnded();
   }
 
   /** Calls open now. */
@@ -148,6 +150,8 @@ export class Session {
     this.#streams.add(stream);
     stream.on("close", () => {
       this.#streams.delete(stream);
+      // What a call was made of is garbage now, more than a tunnel leaves.
+      processMemory.connectionEnded();
       this.#idleSinceMs = clock.monotonic();
       if (!stream.headersSent && !this.#over) this.#spend(this.#guard.earlyReset());
     });
