@@ -2,7 +2,7 @@
 // alone, on both sides. What uproxy costs beyond it is resolving, policy, log and metrics.
 import process from "node:process";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { openFilesSource } from "@culvert/shared/identity/files.ts";
+import { openFilesSource } from "@culvert/shared/identity/sources/files.ts";
 import type { IdentitySource } from "@culvert/shared/identity/source.ts";
 import { parseSpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import { acceptBulk, connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
-import { openFilesSource } from "@culvert/shared/identity/files.ts";
+import { openFilesSource } from "@culvert/shared/identity/sources/files.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { echo, startTcpApp } from "../support/apps.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";

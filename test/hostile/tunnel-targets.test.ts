@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { openFilesSource } from "@culvert/shared/identity/files.ts";
+import { openFilesSource } from "@culvert/shared/identity/sources/files.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";

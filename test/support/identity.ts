@@ -6,13 +6,13 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { makeIdentity } from "@culvert/shared/identity/identity.ts";
 import { svidFromPem } from "@culvert/shared/identity/svid.ts";
-import type { Bundle, Identity, IdentitySource } from "@culvert/shared/identity/source.ts";
+import type { Bundle, Identity, ReloadableSource } from "@culvert/shared/identity/source.ts";
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { mintSvid, svidName } from "./ca.ts";
 import type { CertificateSpec, Minted, TestAuthority } from "./ca.ts";
 
 /** An identity source that changes when the test says so. */
-export interface TestSource extends IdentitySource {
+export interface TestSource extends ReloadableSource {
   replace(identity: Identity): void;
 }
 
@@ -46,6 +46,8 @@ export function staticSource(identity: Identity): TestSource {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
+    reload: () => Promise.resolve(),
+    state: { source: "test", state: "watching", nextInMs: undefined, failures: 0, lastFailure: undefined },
     close: () => listeners.clear(),
     replace: (next) => {
       current = next;

@@ -2,7 +2,7 @@
 // authority and any headers.
 import type { Duplex } from "node:stream";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { openFilesSource } from "@culvert/shared/identity/files.ts";
+import { openFilesSource } from "@culvert/shared/identity/sources/files.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { tunnelDuplex } from "@culvert/shared/tunnel/duplex.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";

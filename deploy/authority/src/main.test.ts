@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { runCommandLine } from "@culvert/shared/config/cli.ts";
-import { identityFromTexts, readIdentityTexts } from "@culvert/shared/identity/identity-folder.ts";
+import { identityFromTexts, readIdentityTexts } from "@culvert/shared/identity/sources/identity-folder.ts";
 import { selfCheck } from "@culvert/shared/identity/identity.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { authorityProgram } from "./program.ts";

@@ -216,11 +216,6 @@ describe("errors name file, line, path, expectation and finding", () => {
     ],
     [
       "a source of a later release",
-      "identity: {workloadApi: 'unix:///s'}\nresources: {files: /m}",
-      "x.yaml:1: identity.workloadApi: is not supported in this release; use files",
-    ],
-    [
-      "another one",
       "identity: {files: /i}\nresources:\n  istiod: {address: 'istiod.istio-system.svc:15012'}",
       "x.yaml:3: resources.istiod: is not supported in this release; use files",
     ],

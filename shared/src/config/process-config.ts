@@ -6,16 +6,36 @@ import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
 import type { TrustConfig } from "../identity/trust/trust-config.ts";
 import type { TunnelLimits } from "../tunnel/limits.ts";
 
-/** Where the own identity comes from. */
-export interface IdentityConfig {
-  readonly kind: "files";
-  /** A folder, or its parts one by one; `bundles` is trust domain to file. */
-  readonly location:
-    | string
-    | { readonly certificate: string; readonly key: string; readonly bundles: Readonly<Record<string, string>> };
-  /** Whom to trust beside what the identity brings; absent where nothing of it is configured. */
-  readonly trust?: TrustConfig;
+/** An authority that is asked for certificates over the network. */
+export interface RemoteAuthority {
+  readonly address: { readonly host: string; readonly port: number };
+  /** File with the roots of its own certificate. */
+  readonly bundle: string;
+  /** Name in its certificate; `undefined`: the host of its address. */
+  readonly serverName: string | undefined;
+  /** File that keeps the last certificate and key; `undefined`: nothing is kept. */
+  readonly store: string | undefined;
+  /** Validity to ask for. */
+  readonly life: number;
 }
+
+/** Where the own certificate comes from. */
+type CertificateOrigin =
+  | {
+      readonly kind: "files";
+      /** A folder, or its parts one by one; `bundles` is trust domain to file. */
+      readonly location:
+        | string
+        | { readonly certificate: string; readonly key: string; readonly bundles: Readonly<Record<string, string>> };
+    }
+  /** Path of the socket, and which of several identities to take. */
+  | { readonly kind: "workloadApi"; readonly socket: string; readonly hint: string | undefined }
+  /** `token`: file of what proves us the first time. */
+  | ({ readonly kind: "authority"; readonly token: string | undefined } & RemoteAuthority)
+  | ({ readonly kind: "istiod"; readonly token: string; readonly trustDomain: string } & RemoteAuthority);
+
+/** Where the own identity comes from; `trust`: whom to trust beside what it brings, absent where nothing of it is configured. */
+export type IdentityConfig = CertificateOrigin & { readonly trust?: TrustConfig };
 
 /** Where the mesh resources come from. */
 export interface ResourcesConfig {

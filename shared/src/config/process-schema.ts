@@ -1,5 +1,5 @@
 // Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
-import { parseHost, splitHostPort } from "../net/listen-address.ts";
+import { parseHost } from "../net/listen-address.ts";
 import { parseIp } from "../net/ip.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
 import { dnsProxy } from "./dns-schema.ts";
@@ -12,18 +12,11 @@ import {
   proxyListener,
 } from "./listen-schema.ts";
 import { isDnsLabel, isDnsName } from "./names.ts";
-import { isTrustDomain, path } from "./path-schema.ts";
-import type {
-  AccessLogChoice,
-  CommonConfig,
-  IdentityConfig,
-  ResourcesConfig,
-  UproxyConfig,
-  WaypointConfig,
-} from "./process-config.ts";
+import { IDENTITY_SCHEMA } from "./identity-schema.ts";
+import { path } from "./path-schema.ts";
+import type { AccessLogChoice, CommonConfig, ResourcesConfig, UproxyConfig, WaypointConfig } from "./process-config.ts";
 import {
   defaulted,
-  either,
   exactlyOneKey,
   integer,
   flag,
@@ -34,7 +27,6 @@ import {
   oneOf,
   optional,
   orOff,
-  recordOf,
   refine,
   required,
   scalar,
@@ -42,25 +34,10 @@ import {
   type Key,
   type Schema,
 } from "./schema.ts";
-import { TRUST_KEYS, trustOf } from "./trust-schema.ts";
-import { parseDuration } from "./units.ts";
-
-/** A text of a certain form. */
-export const text = (expects: string, accepts: (value: string) => boolean): Schema<string> =>
-  scalar(expects, (value) => (accepts(String(value)) ? String(value) : undefined));
+import { duration, server, text } from "./scalars.ts";
 
 const namespaceName = text("namespace (DNS label)", isDnsLabel);
 const resourceName = text("resource name", isDnsName);
-
-const server = scalar("host:port", (value) => {
-  const parts = typeof value === "string" ? splitHostPort(value) : undefined;
-  return parts === undefined || parts.host === "" ? undefined : parts;
-});
-
-/** A duration, in milliseconds. */
-export const duration: Schema<number> = scalar("duration such as 250ms, 10s, 5m or 24h", (value) =>
-  typeof value === "string" ? parseDuration(value) : undefined,
-);
 
 const share = (value: string | number | boolean): number | undefined => {
   const number = typeof value === "string" && /^\d(\.\d{1,9})?$/.test(value) ? Number(value) : value;
@@ -72,21 +49,6 @@ const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fracti
   return value === "off" || value === false ? "off" : share(value);
 });
 
-const socketUri = scalar("unix:///path", (value) => (/^unix:\/\/\/[^\0]+$/.test(String(value)) ? value : undefined));
-
-const identityFiles = refine(
-  either(
-    path,
-    objectOf({
-      certificate: required(path, "certificate chain, PEM, leaf first"),
-      key: required(path, "private key, PEM, mode 0600"),
-      bundles: required(recordOf("trust domain", isTrustDomain, path), "roots of each trust domain, PEM"),
-    }),
-  ),
-  (location) =>
-    typeof location === "string" ? location : { ...location, bundles: Object.fromEntries(location.bundles) },
-);
-
 const remote = objectOf({
   address: required(server, "where it listens"),
   bundle: optional(path, "roots that it must chain to, PEM"),
@@ -94,24 +56,6 @@ const remote = objectOf({
 });
 
 const ONLY_FILES = "use files";
-
-const identity: Schema<IdentityConfig> = refine(
-  exactlyOneKey(
-    objectOf({
-      files: optional(identityFiles, "a folder in one of the layouts below, or its files one by one"),
-      workloadApi: optional(notYet(socketUri, ONLY_FILES), "socket of a SPIFFE Workload API, such as SPIRE's agent"),
-      authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
-      istiod: optional(notYet(remote, ONLY_FILES), "Istio's certificate service"),
-      ...TRUST_KEYS,
-    }),
-    Object.keys(TRUST_KEYS),
-  ),
-  ({ files, ...keys }) => {
-    if (files === undefined) return INVALID;
-    const trust = trustOf(keys);
-    return { kind: "files", location: files, ...(trust === undefined ? {} : { trust }) };
-  },
-);
 
 const resources: Schema<ResourcesConfig> = refine(
   exactlyOneKey(
@@ -131,7 +75,7 @@ const resources: Schema<ResourcesConfig> = refine(
 
 const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
   identity: required(
-    identity,
+    IDENTITY_SCHEMA,
     "where the own certificate comes from: exactly one of files, workloadApi, authority, istiod",
   ),
   resources: required(resources, "where the mesh resources come from: exactly one of these"),

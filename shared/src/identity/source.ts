@@ -1,5 +1,6 @@
 // Types. Where an identity comes from, as the rest of Culvert sees it: a value now, and word when it changes.
 import type { X509Certificate } from "node:crypto";
+import type { Failure } from "../failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "./spiffe-id.ts";
 
 /** A workload's own X.509-SVID with its key (SPIFFE X509-SVID section 2). */
@@ -78,4 +79,40 @@ export interface IdentitySource {
   /** Calls `listener` after each change; returns the way to stop that. */
   onChange(listener: (identity: Identity) => void): () => void;
   close(): void;
+}
+
+/** What happens to an identity; each is sent once per change. */
+export type IdentityEvent =
+  /** A new identity is in use. */
+  | { readonly kind: "changed"; readonly identity: Identity }
+  /** The certificate is the same; whom it trusts has changed. */
+  | { readonly kind: "trust-changed"; readonly identity: Identity }
+  /** There is no identity yet, and this is why; it is tried again. */
+  | { readonly kind: "awaited"; readonly failure: Failure }
+  /** What came is not usable (half-written, mismatched, another's, expired), or nothing came: the last good identity stays in use. */
+  | { readonly kind: "kept"; readonly failure: Failure }
+  /** The identity is in use, but a peer that trusts the same bundles would refuse it, or something around it is not as it should be. */
+  | { readonly kind: "doubtful"; readonly failure: Failure }
+  /** The identity in use has ended and nothing has replaced it. */
+  | { readonly kind: "expired"; readonly failure: Failure }
+  /** The system cannot report changes in this folder: they are seen by the slow poll only. */
+  | { readonly kind: "unwatched"; readonly folder: string; readonly reason: string };
+
+/** How a source stands, for the operator. */
+export interface SourceState {
+  /** What it is, and where. */
+  readonly source: string;
+  readonly state: "watching" | "waiting" | "asking" | "failing";
+  /** Milliseconds until it asks again; undefined where it is told. */
+  readonly nextInMs: number | undefined;
+  /** Failures since it last brought an identity. */
+  readonly failures: number;
+  readonly lastFailure: Failure | undefined;
+}
+
+/** A source that can be told to look now. */
+export interface ReloadableSource extends IdentitySource {
+  /** Reads, or asks, now (SIGHUP). Resolves when the outcome is in use or reported. */
+  reload(): Promise<void>;
+  readonly state: SourceState;
 }

@@ -8,8 +8,7 @@ import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } fro
 import { formatProblem } from "../config/problem-text.ts";
 import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
-import type { FilesSource, IdentityEvent } from "../identity/files.ts";
-import type { TrustEvent } from "../identity/trust/layered-source.ts";
+import type { IdentityEvent, ReloadableSource } from "../identity/source.ts";
 import { systemClock, type Clock } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
@@ -71,7 +70,7 @@ class Runner {
   readonly #proxyMetrics: ProxyMetrics;
   readonly #endpoints: HttpEndpoint[] = [];
   readonly #ended = Promise.withResolvers<void>();
-  #identity: FilesSource | undefined;
+  #identity: ReloadableSource | undefined;
   #resources: ResourceFolder | undefined;
   #service: Service | undefined;
   /** Problems of the newest folder, in use or not. */
@@ -193,7 +192,7 @@ class Runner {
     await Promise.all([this.#identity?.reload(), this.#resources?.reload()]);
   }
 
-  #foundation(identity: FilesSource, resources: ResourceFolder): Foundation {
+  #foundation(identity: ReloadableSource, resources: ResourceFolder): Foundation {
     return {
       clock: this.#clock,
       log: this.#log,
@@ -251,7 +250,11 @@ class Runner {
     );
   }
 
-  #serveAdmin(service: Service, identity: FilesSource, resources: ResourceFolder): Promise<StartFailure | undefined> {
+  #serveAdmin(
+    service: Service,
+    identity: ReloadableSource,
+    resources: ResourceFolder,
+  ): Promise<StartFailure | undefined> {
     const handlers: readonly AdminHandler[] = [
       {
         method: "GET",
@@ -285,7 +288,7 @@ class Runner {
     return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
   }
 
-  #onIdentity(event: IdentityEvent | TrustEvent): void {
+  #onIdentity(event: IdentityEvent): void {
     switch (event.kind) {
       case "trust-changed":
         this.#log.info("trust changed", { identity: event.identity.svid.id, version: event.identity.version });
@@ -296,6 +299,7 @@ class Runner {
       case "unwatched":
         this.#log.warn("identity folder cannot be watched", { folder: event.folder, error: event.reason });
         break;
+      case "awaited":
       case "kept":
       case "doubtful":
       case "expired":

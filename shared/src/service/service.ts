@@ -1,7 +1,7 @@
 // Types. What a service (uproxy, waypoint) stands on, and what it is to the program that runs it.
 import type { ResourceFolder } from "../config/files-source.ts";
 import type { Failure } from "../failure/failure.ts";
-import type { FilesSource } from "../identity/files.ts";
+import type { ReloadableSource } from "../identity/source.ts";
 import type { Compliance } from "../identity/tls.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
@@ -20,7 +20,7 @@ export interface Foundation {
   readonly accessLog: AccessLog;
   readonly metrics: Metrics;
   readonly countFailure: (failure: Failure) => void;
-  readonly identity: FilesSource;
+  readonly identity: ReloadableSource;
   readonly resources: ResourceFolder;
   readonly tunnelLimits: TunnelLimits;
   /** What the key agreement of tunnels must comply with beside the mesh's own rules. */

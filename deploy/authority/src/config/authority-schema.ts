@@ -2,7 +2,7 @@
 import { listenAddress, localAddress } from "@culvert/shared/config/listen-schema.ts";
 import { isDnsName } from "@culvert/shared/config/names.ts";
 import { path } from "@culvert/shared/config/path-schema.ts";
-import { duration, text } from "@culvert/shared/config/process-schema.ts";
+import { duration, text } from "@culvert/shared/config/scalars.ts";
 import {
   defaulted,
   exactlyOneKey,

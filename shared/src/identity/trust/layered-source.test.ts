@@ -18,7 +18,7 @@ import type { Clock } from "../../net/clock.ts";
 import type { SpiffeId } from "../spiffe-id.ts";
 import { verifyPeer } from "../verify.ts";
 import { layTrust } from "./layered-source.ts";
-import type { LayeredSource, TrustEvent } from "./layered-source.ts";
+import type { IdentityEvent, ReloadableSource } from "../source.ts";
 import type { BundleEndpoint, BundlePlace, TrustConfig } from "./trust-config.ts";
 
 const ours = await testAuthority("ours.test");
@@ -31,7 +31,7 @@ const strangerAnew = await mintSvid(theirsAnew, svidName(theirs, "default", "str
 const server = await mintSvid(theirs, svidName(theirs, "spire", "server"));
 
 const root = await mkdtemp(join(tmpdir(), "culvert-trust-"));
-const opened = new Set<LayeredSource>();
+const opened = new Set<ReloadableSource>();
 const endpoints = new Set<TestEndpoint>();
 after(async () => {
   for (const source of opened) source.close();
@@ -49,12 +49,12 @@ async function fileWith(content: string): Promise<string> {
 
 interface Opened {
   readonly base: TestSource;
-  readonly source: LayeredSource;
-  readonly events: TrustEvent[];
+  readonly source: ReloadableSource;
+  readonly events: IdentityEvent[];
 }
 
 async function open(config: Partial<TrustConfig>, clock: Clock = systemClock): Promise<Opened> {
-  const events: TrustEvent[] = [];
+  const events: IdentityEvent[] = [];
   const base = staticSource(identityOf(own, [ours]));
   const whole = { federation: new Map<never, BundlePlace>(), aliases: [], crls: [], ...config };
   const source = must(await layTrust(base, { config: whole, clock, onEvent: (event) => events.push(event) }));

@@ -6,7 +6,15 @@ import type { Clock, Timer } from "../../net/clock.ts";
 import { bundleFromPem } from "../bundle.ts";
 import { makeIdentity, sameTrust, selfCheck } from "../identity.ts";
 import { certificatesFromPem } from "../pem.ts";
-import type { Bundle, Identity, IdentitySource, RevocationList, Revocations } from "../source.ts";
+import type {
+  Bundle,
+  Identity,
+  IdentityEvent,
+  ReloadableSource,
+  RevocationList,
+  Revocations,
+  SourceState,
+} from "../source.ts";
 import { trustDomainOf } from "../spiffe-id.ts";
 import type { TrustDomain } from "../spiffe-id.ts";
 import type { BundlePoll } from "./bundle-poll.ts";
@@ -24,33 +32,11 @@ import type { BundleEndpoint, TrustConfig } from "./trust-config.ts";
 import { TrustFiles } from "./trust-files.ts";
 import type { TrustFile } from "./trust-files.ts";
 
-/** What happens to what is trusted; each is sent once per change. */
-export type TrustEvent =
-  /** Trust has changed, and is in use. */
-  | { readonly kind: "trust-changed"; readonly identity: Identity }
-  /** A file or an endpoint holds nothing usable now: what was good before stays in use. */
-  | { readonly kind: "kept"; readonly failure: Failure }
-  /** In use, but not as it should be: a stale list, one that nobody has signed, an alias without a bundle, our own certificate. */
-  | { readonly kind: "doubtful"; readonly failure: Failure }
-  /** The system cannot report changes in this folder: they are seen by the slow poll only. */
-  | { readonly kind: "unwatched"; readonly folder: string; readonly reason: string };
-
-/** A source below, and how to make it look now, if it can. */
-export interface BaseSource extends IdentitySource {
-  reload?(): Promise<void>;
-}
-
-/** See the head of the file. */
-export interface LayeredSource extends IdentitySource {
-  /** Reads all files now, those of the source below too (SIGHUP). */
-  reload(): Promise<void>;
-}
-
 /** What `layTrust` needs. */
 export interface LayeredSourceOptions {
   readonly config: TrustConfig;
   readonly clock: Clock;
-  readonly onEvent: (event: TrustEvent) => void;
+  readonly onEvent: (event: IdentityEvent) => void;
 }
 
 const MAX_BUNDLE_BYTES = 1024 * 1024;
@@ -61,7 +47,10 @@ const STALE_CHECK_MS = 60_000;
  * bundle is configured for the own trust domain; endpoints are asked in the background, and until one has answered its trust
  * domain has the bundle that its file or `base` brings, or none.
  */
-export async function layTrust(base: BaseSource, options: LayeredSourceOptions): Promise<LayeredSource | Failure> {
+export async function layTrust(
+  base: ReloadableSource,
+  options: LayeredSourceOptions,
+): Promise<ReloadableSource | Failure> {
   const source = new Layered(base, options);
   const failure = await source.open();
   if (failure === undefined) return source;
@@ -69,8 +58,8 @@ export async function layTrust(base: BaseSource, options: LayeredSourceOptions):
   return failure;
 }
 
-class Layered implements LayeredSource {
-  readonly #base: BaseSource;
+class Layered implements ReloadableSource {
+  readonly #base: ReloadableSource;
   readonly #options: LayeredSourceOptions;
   readonly #files: TrustFiles;
   readonly #listeners = new Set<(identity: Identity) => void>();
@@ -86,7 +75,7 @@ class Layered implements LayeredSource {
   readonly #stopWatching: () => void;
   #identity: Identity;
 
-  constructor(base: BaseSource, options: LayeredSourceOptions) {
+  constructor(base: ReloadableSource, options: LayeredSourceOptions) {
     const { clock, config, onEvent } = options;
     this.#base = base;
     this.#options = options;
@@ -123,7 +112,12 @@ class Layered implements LayeredSource {
   }
 
   async reload(): Promise<void> {
-    await Promise.all([this.#base.reload?.(), this.#files.reload()]);
+    await Promise.all([this.#base.reload(), this.#files.reload()]);
+  }
+
+  /** The certificate comes from below, and so does what is told of it. */
+  get state(): SourceState {
+    return this.#base.state;
   }
 
   close(): void {

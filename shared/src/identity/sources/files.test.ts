@@ -5,24 +5,24 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { mintSvid, testAuthority } from "@culvert/test/support/ca.ts";
 import { LAYOUTS, must, writeIdentityFolder, writeWhole } from "@culvert/test/support/identity.ts";
-import { isFailure } from "../failure/failure.ts";
-import { FakeClock } from "../net/fake-clock.ts";
-import { systemClock } from "../net/clock.ts";
-import type { Clock } from "../net/clock.ts";
+import { isFailure } from "../../failure/failure.ts";
+import { FakeClock } from "../../net/fake-clock.ts";
+import { systemClock } from "../../net/clock.ts";
+import type { Clock } from "../../net/clock.ts";
 import { openFilesSource } from "./files.ts";
-import type { FilesSource, IdentityEvent } from "./files.ts";
-import { authority, first, folderWith, name, root, second } from "./identity-fixtures.ts";
+import type { IdentityEvent, ReloadableSource } from "../source.ts";
+import { authority, first, folderWith, name, root, second } from "../identity-fixtures.ts";
 import type { IdentityLocation } from "./identity-folder.ts";
 
 /** A source with what it has told. */
 interface Opened {
-  readonly source: FilesSource;
+  readonly source: ReloadableSource;
   readonly events: IdentityEvent[];
   /** Resolves once an event of this kind has been told, now or before. */
   readonly told: (kind: IdentityEvent["kind"]) => Promise<void>;
 }
 
-const opened = new Set<FilesSource>();
+const opened = new Set<ReloadableSource>();
 after(() => {
   for (const source of opened) source.close();
 });

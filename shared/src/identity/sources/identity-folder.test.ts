@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { mint, mintSvid, testAuthority } from "@culvert/test/support/ca.ts";
 import { LAYOUTS, must, writeIdentityFolder } from "@culvert/test/support/identity.ts";
-import { isFailure } from "../failure/failure.ts";
-import type { Failure, FailureCode } from "../failure/failure.ts";
-import { authority, first, folderWith, name, root, second } from "./identity-fixtures.ts";
+import { isFailure } from "../../failure/failure.ts";
+import type { Failure, FailureCode } from "../../failure/failure.ts";
+import { authority, first, folderWith, name, root, second } from "../identity-fixtures.ts";
 import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
 import type { IdentityLocation } from "./identity-folder.ts";
-import type { Identity } from "./source.ts";
+import type { Identity } from "../source.ts";
 
 const other = await testAuthority("theirs.test");
 

@@ -2,15 +2,15 @@
 // identity of what it finds or says what is wrong with it. Holds nothing.
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fail, isFailure } from "../failure/failure.ts";
-import type { Failure } from "../failure/failure.ts";
-import { bundleFromPem } from "./bundle.ts";
-import { makeIdentity } from "./identity.ts";
-import { readKeyFile, readPublicFile, unreadable } from "./read-file.ts";
-import type { Bundle, Identity } from "./source.ts";
-import { parseTrustDomain, trustDomainOf } from "./spiffe-id.ts";
-import type { TrustDomain } from "./spiffe-id.ts";
-import { svidFromPem } from "./svid.ts";
+import { fail, isFailure } from "../../failure/failure.ts";
+import type { Failure } from "../../failure/failure.ts";
+import { bundleFromPem } from "../bundle.ts";
+import { makeIdentity } from "../identity.ts";
+import { readKeyFile, readPublicFile, unreadable } from "../read-file.ts";
+import type { Bundle, Identity } from "../source.ts";
+import { parseTrustDomain, trustDomainOf } from "../spiffe-id.ts";
+import type { TrustDomain } from "../spiffe-id.ts";
+import { svidFromPem } from "../svid.ts";
 
 /** Files named one by one; `bundles` maps each trust domain, one's own among them, to its file. */
 export interface IdentityFiles {

@@ -1,26 +1,13 @@
 // Machine. An identity from mounted files: watched, swapped whole, the last good one kept.
 import { hash } from "node:crypto";
-import { fail, isFailure } from "../failure/failure.ts";
-import type { Failure } from "../failure/failure.ts";
-import type { Clock } from "../net/clock.ts";
+import { fail, isFailure } from "../../failure/failure.ts";
+import type { Failure } from "../../failure/failure.ts";
+import type { Clock } from "../../net/clock.ts";
 import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
 import type { IdentityLocation, IdentityTexts } from "./identity-folder.ts";
-import { selfCheck } from "./identity.ts";
-import type { Identity, IdentitySource } from "./source.ts";
-import { FolderWatch } from "./watch-folders.ts";
-
-/** What happens to an identity from files; each is sent once per change of the files. */
-export type IdentityEvent =
-  /** A new identity is in use. */
-  | { readonly kind: "changed"; readonly identity: Identity }
-  /** The files hold nothing usable now (half-written, mismatched, unsafe, expired): the last good identity stays in use. */
-  | { readonly kind: "kept"; readonly failure: Failure }
-  /** The identity is in use, but a peer that trusts the same bundles would refuse it. */
-  | { readonly kind: "doubtful"; readonly failure: Failure }
-  /** The identity in use has ended and nothing has replaced it. */
-  | { readonly kind: "expired"; readonly failure: Failure }
-  /** The system cannot report changes in this folder: they are seen by the slow poll only. */
-  | { readonly kind: "unwatched"; readonly folder: string; readonly reason: string };
+import { selfCheck } from "../identity.ts";
+import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
+import { FolderWatch } from "../watch-folders.ts";
 
 /** What `openFilesSource` needs. */
 export interface FilesSourceOptions {
@@ -29,24 +16,18 @@ export interface FilesSourceOptions {
   readonly onEvent: (event: IdentityEvent) => void;
 }
 
-/** An identity source that can be told to look now. */
-export interface FilesSource extends IdentitySource {
-  /** Reads the files now (SIGHUP). Resolves when the outcome is in use or reported. */
-  reload(): Promise<void>;
-}
-
 /**
  * Opens the identity at `location`: a folder in one of the layouts of ours, SPIRE's helper, cert-manager or Istio, or files by
  * name. Fails, with the reason and the file, when there is no usable identity at the start.
  */
-export async function openFilesSource(options: FilesSourceOptions): Promise<FilesSource | Failure> {
+export async function openFilesSource(options: FilesSourceOptions): Promise<ReloadableSource | Failure> {
   const texts = await readIdentityTexts(options.location);
   if (isFailure(texts)) return texts;
   const identity = identityFromTexts(texts, options.clock.now());
   return isFailure(identity) ? identity : new WatchedFiles(options, texts, identity);
 }
 
-class WatchedFiles implements FilesSource {
+class WatchedFiles implements ReloadableSource {
   readonly #options: FilesSourceOptions;
   readonly #listeners = new Set<(identity: Identity) => void>();
   readonly #folders: FolderWatch;
@@ -56,6 +37,8 @@ class WatchedFiles implements FilesSource {
   /** What the identity in use was made of: files that return to it are no change. */
   #used: string;
   #expiryTold = false;
+  #failures = 0;
+  #lastFailure: Failure | undefined;
   #reading: Promise<void> | undefined;
   #readAgain = false;
   #closed = false;
@@ -81,6 +64,13 @@ class WatchedFiles implements FilesSource {
   onChange(listener: (identity: Identity) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  get state(): SourceState {
+    const { location } = this.#options;
+    const source = `files: ${typeof location === "string" ? location : location.certificate}`;
+    const state = this.#failures > 0 ? "failing" : "watching";
+    return { source, state, nextInMs: undefined, failures: this.#failures, lastFailure: this.#lastFailure };
   }
 
   close(): void {
@@ -131,9 +121,13 @@ class WatchedFiles implements FilesSource {
       this.#folders.settle();
     }
     if (isFailure(identity)) {
+      this.#failures += 1;
+      this.#lastFailure = identity;
       this.#options.onEvent({ kind: "kept", failure: identity });
       return;
     }
+    this.#failures = 0;
+    this.#lastFailure = undefined;
     this.#identity = identity;
     this.#used = this.#seen;
     this.#expiryTold = false;
