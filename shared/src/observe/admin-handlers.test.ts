@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { testAuthority } from "@culvert/test/support/ca.ts";
-import { testIdentity } from "@culvert/test/support/identity.ts";
+import { staticSource, testIdentity } from "@culvert/test/support/identity.ts";
 import { certificatesHandler } from "./admin-handlers.ts";
 
 it("shows the certificate chain and the roots of each trust domain, never the key", async () => {
   const authority = await testAuthority("cluster.local");
   const identity = await testIdentity(authority, "default", "reviews");
-  const { status, body } = await certificatesHandler(() => identity).handle(new URLSearchParams());
+  const { state } = staticSource(identity);
+  const { status, body } = await certificatesHandler(() => ({ identity, state })).handle(new URLSearchParams());
   assert.equal(status, 200);
   const text = JSON.stringify(body);
   const shown = JSON.parse(text) as {

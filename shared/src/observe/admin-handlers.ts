@@ -1,6 +1,6 @@
 // Machine. The admin handlers that are the same in every program.
 import type { X509Certificate } from "node:crypto";
-import type { Identity } from "../identity/source.ts";
+import type { Identity, SourceState } from "../identity/source.ts";
 import type { AdminHandler } from "./admin.ts";
 import { LOG_LEVELS } from "./log.ts";
 import type { Log } from "./log.ts";
@@ -54,8 +54,14 @@ export function lifecycleHandlers(actions: { drain(): void; quit(): void }): rea
   ];
 }
 
-/** `GET /certificates`: the identity now, its chain and the roots of each trust domain; never the key. */
-export function certificatesHandler(identity: () => Identity | undefined): AdminHandler {
+/** What `GET /certificates` is asked of. */
+export interface IdentityNow {
+  readonly identity: Identity;
+  readonly state: SourceState;
+}
+
+/** `GET /certificates`: the identity now, how its source stands, its chain and the roots of each trust domain; never the key. */
+export function certificatesHandler(identity: () => IdentityNow | undefined): AdminHandler {
   return {
     method: "GET",
     path: "/certificates",
@@ -70,8 +76,9 @@ export function certificatesHandler(identity: () => Identity | undefined): Admin
 }
 
 /** An identity as the admin port shows it, with ztunnel's names for the fields of a certificate. */
-function describeIdentity(identity: Identity): object {
+function describeIdentity({ identity, state }: IdentityNow): object {
   return {
+    source: describeSource(state),
     identity: identity.svid.id,
     version: identity.version,
     validFrom: new Date(identity.svid.notBefore).toISOString(),
@@ -81,6 +88,16 @@ function describeIdentity(identity: Identity): object {
       trustDomain: bundle.trustDomain,
       rootCerts: bundle.roots.map(describeCertificate),
     })),
+  };
+}
+
+function describeSource({ source, state, nextInMs, failures, lastFailure }: SourceState): object {
+  return {
+    source,
+    state,
+    nextTrySeconds: nextInMs === undefined ? undefined : Math.round(nextInMs / 1000),
+    failures,
+    lastFailure: lastFailure === undefined ? undefined : `${lastFailure.code} ${lastFailure.toString()}`,
   };
 }
 

@@ -23,6 +23,8 @@ export interface ProxyFacts {
   readonly ready: () => boolean;
   /** Own certificate: SPIFFE ID and end of validity, milliseconds since the epoch. */
   readonly certificate?: () => { readonly id: string; readonly notAfter: number } | undefined;
+  /** What has happened to the own identity. */
+  readonly identityEvents?: () => { readonly changes: number; readonly failures: number };
   /** Version of the mesh configuration in use, and the problems found in the newest one. */
   readonly config?: () => {
     readonly version: number;
@@ -93,7 +95,7 @@ function registerBuild(metrics: Metrics, { component, version, commit }: ProxyFa
 }
 
 function registerState(metrics: Metrics, facts: ProxyFacts, clock: Clock): void {
-  const { certificate, config, connections, sessions, tunnels } = facts;
+  const { certificate, identityEvents, config, connections, sessions, tunnels } = facts;
   metrics.observe("culvert_ready", "1 while the process may get traffic.", () => (facts.ready() ? 1 : 0));
   if (certificate !== undefined) {
     metrics.observeAll(
@@ -104,6 +106,18 @@ function registerState(metrics: Metrics, facts: ProxyFacts, clock: Clock): void 
         const now = certificate();
         return now === undefined ? [] : [[[now.id], now.notAfter / 1000]];
       },
+    );
+  }
+  if (identityEvents !== undefined) {
+    metrics.observeTotal(
+      "culvert_identity_changes_total",
+      "Changes of the own certificate, or of whom it trusts.",
+      () => identityEvents().changes,
+    );
+    metrics.observeTotal(
+      "culvert_identity_failures_total",
+      "Times that no usable identity came, or that the one in use was found wanting.",
+      () => identityEvents().failures,
     );
   }
   if (config !== undefined) {

@@ -8,7 +8,7 @@ import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } fro
 import { formatProblem } from "../config/problem-text.ts";
 import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
-import type { IdentityEvent, ReloadableSource } from "../identity/source.ts";
+import type { ReloadableSource } from "../identity/source.ts";
 import { systemClock, type Clock } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
 import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
@@ -28,6 +28,7 @@ import { ProxyMetrics } from "../observe/proxy-metrics.ts";
 import { Readiness, serveReadiness } from "../observe/readiness.ts";
 import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
+import { IdentityReport } from "./identity-report.ts";
 import { openIdentity } from "./open-identity.ts";
 import { describeSource, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
@@ -68,6 +69,7 @@ class Runner {
       : undefined,
   );
   readonly #proxyMetrics: ProxyMetrics;
+  readonly #identityReport: IdentityReport;
   readonly #endpoints: HttpEndpoint[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #identity: ReloadableSource | undefined;
@@ -89,6 +91,12 @@ class Runner {
     this.#accessLog = new AccessLog({ mode: config.log.access, write, clock: this.#clock });
     this.#metrics = new Metrics({ clock: this.#clock });
     this.#proxyMetrics = this.#registerMetrics();
+    this.#identityReport = new IdentityReport({
+      log: this.#log,
+      clock: this.#clock,
+      countFailure: (failure) => this.#proxyMetrics.failure(failure.code),
+      identity: () => this.#identity?.get(),
+    });
   }
 
   /** Starts all parts in the order in which they need each other. */
@@ -103,7 +111,7 @@ class Runner {
     const probes = processListeners.beside ? undefined : await this.#serveReadiness();
     if (probes !== undefined) return probes;
 
-    const own = await openIdentity(identity, this.#clock, (event) => this.#onIdentity(event));
+    const own = await openIdentity(identity, this.#clock, (event) => this.#identityReport.take(event));
     if (isFailure(own)) return new StartFailure(EXIT.identity, [`identity: ${own.toString()}`]);
     this.#identity = own;
     this.#readiness.set("identity", true);
@@ -158,6 +166,7 @@ class Runner {
     await this.#service?.close();
     this.#identity?.close();
     this.#resources?.close();
+    this.#identityReport.close();
     this.#proxyMetrics.close();
     await Promise.all(this.#endpoints.map((endpoint) => endpoint.close()));
     await this.#writer.flush(FLUSH_MS);
@@ -219,6 +228,7 @@ class Runner {
           const svid = this.#identity?.get().svid;
           return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
         },
+        identityEvents: () => this.#identityReport.counts,
         config: () => ({
           version: this.#resources?.get().version ?? 0,
           asOf: this.#resources?.asOf ?? this.#clock.now(),
@@ -262,7 +272,7 @@ class Runner {
         about: "the resources as understood, and what was not",
         handle: () => ({ status: 200, body: { source: describeSource(resources), ...dumpSnapshot(resources.get()) } }),
       },
-      certificatesHandler(() => identity.get()),
+      certificatesHandler(() => ({ identity: identity.get(), state: identity.state })),
       ...service.admin,
       ...loggingHandlers(this.#log),
       ...lifecycleHandlers({ drain: () => this.#drain(), quit: () => this.#quit() }),
@@ -286,26 +296,6 @@ class Runner {
 
   #httpCommon(): { readonly clock: Clock; readonly onError: (failure: Failure) => void } {
     return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
-  }
-
-  #onIdentity(event: IdentityEvent): void {
-    switch (event.kind) {
-      case "trust-changed":
-        this.#log.info("trust changed", { identity: event.identity.svid.id, version: event.identity.version });
-        break;
-      case "changed":
-        this.#log.info("identity changed", { identity: event.identity.svid.id, version: event.identity.version });
-        break;
-      case "unwatched":
-        this.#log.warn("identity folder cannot be watched", { folder: event.folder, error: event.reason });
-        break;
-      case "awaited":
-      case "kept":
-      case "doubtful":
-      case "expired":
-        this.#proxyMetrics.failure(event.failure.code);
-        this.#log.failure(`identity ${event.kind}`, event.failure);
-    }
   }
 
   #onResources(event: ResourceFolderEvent): void {
