@@ -1,7 +1,7 @@
 // Machine. Identities for a mesh under test, made by the product's own authority into the folders that its programs read.
 import { join } from "node:path";
-import { writeSvid } from "@culvert/authority/authority-folder.ts";
-import { createAuthority, issueSvid, type CertificateAuthority } from "@culvert/authority/ca.ts";
+import { writeSvid } from "@culvert/authority/state/authority-folder.ts";
+import { createAuthority, issueSvid, type CertificateAuthority } from "@culvert/authority/ca/certificate-authority.ts";
 import { parseTrustDomain, workloadId } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { must } from "./identity.ts";

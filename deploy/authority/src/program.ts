@@ -3,8 +3,8 @@ import type { Program } from "@culvert/shared/config/cli.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { checkCommand, serveCommand } from "./commands/serve-command.ts";
 import { tokenCommand } from "./commands/token-command.ts";
-import { initCommand } from "./init-command.ts";
-import { issueCommand } from "./issue-command.ts";
+import { initCommand } from "./commands/init-command.ts";
+import { issueCommand } from "./commands/issue-command.ts";
 
 /** The program `authority`. */
 export const authorityProgram: Program = {

@@ -14,7 +14,7 @@ import { command } from "@culvert/test/support/env.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { needs } from "@culvert/test/support/needs.ts";
 import { run } from "@culvert/test/support/process.ts";
-import type { CertificateAndKey } from "../certificate.ts";
+import type { CertificateAndKey } from "./certificate.ts";
 import { signLeaf } from "./leaf.ts";
 
 const NOW = Math.floor(Date.now() / 1000) * 1000;

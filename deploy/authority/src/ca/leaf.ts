@@ -17,7 +17,7 @@ import {
   derTime,
 } from "@culvert/shared/identity/der-writer.ts";
 import { ipBytes, parseIp } from "@culvert/shared/net/ip.ts";
-import type { CertificateAndKey } from "../certificate.ts";
+import type { CertificateAndKey } from "./certificate.ts";
 
 /** What a leaf says. Times are milliseconds since the epoch, whole seconds of them. */
 export interface Leaf {

@@ -6,9 +6,9 @@ import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
-import { MIN_SVID_LIFE_MS } from "../ca.ts";
-import type { CertificateAndKey } from "../certificate.ts";
-import type { Issuer } from "../serve/authority-state.ts";
+import { MIN_SVID_LIFE_MS } from "./certificate-authority.ts";
+import type { CertificateAndKey } from "./certificate.ts";
+import type { Issuer } from "../state/authority-state.ts";
 import { signLeaf } from "./leaf.ts";
 
 /** A certificate that was signed. */

@@ -3,7 +3,7 @@ import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { Command } from "@culvert/shared/config/cli.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { isComplaint } from "@culvert/shared/service/commands.ts";
-import { readAuthority } from "../authority-folder.ts";
+import { readAuthority } from "../state/authority-folder.ts";
 import { CONFIG_OPTION, loadAuthorityConfig } from "./config.ts";
 
 /** `authority serve --config F`. */

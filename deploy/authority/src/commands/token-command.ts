@@ -7,7 +7,7 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { workloadId } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { isComplaint } from "@culvert/shared/service/commands.ts";
-import { readAuthority } from "../authority-folder.ts";
+import { readAuthority } from "../state/authority-folder.ts";
 import { formatJoinToken } from "../proof/join-token.ts";
 import { MAX_TOKEN_USES, TokenStore } from "../state/token-store.ts";
 import type { ListedToken, StoredToken } from "../state/token-store.ts";

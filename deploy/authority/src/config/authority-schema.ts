@@ -21,7 +21,7 @@ import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
 import type { LogLevel } from "@culvert/shared/observe/log.ts";
-import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS } from "../ca.ts";
+import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS } from "../ca/certificate-authority.ts";
 
 /** How tokens of Kubernetes service accounts are checked. */
 export type KubernetesConfig =

@@ -4,7 +4,7 @@ import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
-import { MIN_SVID_LIFE_MS } from "../ca.ts";
+import { MIN_SVID_LIFE_MS } from "../ca/certificate-authority.ts";
 import { publicKeyOfCsr } from "../ca/csr.ts";
 import { signSvid } from "../ca/sign.ts";
 import type { SignedSvid } from "../ca/sign.ts";
@@ -13,7 +13,7 @@ import { proveIdentity } from "../proof/prover.ts";
 import type { ProverOptions } from "../proof/prover.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
-import type { AuthorityState } from "./authority-state.ts";
+import type { AuthorityState } from "../state/authority-state.ts";
 import type { AuthorityMetrics } from "./authority-metrics.ts";
 import { addressKey, CallerRates } from "./caller-rates.ts";
 

@@ -8,7 +8,7 @@ import { parseSpiffeId, trustDomainId } from "@culvert/shared/identity/spiffe-id
 import { svidFromPem } from "@culvert/shared/identity/svid.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import { mintServerCertificate } from "../ca/sign.ts";
-import type { AuthorityState, Issuer } from "./authority-state.ts";
+import type { AuthorityState, Issuer } from "../state/authority-state.ts";
 
 const LIFE_MS = 24 * 3_600_000;
 /** How often it is asked whether half of the life is over; by the wall clock, which may jump. */

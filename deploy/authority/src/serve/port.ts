@@ -8,7 +8,7 @@ import type { TokenStore } from "../state/token-store.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
 import type { AuthorityMetrics } from "./authority-metrics.ts";
-import type { AuthorityState } from "./authority-state.ts";
+import type { AuthorityState } from "../state/authority-state.ts";
 import { serveCall } from "./call.ts";
 import { CertificateIssuer } from "./create-certificate.ts";
 import { listen } from "./listener.ts";

@@ -29,7 +29,7 @@ import { TokenStore } from "../state/token-store.ts";
 import { AuditLog } from "./audit-log.ts";
 import { AUTHORITY_LIMITS } from "./authority-limits.ts";
 import { AuthorityMetrics } from "./authority-metrics.ts";
-import type { AuthorityState } from "./authority-state.ts";
+import type { AuthorityState } from "../state/authority-state.ts";
 import { openOwnIdentity } from "./own-identity.ts";
 import { openPort } from "./port.ts";
 import type { Port } from "./port.ts";

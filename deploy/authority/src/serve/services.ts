@@ -6,7 +6,7 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
-import type { TrustState } from "./authority-state.ts";
+import type { TrustState } from "../state/authority-state.ts";
 import { CALLER } from "./call.ts";
 import type { Handlers } from "./call.ts";
 import type { CertificateIssuer } from "./create-certificate.ts";

@@ -5,7 +5,7 @@ import type { Caller, Proof } from "../proof/proof.ts";
 import { byCertificate } from "../proof/prover.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
-import type { AuthorityState, TrustState } from "./authority-state.ts";
+import type { AuthorityState, TrustState } from "../state/authority-state.ts";
 
 export interface TrustWatchersOptions {
   readonly state: AuthorityState;

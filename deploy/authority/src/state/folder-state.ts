@@ -4,10 +4,10 @@ import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { bundleFromPem } from "@culvert/shared/identity/bundle.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
-import { readAuthority, writeIntermediate } from "../authority-folder.ts";
-import { renewIntermediate } from "../ca.ts";
-import type { CertificateAuthority } from "../ca.ts";
-import type { AuthorityState, Issuer, TrustState } from "../serve/authority-state.ts";
+import { readAuthority, writeIntermediate } from "./authority-folder.ts";
+import { renewIntermediate } from "../ca/certificate-authority.ts";
+import type { CertificateAuthority } from "../ca/certificate-authority.ts";
+import type { AuthorityState, Issuer, TrustState } from "./authority-state.ts";
 
 /** What commands write is seen within this time. */
 const LOOK_MS = 1_000;

@@ -2,7 +2,7 @@
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Bundle, Revocations } from "@culvert/shared/identity/source.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import type { CertificateAndKey } from "../certificate.ts";
+import type { CertificateAndKey } from "../ca/certificate.ts";
 
 /** Who signs leaves now. The same object as long as nothing about it has changed. */
 export interface Issuer {

@@ -8,8 +8,14 @@ import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { makeIdentity, selfCheck } from "@culvert/shared/identity/identity.ts";
 import { parseTrustDomain, workloadId } from "@culvert/shared/identity/spiffe-id.ts";
 import { svidFromPem } from "@culvert/shared/identity/svid.ts";
-import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS, createAuthority, issueSvid, renewIntermediate } from "./ca.ts";
-import type { IssuedSvid } from "./ca.ts";
+import {
+  MAX_SVID_LIFE_MS,
+  MIN_SVID_LIFE_MS,
+  createAuthority,
+  issueSvid,
+  renewIntermediate,
+} from "./certificate-authority.ts";
+import type { IssuedSvid } from "./certificate-authority.ts";
 
 const NOW = Date.UTC(2026, 5, 1, 12, 0, 0, 500);
 const SECOND = Math.floor(NOW / 1000) * 1000;

@@ -6,8 +6,8 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadId } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
-import { readAuthority, writeIntermediate, writeSvid } from "./authority-folder.ts";
-import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS, issueSvid, renewIntermediate } from "./ca.ts";
+import { readAuthority, writeIntermediate, writeSvid } from "../state/authority-folder.ts";
+import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS, issueSvid, renewIntermediate } from "../ca/certificate-authority.ts";
 
 const DEFAULT_TTL = "24h";
 

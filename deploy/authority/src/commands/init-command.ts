@@ -4,8 +4,8 @@ import type { Command } from "@culvert/shared/config/cli.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { parseTrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
-import { writeAuthority } from "./authority-folder.ts";
-import { createAuthority } from "./ca.ts";
+import { writeAuthority } from "../state/authority-folder.ts";
+import { createAuthority } from "../ca/certificate-authority.ts";
 
 /** `authority init DIR --trust-domain TD`. */
 export const initCommand: Command = {

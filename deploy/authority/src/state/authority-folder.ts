@@ -9,8 +9,8 @@ import { certificatesFromPem } from "@culvert/shared/identity/pem.ts";
 import { readKeyFile, readPublicFile } from "@culvert/shared/identity/read-file.ts";
 import { parseSpiffeId, pathOf, trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import type { CertificateAuthority, IssuedSvid } from "./ca.ts";
-import type { CertificateAndKey } from "./certificate.ts";
+import type { CertificateAuthority, IssuedSvid } from "../ca/certificate-authority.ts";
+import type { CertificateAndKey } from "../ca/certificate.ts";
 
 const ROOT = { certificate: "root.pem", key: "root-key.pem" } as const;
 const INTERMEDIATE = { certificate: "intermediate.pem", key: "intermediate-key.pem" } as const;
