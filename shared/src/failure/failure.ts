@@ -83,6 +83,7 @@ export const FAILURES = {
   IMPERSONATION_REFUSED: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "the caller of the authority asks for another identity than the one that it has proved"),
   CSR_REFUSED: traits("downstream", false, 400, 400, 3, CANCEL, "DPE", "the certificate signing request is not accepted"),
   RATE_EXCEEDED: traits("downstream", true, 429, 429, 8, ENHANCE_YOUR_CALM, "UO", "the authority is asked more often than it allows"),
+  IDENTITY_NOT_GIVEN: traits("us", true, 503, 503, 14, REFUSED_STREAM, "IDENTITY_ERROR", "the source of the own identity gave nothing newer that can be used"),
   // The next hop could not be reached or went away.
   APP_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application refused the connection"),
   APP_TIMEOUT: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application did not accept the connection in time"),

@@ -66,7 +66,7 @@ export function signerAt(address: AuthorityAddress, clock: Clock): CertificateSi
       // The next answer is due in hours, and by another certificate: the session is not worth its memory.
       client.close();
       if (answer instanceof CallEnd) {
-        const failure = fail("IDENTITY_UNAVAILABLE", `${nameOf(address)}: ${answer.toString()}`);
+        const failure = fail("IDENTITY_NOT_GIVEN", `${nameOf(address)}: ${answer.toString()}`);
         return {
           failure,
           isRefusal: answer.status === GRPC.unauthenticated || answer.status === GRPC.permissionDenied,

@@ -81,7 +81,7 @@ export class TrustStream {
     if (this.#closed) return;
     // A new certificate of ours ends the stream: not a failure, and no reason to wait.
     if (identity().svid !== own.svid) void this.#run();
-    else this.#again(fail("IDENTITY_UNAVAILABLE", `${nameOf(address)}: the trust stream has ended: ${end.toString()}`));
+    else this.#again(fail("IDENTITY_NOT_GIVEN", `${nameOf(address)}: the trust stream has ended: ${end.toString()}`));
   }
 
   #again(failure: Failure): void {

@@ -122,7 +122,7 @@ class WorkloadApi implements ReloadableSource {
     const end = await this.#client.stream(call, (message) => this.#take(message)).ended;
     if (this.#closed) return;
     const { socket, clock } = this.#options;
-    this.#tell(fail("IDENTITY_UNAVAILABLE", `Workload API at ${socket}: ${end.toString()}`));
+    this.#tell(fail("IDENTITY_NOT_GIVEN", `Workload API at ${socket}: ${end.toString()}`));
     const delay = backoffDelay(RETRY, this.#failures, Math.random());
     this.#retryAtMs = clock.monotonic() + delay;
     this.#retry = clock.after(delay, () => {
