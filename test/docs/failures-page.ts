@@ -54,6 +54,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "A revocation list in use holds the serial number that the detail names: give the workload a new certificate. If it was a mistake, the issuer has to publish a newer list without it.",
   IDENTITY_UNAVAILABLE:
     "This proxy has no certificate that is valid. Look at the identity folder and at the log lines that begin with `identity`.",
+  IDENTITY_NOT_GIVEN:
+    "Look at /certificates (source, last failure) and at the authority or the agent; what is in use stays in use until it ends.",
   PROOF_MISSING:
     "The caller sent neither a token nor a client certificate. Give it a token: `authority token create`, or the projected token of its service account.",
   TOKEN_REFUSED:
