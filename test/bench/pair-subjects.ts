@@ -142,8 +142,8 @@ export const envoyPair: Subject = {
           trustDomain: TRUST_DOMAIN,
           listen,
           targets: [
-            { authority: show(place.app), app: place.app },
-            { authority: show(place.bulk), app: place.bulk },
+            { authority: show(place.app), apps: [place.app] },
+            { authority: show(place.bulk), apps: [place.bulk] },
           ],
         }),
       ],

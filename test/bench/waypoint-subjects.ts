@@ -217,7 +217,7 @@ export const envoyChain: Subject = {
           identity: identityOf(place.identities, "app"),
           trustDomain: TRUST_DOMAIN,
           listen: serverListen,
-          targets: [{ authority: show(place.app), app: place.app }],
+          targets: [{ authority: show(place.app), apps: [place.app] }],
         }),
       ],
     });

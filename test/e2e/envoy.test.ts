@@ -158,7 +158,7 @@ describe("Envoy as tunnel server of a uproxy", needs({ commands: ["envoy"] }), (
             listen,
             targets: [ECHO, COUNT, FIRST].map((port) => ({
               authority: hostPort(envoyAddress, port),
-              app: { host: envoyAddress, port },
+              apps: [{ host: envoyAddress, port }],
             })),
           }),
         ],

@@ -50,14 +50,14 @@ function internalAddress(listener: string): Json {
   return { envoy_internal_address: { server_listener_name: listener, endpoint_id: listener } };
 }
 
-function cluster(name: string, address: Json, extra: { readonly [key: string]: Json } = {}): Json {
+function cluster(name: string, addresses: readonly Json[], extra: { readonly [key: string]: Json } = {}): Json {
   return {
     name,
     type: "STATIC",
     connect_timeout: "10s",
     load_assignment: {
       cluster_name: name,
-      endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
+      endpoints: [{ lb_endpoints: addresses.map((address) => ({ endpoint: { address } })) }],
     },
     // Envoy's circuit breakers would refuse at 1,024 connections or requests.
     circuit_breakers: {
@@ -68,7 +68,7 @@ function cluster(name: string, address: Json, extra: { readonly [key: string]: J
 }
 
 function internalCluster(name: string, listener: string): Json {
-  return cluster(name, internalAddress(listener), {
+  return cluster(name, [internalAddress(listener)], {
     transport_socket: {
       name: "envoy.transport_sockets.internal_upstream",
       typed_config: {
@@ -97,7 +97,7 @@ function tlsContext(identity: EnvoyIdentity, expected: { readonly [key: string]:
 }
 
 function tunnelCluster(name: string, peer: Address, identity: EnvoyIdentity, expected: string): Json {
-  return cluster(name, socketAddress(peer), {
+  return cluster(name, [socketAddress(peer)], {
     typed_extension_protocol_options: {
       "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": type(HTTP_PROTOCOL_OPTIONS),
@@ -203,19 +203,22 @@ export function tunnelClient(options: {
   };
 }
 
-/** Tunnels in, TCP out: the server half of an HBONE pair. Any authority that is not a target is answered 404. */
+/**
+ * Tunnels in, TCP out: the server half of an HBONE pair; also a gateway into another network, where the TCP that goes out is what is
+ * spoken inside, to one of several proxies. Any authority that is not a target is answered 404.
+ */
 export function tunnelServer(options: {
   readonly identity: EnvoyIdentity;
   readonly trustDomain: string;
   readonly listen: Address;
-  readonly targets: readonly { readonly authority: string; readonly app: Address }[];
+  readonly targets: readonly { readonly authority: string; readonly apps: readonly Address[] }[];
 }): EnvoyParts {
   const targets = options.targets.map((target, index) => ({ authority: target.authority, cluster: `app-${index}` }));
   return {
     listeners: [
       tunnelListener("inbound", options.listen, options.identity, options.trustDomain, connectHosts(targets)),
     ],
-    clusters: options.targets.map((target, index) => cluster(`app-${index}`, socketAddress(target.app))),
+    clusters: options.targets.map((target, index) => cluster(`app-${index}`, target.apps.map(socketAddress))),
   };
 }
 
@@ -281,7 +284,7 @@ export function envoyRouter(options: { readonly listen: Address; readonly app: A
         filter_chains: [{ filters: [plainHttp("plain", "app")] }],
       },
     ],
-    clusters: [cluster("app", socketAddress(options.app))],
+    clusters: [cluster("app", [socketAddress(options.app)])],
   };
 }
 

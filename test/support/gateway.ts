@@ -8,8 +8,8 @@ import { tunnelDuplex } from "@culvert/shared/tunnel/duplex.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import { listenTunnels, type TunnelRequest, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 
-/** Where an authority leads. */
-export type Behind = Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+/** Where an authority leads: to each of the places in turns. */
+export type Behind = Readonly<Record<string, readonly { readonly host: string; readonly port: number }[]>>;
 
 /** A running gateway. */
 export interface TestGateway {
@@ -31,7 +31,8 @@ export async function startGateway(
   let sessions = 0;
   const onRequest = (request: TunnelRequest): void => {
     asked.push(request.rawAuthority);
-    const place = behind[request.rawAuthority];
+    const places = behind[request.rawAuthority] ?? [];
+    const place = places[asked.length % places.length];
     if (place === undefined) return request.refuse(fail("DESTINATION_UNKNOWN", request.rawAuthority));
     const socket = connect({ ...place, allowHalfOpen: true });
     socket.once("error", () => request.refuse(fail("APP_REFUSED", request.rawAuthority)));

@@ -23,16 +23,26 @@ export class Peer {
   }
 
   /** A tunnel, or status and code of the refusal: `400 DESTINATION_NOT_MINE`. */
-  async open(proxy: Proxy, authority: string, headers: TunnelHeaders = {}): Promise<Duplex | string> {
-    const target = { ip: ip(proxy.address), port: PORTS.hbone, expected: [id(`default/${proxy.name}`)] };
+  async open(
+    proxy: Proxy,
+    authority: string,
+    headers: TunnelHeaders = {},
+    account: string = proxy.name,
+  ): Promise<Duplex | string> {
+    const target = { ip: ip(proxy.address), port: PORTS.hbone, expected: [id(`default/${account}`)] };
     const opened = await this.#pool.open(target, { authority, headers });
     if (!isFailure(opened)) return tunnelDuplex(opened.stream);
     return /\d{3} [A-Z_]+$/.exec(opened.detail)?.[0] ?? opened.toString();
   }
 
   /** A tunnel that must come about. */
-  async tunnel(proxy: Proxy, authority: string, headers: TunnelHeaders = {}): Promise<Duplex> {
-    const opened = await this.open(proxy, authority, headers);
+  async tunnel(
+    proxy: Proxy,
+    authority: string,
+    headers: TunnelHeaders = {},
+    account: string = proxy.name,
+  ): Promise<Duplex> {
+    const opened = await this.open(proxy, authority, headers, account);
     if (typeof opened === "string") throw new Error(`no tunnel to ${authority}: ${opened}`);
     return opened;
   }

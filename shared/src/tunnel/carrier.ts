@@ -31,7 +31,8 @@ class Carrier extends Duplex {
   #inner: Duplex | undefined;
 
   constructor(open: () => Promise<Duplex | Failure>) {
-    super({ allowHalfOpen: true });
+    // A session of which one direction has ended is of no use, and TLS takes this from the stream below it.
+    super({ allowHalfOpen: false });
     // Field initialisers run after `super`, and `_construct` in a later turn.
     this.#open = open;
   }

@@ -30,13 +30,13 @@ async function networks(context: TestContext): Promise<Networks> {
       if (request.accept()) request.stream.on("data", (chunk: Buffer) => void request.stream.write(chunk));
     },
   });
-  const behind = { [AUTHORITY]: { host: "127.0.0.1", port: pair.server.address.port } };
+  const behind = { [AUTHORITY]: [{ host: "127.0.0.1", port: pair.server.address.port }] };
   const gateway = await startGateway("127.0.0.1", 0, staticSource(identity), behind);
   context.after(async () => {
     await pair.close();
     await gateway.server.close();
   });
-  const via = { expected: [identity.svid.id], authority: AUTHORITY };
+  const via = { expected: [identity.svid.id], authority: AUTHORITY, peers: 1 };
   const target = { ip: LOOPBACK, port: gateway.server.address.port, expected: pair.target.expected, via };
   return { pair, gateway, target };
 }
@@ -70,20 +70,39 @@ test("many at once share one dial", async (context) => {
   equal(gateway.asked.length, 1);
 });
 
+test("tunnels are spread over sessions of which each may end at another peer, and no more of them are opened", async (context) => {
+  const { pair, gateway, target: one } = await networks(context);
+  ok(one.via !== undefined);
+  const target = { ...one, via: { ...one.via, peers: 3 } };
+  const used = new Set<unknown>();
+  const openOne = async (): Promise<void> => {
+    const { stream } = must(await pair.pool.open(target, REQUEST));
+    used.add(stream.session);
+    stream.close();
+    await until("the end of the tunnel", () => stream.closed);
+  };
+  await until("a session for each", async () => {
+    await openOne();
+    return used.size === 3;
+  });
+  for (let count = 0; count < 12; count += 1) await openOne();
+  deepEqual([used.size, gateway.asked.length, gateway.sessions], [3, 3, 1]);
+});
+
 test("both must prove who they are: the gateway, and the peer behind it", async (context) => {
   const { pair, gateway, target } = await networks(context);
   const [other] = target.via?.expected ?? [];
   ok(other !== undefined);
   equal(codeOf(await pair.pool.open({ ...target, expected: [other] }, REQUEST)), "IDENTITY_MISMATCH");
   const asked = gateway.asked.length;
-  const via = { expected: target.expected, authority: AUTHORITY };
+  const via = { expected: target.expected, authority: AUTHORITY, peers: 1 };
   equal(codeOf(await pair.pool.open({ ...target, via }, REQUEST)), "IDENTITY_MISMATCH");
   equal(gateway.asked.length, asked, "a gateway that is another's is asked for nothing");
 });
 
 test("what the gateway does not know is its refusal, and a gateway that is gone its silence", async (context) => {
   const { pair, gateway, target } = await networks(context);
-  const via = { expected: target.via?.expected ?? [], authority: "nobody.default.svc.cluster.local:80" };
+  const via = { expected: target.via?.expected ?? [], authority: "nobody.default.svc.cluster.local:80", peers: 1 };
   const refused = await pair.pool.open({ ...target, via }, REQUEST);
   equal(codeOf(refused), "PEER_NO_DESTINATION");
   await gateway.server.close();

@@ -19,6 +19,8 @@ const IN_USE_MS = 10_000;
 /** A session is nearly full at this share of its streams, if it may have that many at all. */
 const NEARLY_FULL = 0.75;
 const AHEAD_STREAMS = 12;
+/** Sessions to the peers behind one gateway: it chooses anew for each, so that these reach most of any number. */
+const MOST_ACROSS = 8;
 
 export interface PoolLineOptions {
   /** What each session of the line must have for its key. */
@@ -43,6 +45,8 @@ export class PoolLine {
   readonly #waiters = new Set<Waiter>();
   /** One session is kept ready even if nobody asks. */
   #warm = false;
+  /** Sessions that the tunnels are spread over, however few they are: more than one behind a gateway. */
+  #across = 1;
   #dialling: TunnelSession | undefined;
   #failures = 0;
   #lastFailure: Failure | undefined;
@@ -86,7 +90,9 @@ export class PoolLine {
   session(): TunnelSession | Promise<TunnelSession | Failure> | Failure {
     const ready = this.#reserve();
     if (ready !== undefined) {
-      if (ready.streams >= AHEAD_STREAMS || ready.streams >= this.#options.limits.busyStreams) this.#spread(ready);
+      const { streams } = ready;
+      if (this.#across > 1 || streams >= AHEAD_STREAMS || streams >= this.#options.limits.busyStreams)
+        this.#spread(ready);
       return ready;
     }
     const { limits, clock, shares } = this.#options;
@@ -173,6 +179,11 @@ export class PoolLine {
     for (const session of this.#sessions) session.end(failure);
   }
 
+  /** How many peers the sessions of this line may end at: a gateway chooses one for each session. */
+  spreadOver(peers: number): void {
+    this.#across = Math.min(peers, MOST_ACROSS);
+  }
+
   /** Whether a session is kept ready from now on, dialled at once and again when it is lost. */
   keepWarm(warm: boolean): void {
     this.#warm = warm;
@@ -216,12 +227,18 @@ export class PoolLine {
       // Compared in full: a session is never lent to another identity, expectation or address, whatever led here.
       if (session.key !== key || session.identity.svid.id !== id || !session.hasRoom(now, monotonic)) continue;
       const isDue = session.isDue(monotonic);
-      if (best !== undefined && (isDue === bestIsDue ? session.streams >= best.streams : isDue)) continue;
+      if (best !== undefined && (isDue === bestIsDue ? !this.#comesBefore(session, best) : isDue)) continue;
       best = session;
       bestIsDue = isDue;
     }
     best?.reserve();
     return best;
+  }
+
+  /** The less busy of two sessions; where they may end at different peers, also the less used. */
+  #comesBefore(one: TunnelSession, other: TunnelSession): boolean {
+    if (one.streams !== other.streams) return one.streams < other.streams;
+    return this.#across > 1 && one.opened < other.opened;
   }
 
   /** The least busy session has become busy: the next one is dialled while it still has room, so that nobody waits for it. */
@@ -230,8 +247,9 @@ export class PoolLine {
     const { busyStreams, spreadSessions } = this.#options.limits;
     const { capacity, streams } = leastBusy;
     const nearlyFull = streams >= AHEAD_STREAMS && streams >= capacity * NEARLY_FULL;
-    const isBusy = streams >= busyStreams && this.#readySessions() < spreadSessions;
-    if (nearlyFull || isBusy) this.#dialAhead();
+    const ready = this.#readySessions();
+    const isBusy = streams >= busyStreams && ready < spreadSessions;
+    if (nearlyFull || isBusy || ready < this.#across) this.#dialAhead();
   }
 
   #readySessions(): number {

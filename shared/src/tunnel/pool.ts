@@ -83,6 +83,7 @@ export class TunnelPool {
     const overloaded = stalledTunnels.shed(this.#options.limits);
     if (overloaded !== undefined) return overloaded;
     const line = this.#line(target);
+    if (target.via !== undefined) line.spreadOver(target.via.peers);
     if (target.via !== undefined && line.sessions.size === 0) {
       // Dialled first, so that dials under way never wait for places that they hold themselves.
       const outer = await this.#line(gatewayOf(target, target.via)).session();

@@ -47,6 +47,8 @@ export interface TunnelGateway {
   readonly expected: readonly SpiffeId[];
   /** `host:port` of the service behind it. */
   readonly authority: string;
+  /** Peers behind it that one of is chosen for each session: so many sessions spread the tunnels over them. */
+  readonly peers: number;
 }
 
 export interface TunnelSessionOptions {

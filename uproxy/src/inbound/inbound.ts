@@ -1,14 +1,16 @@
 // Machine. Mesh to app, one tunnel request at a time, in phases: whose address is it, register, decide, dial, answer,
 // carry, report. Not a byte of the caller is read before the answer.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
-import { parseForwarded } from "@culvert/shared/tunnel/headers.ts";
+import { parseBaggage, parseForwarded } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
-import type { Service } from "@culvert/shared/workload/workload.ts";
+import { isOtherNetwork } from "@culvert/shared/workload/directory.ts";
+import type { Service, Workload } from "@culvert/shared/workload/workload.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import type { KeepSource } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
@@ -114,13 +116,33 @@ export class Inbound {
       connection,
       ownId: state.id,
       peerId: request.peer.id,
-      sourceWorkload: state.snapshot.directory.workloadsAt(request.source.ip)[0],
+      sourceWorkload: sourceWorkload(request, state),
       destinationWorkload: isFailure(state.workload) ? undefined : state.workload,
       service,
       hboneAddress: formatHostPort(request.local.ip, request.local.port),
       destinationAddress: target === undefined ? request.rawAuthority : formatHostPort(target.ip, target.port),
     });
   }
+}
+
+/**
+ * The workload that called, for labels: by its address, unless that is a gateway's because the caller is in another network. Then it is
+ * the one that it says it is, if its identity is that one's.
+ */
+function sourceWorkload(
+  { source, headers, peer }: TunnelRequest,
+  { snapshot, self }: UproxyState,
+): Workload | undefined {
+  const { directory } = snapshot;
+  const network = headers["x-forwarded-network"];
+  if (typeof network !== "string" || !isOtherNetwork(network, self.network ?? "")) {
+    return directory.workloadsAt(source.ip)[0];
+  }
+  const said = parseBaggage(headers["baggage"]);
+  const workload = directory.workload(`${said.get("k8s.namespace.name")}/${said.get("k8s.pod.name")}`);
+  const proved = workloadOf(peer.id);
+  const isIt = workload?.serviceAccount === proved?.serviceAccount && workload?.namespace === proved?.namespace;
+  return isIt ? workload : undefined;
 }
 
 /** What the caller says of the service it asked for: a label, and only if it is one of ours. */

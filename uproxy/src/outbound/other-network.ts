@@ -54,7 +54,7 @@ export function throughGateways(
         port: instance.hbonePort,
         authority,
         expected,
-        via: { expected: gateway, authority },
+        via: { expected: gateway, authority, peers: workloads.length },
       });
     }
     note?.(`and inside it a tunnel to ${authority}, expecting ${expected.join(" or ")}`);

@@ -51,7 +51,7 @@ test("workloads of another network are reached through its gateway, and those of
   const authority = "reviews.default.svc.cluster.local:80";
   assert.deepEqual([gate?.ip, gate?.port, gate?.authority], ["192.0.2.1", 15008, authority]);
   assert.deepEqual(gate?.expected, [id("default/other"), id("default/reviews")]);
-  assert.deepEqual(gate.via, { expected: [id("default/gate")], authority });
+  assert.deepEqual(gate.via, { expected: [id("default/gate")], authority, peers: 2 });
   // Two addresses stand for two workloads of weights 3 and 1.
   assert.deepEqual([gate.workload.weight, second?.workload.weight], [2, 2]);
   assert.ok(steps.includes("no gateway with a healthy instance leads into network three: default/reviews-4 left out"));
