@@ -1,6 +1,9 @@
 // Machine. The one place that knows the time. Everything else takes a `Clock`, so that tests move time instead of sleeping.
 import { performance } from "node:perf_hooks";
 
+/** About as long as the runtime can count. */
+const LONG_MS = 2 ** 31 - 1;
+
 /** A timer that can be cancelled, once or often. */
 export interface Timer {
   cancel(): void;
@@ -35,4 +38,10 @@ export const systemClock: Clock = {
 /** Lets `ms` milliseconds pass and keeps the process alive meanwhile: for commands that wait, never for a service. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resume) => setTimeout(resume, ms));
+}
+
+/** Keeps the process alive, which no `Timer` does, until the returned function is called. */
+export function keepProcess(): () => void {
+  const held = setInterval(() => undefined, LONG_MS);
+  return () => clearInterval(held);
 }

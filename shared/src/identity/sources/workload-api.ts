@@ -1,47 +1,51 @@
-// Machine. An identity from the SPIFFE Workload API (SPIFFE_Workload_API section 5), such as SPIRE's agent has it: a stream on a UNIX
-// socket in which each message replaces all before it. Keys and bundles are the agent's; what is unfit never replaces what is good.
+// Machine. An identity from a SPIFFE Workload API, such as that of SPIRE's agent: one stream of answers, each of which replaces all
+// before it. The last good one is kept whatever the agent does, and the stream is opened again until we are closed.
 import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import { GrpcClient } from "../../grpc/client.ts";
+import type { GrpcStream } from "../../grpc/client.ts";
 import { dialUnix } from "../../grpc/dial.ts";
-import { bytesOf, decodeMessage, encodeMessage, mapOf, textOf } from "../../grpc/message.ts";
-import type { Field } from "../../grpc/message.ts";
+import { GRPC } from "../../grpc/status.ts";
+import type { CallEnd } from "../../grpc/status.ts";
 import { backoffDelay } from "../../net/backoff.ts";
+import type { BackoffShape } from "../../net/backoff.ts";
+import { keepProcess } from "../../net/clock.ts";
 import type { Clock, Timer } from "../../net/clock.ts";
-import { bundleFromDer } from "../bundle.ts";
 import { makeIdentity, sameTrust, selfCheck } from "../identity.ts";
-import type { Bundle, Identity, IdentityEvent, ReloadableSource, Revocations, SourceState, Svid } from "../source.ts";
-import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../spiffe-id.ts";
-import type { TrustDomain } from "../spiffe-id.ts";
-import { svidFromDer } from "../svid.ts";
-import { authoritiesOf, revocationListsFromDers, takeRevocations } from "../trust/revocations.ts";
+import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
+import { authoritiesOf, takeRevocations } from "../trust/revocations.ts";
 import { Published } from "./published.ts";
+import { readX509Response } from "./workload-response.ts";
+import type { X509Response } from "./workload-response.ts";
 
 /** What the source needs. */
 export interface WorkloadApiOptions {
-  /** Path of the agent's socket. */
+  /** Path of the agent's UNIX socket; it may be a link, and may come later than we. */
   readonly socket: string;
-  /** Which identity to take where there are several; `undefined`: the first, which the agent means to be the default. */
+  /** The hint of the SVID that is meant; undefined: the first, which the agent means to be the default. */
   readonly hint: string | undefined;
   readonly clock: Clock;
   readonly onEvent: (event: IdentityEvent) => void;
 }
 
-const METHOD = "/SpiffeWorkloadAPI/FetchX509SVID";
-/** Without it an agent refuses the call, so that no browser can be made to ask. */
-const METADATA = { "workload.spiffe.io": "true" };
-/** Fields of X509SVIDResponse, and of X509SVID in it. */
-const RESPONSE = { svids: 1, crl: 2, federatedBundles: 3 } as const;
-const SVID = { id: 1, chain: 2, key: 3, bundle: 4, hint: 5 } as const;
+const CALL = {
+  method: "/SpiffeWorkloadAPI/FetchX509SVID",
+  message: new Uint8Array(),
+  // Without it an agent refuses the call, so that nobody can be made to ask in a browser's way.
+  metadata: { "workload.spiffe.io": "true" },
+} as const;
 
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-const MAX_SVIDS = 256;
-const MAX_TRUST_DOMAINS = 256;
-/** An agent answers at once or, where it does not know us yet, refuses. */
-const RETRY = { baseMs: 500, capMs: 30_000 };
-const EXPIRY_CHECK_MS = 1_000;
+/** What gRPC's implementations take when nobody says otherwise. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** An agent is on the same node and has few callers: to ask it often costs nothing, and the app waits. */
+const BACKOFF: BackoffShape = { baseMs: 500, capMs: 10_000 };
+const LOOK_MS = 1_000;
 
-/** Opens the source; resolves once the agent has given us an identity, however long it takes: each try that fails is an event. */
+/**
+ * Opens the identity that the Workload API at `socket` gives. Resolves with the first good one, however long it takes, and tells with
+ * `awaited` what it waits for: an agent that is not there, one that does not know this process yet (PermissionDenied), an answer
+ * that cannot be used.
+ */
 export async function openWorkloadApi(options: WorkloadApiOptions): Promise<ReloadableSource> {
   const source = new WorkloadApi(options);
   await source.first;
@@ -49,22 +53,31 @@ export async function openWorkloadApi(options: WorkloadApiOptions): Promise<Relo
 }
 
 class WorkloadApi implements ReloadableSource {
+  /** Resolves with the first identity. */
+  readonly first: Promise<void>;
   readonly #options: WorkloadApiOptions;
   readonly #client: GrpcClient;
   readonly #published = new Published();
-  readonly #expiryCheck: Timer;
-  readonly #first = Promise.withResolvers<void>();
-  #revocations: Revocations = new Map();
-  #failures = 0;
-  #lastFailure: Failure | undefined;
+  readonly #look: Timer;
+  /** Nothing else may keep the process while it waits. */
+  readonly #letGo: () => void = keepProcess();
+  readonly #settle: () => void;
+  #stream: GrpcStream | undefined;
   #retry: Timer | undefined;
   #retryAtMs = 0;
+  /** Streams in a row that brought nothing usable. */
+  #failures = 0;
+  #lastFailure: Failure | undefined;
+  /** What has been told since the last good answer: the same again is silent. */
+  #told = "";
+  #toldProblems: ReadonlySet<string> = new Set();
   #expiryTold = false;
   #closed = false;
 
   constructor(options: WorkloadApiOptions) {
-    const { socket, clock } = options;
+    const { clock, socket } = options;
     this.#options = options;
+    ({ promise: this.first, resolve: this.#settle } = Promise.withResolvers<void>());
     this.#client = new GrpcClient({
       dial: () => dialUnix(socket),
       authority: "localhost",
@@ -72,13 +85,8 @@ class WorkloadApi implements ReloadableSource {
       clock,
       maxMessageBytes: MAX_MESSAGE_BYTES,
     });
-    this.#expiryCheck = clock.every(EXPIRY_CHECK_MS, () => this.#tellExpiry());
-    void this.#watch();
-  }
-
-  /** Resolves with the first identity. */
-  get first(): Promise<void> {
-    return this.#first.promise;
+    this.#look = clock.every(LOOK_MS, () => this.#tellExpiry());
+    this.#ask();
   }
 
   get(): Identity {
@@ -89,21 +97,13 @@ class WorkloadApi implements ReloadableSource {
     return this.#published.onChange(listener);
   }
 
-  /** Connects now, if it waits to do so; while the stream runs the agent tells by itself. */
-  reload(): Promise<void> {
-    if (this.#retry !== undefined) {
-      this.#retry.cancel();
-      this.#retry = undefined;
-      void this.#watch();
-    }
-    return Promise.resolve();
-  }
-
   get state(): SourceState {
+    const { socket, clock } = this.#options;
+    const isWaiting = this.#retry !== undefined;
     return {
-      source: `workloadApi: ${this.#options.socket}`,
-      state: this.#retry === undefined ? "watching" : "failing",
-      nextInMs: this.#retry === undefined ? undefined : Math.max(0, this.#retryAtMs - this.#options.clock.monotonic()),
+      source: `workloadApi: ${socket}`,
+      state: isWaiting ? "failing" : this.#published.now === undefined ? "waiting" : "watching",
+      nextInMs: isWaiting ? Math.max(0, this.#retryAtMs - clock.monotonic()) : undefined,
       failures: this.#failures,
       lastFailure: this.#lastFailure,
     };
@@ -111,133 +111,130 @@ class WorkloadApi implements ReloadableSource {
 
   close(): void {
     this.#closed = true;
+    this.#letGo();
+    this.#look.cancel();
     this.#retry?.cancel();
-    this.#expiryCheck.cancel();
     this.#client.close();
     this.#published.close();
   }
 
-  async #watch(): Promise<void> {
-    const call = { method: METHOD, message: encodeMessage([]), metadata: METADATA };
-    const end = await this.#client.stream(call, (message) => this.#take(message)).ended;
-    if (this.#closed) return;
-    const { socket, clock } = this.#options;
-    this.#tell(fail("IDENTITY_NOT_GIVEN", `Workload API at ${socket}: ${end.toString()}`));
-    const delay = backoffDelay(RETRY, this.#failures, Math.random());
-    this.#retryAtMs = clock.monotonic() + delay;
-    this.#retry = clock.after(delay, () => {
-      this.#retry = undefined;
-      void this.#watch();
-    });
+  /** Asks the agent anew, over a new connection: the one that there is may hang. */
+  reload(): Promise<void> {
+    if (!this.#closed) this.#askAnew();
+    return Promise.resolve();
   }
 
-  #take(message: Buffer): void {
-    const identity = this.#read(message);
+  #askAnew(): void {
+    this.#failures = 0;
+    this.#stream = undefined;
+    this.#client.reset();
+    this.#ask();
+  }
+
+  #ask(): void {
+    this.#retry?.cancel();
+    this.#retry = undefined;
+    const stream = this.#client.stream(CALL, (message) => {
+      if (this.#stream === stream) this.#take(message);
+    });
+    this.#stream = stream;
+    void stream.ended.then((end) => this.#onEnd(stream, end));
+  }
+
+  #onEnd(stream: GrpcStream, end: CallEnd): void {
+    // A stream that was given up ends, too.
+    if (this.#closed || this.#stream !== stream) return;
+    const reason =
+      end.status === GRPC.permissionDenied ? `the agent has no identity for this process (${end.toString()})` : end;
+    // An agent that was started anew is there again at the first retry: not worth a line while we have an identity.
+    const isQuiet = this.#published.now !== undefined && this.#failures === 0;
+    this.#failed(this.#failure("IDENTITY_NOT_GIVEN", reason.toString()), isQuiet);
+  }
+
+  #failure(code: Failure["code"], detail: string): Failure {
+    return fail(code, `Workload API at ${this.#options.socket}: ${detail}`);
+  }
+
+  /** The stream has ended or is worth nothing: another one later. */
+  #failed(failure: Failure, isQuiet: boolean): void {
+    const { clock, onEvent } = this.#options;
+    this.#failures += 1;
+    this.#lastFailure = failure;
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.cancel();
+    const delayMs = backoffDelay(BACKOFF, this.#failures, Math.random());
+    this.#retryAtMs = clock.monotonic() + delayMs;
+    this.#retry = clock.after(delayMs, () => this.#ask());
+    if (isQuiet || failure.detail === this.#told) return;
+    this.#told = failure.detail;
+    onEvent({ kind: this.#published.now === undefined ? "awaited" : "kept", failure });
+  }
+
+  #take(message: Uint8Array): void {
+    const read = readX509Response(message, this.#options.hint, this.#published.now?.bundles ?? new Map());
+    const problems: Failure[] = [];
+    const identity = isFailure(read) ? read : this.#compose(read, problems);
     if (isFailure(identity)) {
-      this.#tell(fail(identity.code, `Workload API at ${this.#options.socket}: ${identity.detail}`));
-      return;
+      // The agent may know better by then; it would say nothing more by itself before half of the life is over.
+      return this.#failed(this.#failure(identity.code, identity.detail), false);
     }
     this.#failures = 0;
     this.#lastFailure = undefined;
-    const before = this.#published.now;
-    if (before?.svid.chainPem === identity.svid.chainPem && sameTrust(before, identity)) return;
-    if (before !== undefined) {
-      const kind = before.svid.chainPem === identity.svid.chainPem ? "trust-changed" : "changed";
-      this.#options.onEvent({ kind, identity });
-    }
-    this.#expiryTold = false;
-    this.#published.put(identity);
-    this.#first.resolve();
+    this.#told = "";
+    this.#use(identity);
+    this.#tellProblems(problems);
   }
 
-  /** All of a message counts, or nothing. */
-  #read(message: Buffer): Identity | Failure {
-    const { hint, clock } = this.#options;
-    const fields = decodeMessage(message);
-    if (fields === undefined) return fail("IDENTITY_MALFORMED", "the answer is no message");
-    const chosen = chosenSvid(bytesOf(fields, RESPONSE.svids), hint);
-    if (isFailure(chosen)) return chosen;
-    const bundles = bundlesOf(fields, chosen);
-    if (isFailure(bundles)) return bundles;
-    const lists = revocationListsFromDers(bytesOf(fields, RESPONSE.crl), "crl");
-    if (isFailure(lists)) return lists;
-    const authorities = authoritiesOf(bundles, chosen.svid.chain);
-    const { revocations, problems } = takeRevocations(this.#revocations, lists, authorities);
-    for (const failure of problems) this.#options.onEvent({ kind: "doubtful", failure });
-    const identity = makeIdentity(chosen.svid, bundles, { revocations });
+  #use(identity: Identity): void {
+    const before = this.#published.now;
+    const isRenewed = before?.svid.chainPem !== identity.svid.chainPem;
+    if (!isRenewed && sameTrust(before, identity)) return;
+    this.#expiryTold = false;
+    if (before !== undefined) this.#options.onEvent({ kind: isRenewed ? "changed" : "trust-changed", identity });
+    this.#published.put(identity);
+    this.#letGo();
+    this.#settle();
+  }
+
+  /** An identity of the answer, if a peer that trusts the same would take it; what else is to be said goes to `problems`. */
+  #compose({ svid, bundles, lists, problems: read }: X509Response, problems: Failure[]): Identity | Failure {
+    problems.push(...read);
+    const known = this.#published.now?.revocations ?? new Map();
+    const taken =
+      lists === undefined
+        ? { revocations: known, problems: [] }
+        : takeRevocations(known, lists, authoritiesOf(bundles, svid.chain));
+    problems.push(...taken.problems);
+    const identity = makeIdentity(svid, bundles, { revocations: taken.revocations });
     if (isFailure(identity)) return identity;
-    const objection = selfCheck(identity, clock.now());
-    if (objection !== undefined) return objection;
-    this.#revocations = revocations;
+    const objection = selfCheck(identity, this.#options.clock.now());
+    if (objection === undefined) return identity;
+    // A root or an issuer that is trusted no longer must lose its trust at once, even if our own certificate hangs on it.
+    const isOld = this.#published.now?.svid.chainPem === svid.chainPem;
+    if (objection.code !== "IDENTITY_REVOKED" && !(isOld && objection.code === "IDENTITY_UNTRUSTED")) return objection;
+    problems.push(objection);
     return identity;
   }
 
-  #tell(failure: Failure): void {
-    this.#failures += 1;
-    this.#lastFailure = failure;
-    this.#options.onEvent({ kind: this.#published.now === undefined ? "awaited" : "kept", failure });
+  #tellProblems(problems: readonly Failure[]): void {
+    const told = this.#toldProblems;
+    this.#toldProblems = new Set(problems.map(({ detail }) => detail));
+    for (const failure of problems) {
+      if (!told.has(failure.detail)) this.#options.onEvent({ kind: "doubtful", failure });
+    }
   }
 
   #tellExpiry(): void {
     const svid = this.#published.now?.svid;
     if (svid === undefined || this.#expiryTold || this.#options.clock.now() <= svid.notAfter) return;
     this.#expiryTold = true;
-    const ended = `${svid.id}: the certificate ended at ${new Date(svid.notAfter).toISOString()}`;
-    this.#options.onEvent({ kind: "expired", failure: fail("IDENTITY_EXPIRED", ended) });
+    const failure = fail(
+      "IDENTITY_EXPIRED",
+      `${svid.id}: the certificate ended at ${new Date(svid.notAfter).toISOString()}`,
+    );
+    this.#options.onEvent({ kind: "expired", failure });
+    // An agent that hangs answers PINGs still.
+    this.#askAnew();
   }
-}
-
-/** One of the identities in an answer, with the bundle of its own trust domain. */
-interface Chosen {
-  readonly svid: Svid;
-  readonly bundle: Bundle;
-}
-
-function chosenSvid(entries: readonly Uint8Array[], hint: string | undefined): Chosen | Failure {
-  if (entries.length > MAX_SVIDS) return fail("IDENTITY_MALFORMED", `the answer has ${entries.length} identities`);
-  const hints: string[] = [];
-  for (const bytes of entries) {
-    const fields = decodeMessage(bytes);
-    if (fields === undefined) return fail("IDENTITY_MALFORMED", "an identity in the answer is no message");
-    const found = textOf(fields, SVID.hint);
-    if (hint === undefined || found === hint) return readSvid(fields);
-    hints.push(found);
-  }
-  if (hint === undefined) return fail("IDENTITY_UNAVAILABLE", "the answer has no identity");
-  const others = hints
-    .slice(0, 8)
-    .map((each) => JSON.stringify(each))
-    .join(", ");
-  return fail("IDENTITY_UNAVAILABLE", `no identity has the hint ${JSON.stringify(hint)}, found ${others || "none"}`);
-}
-
-function readSvid(fields: readonly Field[]): Chosen | Failure {
-  const [chain, key, roots] = [SVID.chain, SVID.key, SVID.bundle].map(
-    (number) => bytesOf(fields, number).at(-1) ?? new Uint8Array(),
-  );
-  const svid = svidFromDer(chain ?? new Uint8Array(), key ?? new Uint8Array());
-  if (isFailure(svid)) return svid;
-  const told = parseSpiffeId(textOf(fields, SVID.id));
-  if (isFailure(told)) return told;
-  if (told !== svid.id) return fail("IDENTITY_MISMATCH", `the certificate is ${svid.id}'s, the answer says ${told}`);
-  const bundle = bundleFromDer(trustDomainOf(svid.id), roots ?? new Uint8Array());
-  return isFailure(bundle) ? bundle : { svid, bundle };
-}
-
-function bundlesOf(fields: readonly Field[], { bundle }: Chosen): ReadonlyMap<TrustDomain, Bundle> | Failure {
-  const federated = mapOf(fields, RESPONSE.federatedBundles);
-  if (federated === undefined) return fail("IDENTITY_MALFORMED", "a federated bundle in the answer is no message");
-  if (federated.size > MAX_TRUST_DOMAINS)
-    return fail("IDENTITY_MALFORMED", `bundles of ${federated.size} trust domains`);
-  const bundles = new Map<TrustDomain, Bundle>();
-  for (const [name, der] of federated) {
-    // Agents name a trust domain by its SPIFFE ID.
-    const domain = parseTrustDomain(name.replace(/^spiffe:\/\//, ""));
-    if (isFailure(domain)) return domain;
-    const read = bundleFromDer(domain, der);
-    if (isFailure(read)) return read;
-    bundles.set(domain, read);
-  }
-  // The own domain's comes with the certificate, whatever else is said of it.
-  return bundles.set(bundle.trustDomain, bundle);
 }
