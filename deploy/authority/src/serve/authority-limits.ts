@@ -45,11 +45,11 @@ export const AUTHORITY_LIMITS: AuthorityLimits = {
   answerMs: 15_000,
   // The longest request for a certificate (16 KiB) and metadata.
   maxMessageBytes: 64 * KIB,
-  // A signature takes a core some milliseconds: a second's work. More would outlive their callers' deadlines.
-  maxCalls: 512,
-  // A deployment that starts a hundred pods of one account asks a hundred times at once; a loop gone wild is slowed.
-  callBurst: 256,
-  callsPerSecond: 32,
+  // A call takes a core a millisecond or two: some seconds' work. More would outlive their callers' deadlines.
+  maxCalls: 2_048,
+  // A deployment that starts a thousand pods of one account asks a thousand times at once; a loop gone wild has a tenth of a core.
+  callBurst: 1_024,
+  callsPerSecond: 64,
   // An honest caller is refused now and then; a wrong token in a loop is not worth a hash.
   refusalBurst: 64,
   refusalsPerSecond: 4,
@@ -76,8 +76,8 @@ export const AUTHORITY_LIMITS: AuthorityLimits = {
     earlyResetsPerSecond: 5,
     // Thousands of sessions that watch, and none of them carries an app's bytes.
     pingIntervalMs: 30_000,
-    // A mesh starts together.
-    maxHandshakes: 512,
-    maxHandshakesPerAddress: 256,
+    // A mesh starts together, at times from behind one address. 50 KB each while it lasts.
+    maxHandshakes: 2_048,
+    maxHandshakesPerAddress: 1_024,
   },
 };

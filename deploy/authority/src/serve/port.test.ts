@@ -1,13 +1,15 @@
 // The port in this process, with a clock that the test moves: lives, deadlines, rates, and what ends a session.
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { X509Certificate, createPrivateKey, createPublicKey } from "node:crypto";
 import { test, type TestContext } from "node:test";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import { askCertificate, joinAs, newRequest, sessionOf, watchTrust } from "@culvert/test/support/authority.ts";
 import { answerOf, beginCall, grpcSession } from "@culvert/test/support/grpc.ts";
 import { testAuthority } from "@culvert/test/support/ca.ts";
+import { mintCrl } from "@culvert/test/support/crl.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { until, within } from "@culvert/test/support/until.ts";
+import { revocationListsFromDers, takeRevocations } from "@culvert/shared/identity/trust/revocations.ts";
 import { bundleFromPem } from "@culvert/shared/identity/bundle.ts";
 import { DOMAIN, testPort } from "./port-fixtures.ts";
 import type { TestPort } from "./port-fixtures.ts";
@@ -108,6 +110,43 @@ test("each change of trust is told at once, and whom it no longer trusts is cut 
   await over;
   await until("nobody watches", () => port.watchers.size === 0);
 });
+
+test("a revoked certificate ends its session at once and renews nothing, and its holder may come back by a token", async (context) => {
+  const port = await testPort(context);
+  const holder = await joinAs(port, await port.token("reviews"));
+  const [session, other] = [await sessionOf(port, holder), await identified(context, port)];
+  const over = ended(session);
+  const { serialNumber } = new X509Certificate(holder.certPem);
+  const crl = await crlOf(port, serialNumber);
+  const lists = must(revocationListsFromDers([crl], "test"));
+  const { revocations } = takeRevocations(new Map(), lists, []);
+  port.state.change({ trust: { revocations, crls: [crl] } });
+  await over;
+  await until("the end of the session here", () => port.dropped.at(-1)?.code === "IDENTITY_REVOKED");
+  const watch = watchTrust(other);
+  const state = await until("the list", () => watch.states[0]);
+  assert.deepEqual(Buffer.from(state.crls[0] ?? []), crl);
+  const late = await sessionOf(port, holder);
+  context.after(() => late.destroy());
+  const { csr } = await newRequest();
+  const refused = await askCertificate(late, csr);
+  assert.deepEqual([refused.answer.status, refused.answer.message], [16, "not authenticated"]);
+  assert.equal(port.refused.at(-1)?.code, "IDENTITY_REVOKED");
+  assert.equal((await askCertificate(late, csr, { token: await port.token("reviews") })).answer.status, 0);
+});
+
+/** A list of the issuer's with one serial number on it. */
+async function crlOf(port: TestPort, serial: string): Promise<Buffer> {
+  const x509 = await import("@peculiar/x509");
+  const { certificatePem, keyPem } = port.state.issuer().signer;
+  const algorithm = { name: "ECDSA", namedCurve: "P-256" };
+  const key = createPrivateKey(keyPem);
+  const keys = {
+    privateKey: key.toCryptoKey(algorithm, true, ["sign"]),
+    publicKey: createPublicKey(key).toCryptoKey(algorithm, true, ["verify"]),
+  };
+  return mintCrl({ certificate: new x509.X509Certificate(certificatePem), keys, above: [] }, { serials: [serial] });
+}
 
 test("a watch that is given up is forgotten", async (context) => {
   const port = await testPort(context);

@@ -129,6 +129,8 @@ class Server {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => (this.#draining ? this.#ended.resolve() : this.#quit()));
     }
+    // The other programs read their files again; here all of them are looked at each second or when they are used.
+    process.on("SIGHUP", () => this.#log.info("files are in use as they are"));
     const { trustDomain } = authority.state.issuer();
     this.#log.info("ready", {
       trust_domain: trustDomain,
