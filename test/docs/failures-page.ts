@@ -81,6 +81,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   PEER_UNREACHABLE: "There is no way to the peer's address: routes, firewalls, a stale entry.",
   PEER_TLS_FAILURE:
     "The detail has TLS's own words. Most often: the peer does not trust this proxy's certificate, or something else than a proxy listens there.",
+  KEY_EXCHANGE_REFUSED:
+    "One side has `compliance: pqc` and the other does not know X25519MLKEM768: give the other a version that does, or take the key away.",
   PEER_PROTOCOL_ERROR: "The peer's proxy sent what HTTP/2 forbids. Look at its version; the detail names the frame.",
   PEER_DENIED:
     "Policy at the peer refuses this caller. Its log line has the policy; here, `culvert-code` in the detail says more if the peer is Culvert.",

@@ -40,6 +40,7 @@ test("the documented keys of a connection are those of its line", () => {
         destination: end,
         hboneAddress: "10.0.0.5:15008",
         service: "s",
+        tlsGroup: "X25519",
         bytesSent: 1,
         bytesReceived: 1,
         durationMs: 1,
@@ -87,6 +88,7 @@ test("the documented keys of a request are those of its line", () => {
         policyRule: "",
         dryRun: ["n/p would deny: rules[0]"],
         sourceIdentity: "",
+        tlsGroup: "X25519",
       });
     for (let index = 0; index < FLOOD; index += 1) once();
     clock.advance(1000);

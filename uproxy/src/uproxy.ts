@@ -69,7 +69,8 @@ class Uproxy implements Service {
       compliance: foundation.compliance,
       limits: this.#limits,
       clock,
-      onEvent: ({ kind, remote, failure }) => {
+      onEvent: ({ kind, remote, keyGroup, failure }) => {
+        if (kind === "session-opened") foundation.countHandshake("outbound", keyGroup);
         if (failure === undefined || failure.code === "DRAINING") log.debug(kind, { remote });
         else log.failure(kind, failure, { remote });
       },
@@ -127,7 +128,8 @@ class Uproxy implements Service {
         limits: this.#limits,
         clock,
         onRequest: (request) => void server.serve(request),
-        onEvent: ({ kind, remote, peer, failure }) => {
+        onEvent: ({ kind, remote, peer, keyGroup, failure }) => {
+          if (kind === "session-opened") this.#foundation.countHandshake("inbound", keyGroup);
           // An end that we have made ourselves, in order, is no failure.
           if (failure === undefined || failure.code === "DRAINING") return log.debug(kind, { remote, peer });
           this.#foundation.countFailure(failure);

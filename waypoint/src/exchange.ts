@@ -5,6 +5,7 @@ import { randomUUID } from "node:crypto";
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Timer } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
+import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { ByteChannel } from "./channel/channel.ts";
 import type { CanonicalTarget, Endpoint, ExchangeFacts, ExchangeServices, RouteChoice } from "./exchange-services.ts";
 import { HopHeaders } from "./hop-headers.ts";
@@ -305,7 +306,7 @@ export class Exchange implements ResponseSink, ExchangeFacts {
   /** No byte of the request has left: another endpoint may have it, unless the failure says that none should. */
   #notTaken(failure: Failure): void {
     this.#settle(failure);
-    if (!failure.traits.retriable || this.#tried.length > this.#shared.limits.otherEndpoints)
+    if (!mayTryElsewhere(failure) || this.#tried.length > this.#shared.limits.otherEndpoints)
       return this.#refuse(failure);
     return this.#attempt(failure);
   }

@@ -92,6 +92,7 @@ export class Reporter {
       policyRule: context.decision?.rule ?? "",
       dryRun: context.decision?.dryRun,
       sourceIdentity: tunnel.request.peer.id,
+      tlsGroup: tunnel.request.keyGroup ?? "",
     });
   }
 
@@ -177,6 +178,7 @@ export class ConnectionReport {
       },
       hboneAddress: endpoint === undefined ? tunnel.local : tunnelAddress(endpoint),
       service: destination?.kind === "service" ? destination.service.hostname : undefined,
+      tlsGroup: tunnel.request.keyGroup,
       bytesSent: toClient,
       bytesReceived: fromClient,
       durationMs: clock.monotonic() - tunnel.startedAt,

@@ -63,7 +63,8 @@ class Waypoint implements Service {
       compliance: foundation.compliance,
       limits,
       clock,
-      onEvent: ({ kind, remote, failure }) => {
+      onEvent: ({ kind, remote, keyGroup, failure }) => {
+        if (kind === "session-opened") foundation.countHandshake("outbound", keyGroup);
         if (failure === undefined || failure.code === "DRAINING") log.debug(kind, { remote });
         else log.failure(kind, failure, { remote });
       },
@@ -104,7 +105,7 @@ class Waypoint implements Service {
 
   /** Binds the tunnel port. */
   async listen(): Promise<StartFailure | undefined> {
-    const { clock, log, identity, compliance, tunnelLimits, countFailure } = this.#foundation;
+    const { clock, log, identity, compliance, tunnelLimits, countFailure, countHandshake } = this.#foundation;
     const { host, port } = this.#config.hbone;
     const server = await listenTunnels({
       host,
@@ -114,7 +115,8 @@ class Waypoint implements Service {
       limits: tunnelLimits,
       clock,
       onRequest: this.#acceptor.serve,
-      onEvent: ({ kind, remote, peer, failure }) => {
+      onEvent: ({ kind, remote, peer, keyGroup, failure }) => {
+        if (kind === "session-opened") countHandshake("inbound", keyGroup);
         // An end that we have made ourselves, in order, is no failure.
         if (failure === undefined || failure.code === "DRAINING") return log.debug(kind, { remote, peer });
         countFailure(failure);

@@ -93,6 +93,7 @@ export const FAILURES = {
   PEER_TIMEOUT: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy did not answer in time"),
   PEER_UNREACHABLE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy could not be reached"),
   PEER_TLS_FAILURE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "TLS_FAILURE", "the TLS handshake with the peer proxy failed"),
+  KEY_EXCHANGE_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "TLS_FAILURE", "there is no key exchange that both sides accept"),
   PEER_PROTOCOL_ERROR: traits("upstream", false, 503, 502, 14, CONNECT_ERROR, "H2_HANDSHAKE_FAILURE", "the peer proxy broke the HTTP/2 protocol"),
   PEER_DENIED: traits("upstream", false, 401, 403, 7, CANCEL, "DENY", "the peer proxy denied the connection (401 or 403)"),
   PEER_BAD_REQUEST: traits("upstream", false, 400, 502, 14, CANCEL, "CONNECT", "the peer proxy did not accept the tunnel request (400)"),

@@ -30,6 +30,7 @@ const CONNECTION: ConnectionEntry = {
   },
   hboneAddress: "10.0.0.5:15008",
   service: "reviews.default.svc.cluster.local",
+  tlsGroup: "X25519MLKEM768",
   bytesSent: 20,
   bytesReceived: 10,
   durationMs: 12.4,
@@ -65,6 +66,7 @@ const REQUEST: RequestEntry = {
   policy: "",
   policyRule: "",
   sourceIdentity: "spiffe://cluster.local/ns/default/sa/client",
+  tlsGroup: "X25519MLKEM768",
 };
 
 describe("a connection", () => {
@@ -87,6 +89,7 @@ describe("a connection", () => {
       "dst.identity": "spiffe://cluster.local/ns/default/sa/reviews",
       "dst.hbone_addr": "10.0.0.5:15008",
       "dst.service": "reviews.default.svc.cluster.local",
+      "tls.group": "X25519MLKEM768",
       bytes_sent: 20,
       bytes_recv: 10,
       duration_ms: 12,
@@ -151,6 +154,7 @@ describe("a request", () => {
       policy: "-",
       policy_rule: "-",
       "src.identity": "spiffe://cluster.local/ns/default/sa/client",
+      "tls.group": "X25519MLKEM768",
     });
   });
 

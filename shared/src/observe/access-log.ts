@@ -29,6 +29,8 @@ export interface ConnectionEntry {
   readonly hboneAddress: string | undefined;
   /** Hostname of the service that was asked for. */
   readonly service: string | undefined;
+  /** The group by which the keys of the tunnel's session were agreed. */
+  readonly tlsGroup: string | undefined;
   /** Bytes from the server to the client, as in `istio_tcp_sent_bytes_total`. */
   readonly bytesSent: number;
   /** Bytes from the client to the server. */
@@ -87,6 +89,8 @@ export interface RequestEntry {
   readonly dryRun?: readonly string[] | undefined;
   /** SPIFFE ID of the caller. */
   readonly sourceIdentity: string;
+  /** The group by which the keys of the caller's session were agreed. */
+  readonly tlsGroup: string;
 }
 
 /** What an access log needs. */
@@ -139,6 +143,7 @@ export class AccessLog {
         end("dst", destination) +
         optional("dst.hbone_addr", entry.hboneAddress) +
         optional("dst.service", entry.service) +
+        optional("tls.group", entry.tlsGroup) +
         `,"bytes_sent":${entry.bytesSent},"bytes_recv":${entry.bytesReceived}` +
         `,"duration_ms":${Math.round(entry.durationMs)}` +
         optional("policy", entry.policy) +
@@ -207,7 +212,7 @@ function requestLine(entry: RequestEntry, time: string, text: (value: string) =>
     `","upstream_local_address":"${text(entry.upstreamLocalAddress)}","downstream_local_address":"${text(entry.downstreamLocalAddress)}` +
     `","downstream_remote_address":"${text(entry.downstreamRemoteAddress)}","requested_server_name":"${text(entry.requestedServerName)}` +
     `","route_name":"${entry.route === "" ? "-" : text(`${entry.route}/${entry.rule}`)}","route":"${text(entry.route)}","rule":"${text(entry.rule)}` +
-    `","policy":"${text(entry.policy)}","policy_rule":"${text(entry.policyRule)}","src.identity":"${text(entry.sourceIdentity)}"`
+    `","policy":"${text(entry.policy)}","policy_rule":"${text(entry.policyRule)}","src.identity":"${text(entry.sourceIdentity)}","tls.group":"${text(entry.tlsGroup)}"`
   );
 }
 
@@ -231,7 +236,8 @@ function isPlainEntry(entry: RequestEntry): boolean {
     isPlain(entry.rule) &&
     isPlain(entry.policy) &&
     isPlain(entry.policyRule) &&
-    isPlain(entry.sourceIdentity)
+    isPlain(entry.sourceIdentity) &&
+    isPlain(entry.tlsGroup)
   );
 }
 

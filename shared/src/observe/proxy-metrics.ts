@@ -2,10 +2,11 @@
 import { readdirSync } from "node:fs";
 import { FAILURES } from "../failure/failure.ts";
 import type { FailureCode } from "../failure/failure.ts";
+import { KEY_GROUPS } from "../identity/key-group.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import { processDescriptors } from "../net/descriptors.ts";
 import { processMemoryCap } from "../net/memory-cap.ts";
-import type { ObservedValue } from "./metric.ts";
+import type { Metric, ObservedValue } from "./metric.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Counter } from "./series.ts";
 
@@ -50,11 +51,13 @@ export interface ProxyFacts {
 }
 
 const LAG_PERIOD_MS = 1000;
+const UNKNOWN_GROUP = "unknown";
 
 /** The metrics of a process that are no traffic metrics. */
 export class ProxyMetrics {
   readonly #failures: ReadonlyMap<string, Counter>;
   readonly #lag: EventLoopLag;
+  readonly #handshakes: Metric<Counter> | undefined;
 
   constructor(metrics: Metrics, facts: ProxyFacts, clock: Clock) {
     const failures = metrics.counter("culvert_failures_total", "Refusals and failures by code.", ["code"]);
@@ -67,9 +70,17 @@ export class ProxyMetrics {
       }),
     );
     this.#lag = new EventLoopLag(clock);
+    if (facts.sessions !== undefined) {
+      this.#handshakes = registerHandshakes(metrics);
+    }
     registerProcess(metrics, this.#lag);
     registerBuild(metrics, facts);
     registerState(metrics, facts, clock);
+  }
+
+  /** Counts a session that was opened, by the group of its keys. */
+  handshake(direction: keyof ByDirection, keyGroup: string | undefined): void {
+    this.#handshakes?.with(direction, keyGroup ?? UNKNOWN_GROUP).add();
   }
 
   /** Counts one failure. */
@@ -80,6 +91,18 @@ export class ProxyMetrics {
   close(): void {
     this.#lag.close();
   }
+}
+
+function registerHandshakes(metrics: Metrics): Metric<Counter> {
+  const handshakes = metrics.counter(
+    "culvert_tunnel_handshakes_total",
+    "TLS sessions of tunnels that were opened, by the group of their key exchange.",
+    ["direction", "group"],
+  );
+  for (const direction of ["inbound", "outbound"]) {
+    for (const group of [...KEY_GROUPS, UNKNOWN_GROUP]) handshakes.with(direction, group).hold();
+  }
+  return handshakes;
 }
 
 function registerBuild(metrics: Metrics, { component, version, commit }: ProxyFacts): void {

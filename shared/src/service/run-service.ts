@@ -208,6 +208,7 @@ class Runner {
       accessLog: this.#accessLog,
       metrics: this.#metrics,
       countFailure: (failure) => this.#proxyMetrics.failure(failure.code),
+      countHandshake: (direction, keyGroup) => this.#proxyMetrics.handshake(direction, keyGroup),
       identity,
       resources,
       tunnelLimits: this.#config.limits,

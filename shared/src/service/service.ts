@@ -20,6 +20,8 @@ export interface Foundation {
   readonly accessLog: AccessLog;
   readonly metrics: Metrics;
   readonly countFailure: (failure: Failure) => void;
+  /** Counts a session of tunnels that was opened. */
+  readonly countHandshake: (direction: keyof ByDirection, keyGroup: string | undefined) => void;
   readonly identity: ReloadableSource;
   readonly resources: ResourceFolder;
   readonly tunnelLimits: TunnelLimits;

@@ -24,6 +24,8 @@ export interface StreamRequest {
 export interface OpenTunnel {
   readonly stream: ClientHttp2Stream;
   readonly peer: VerifiedPeer;
+  /** The group by which the keys of its session were agreed, if the runtime tells. */
+  readonly keyGroup: string | undefined;
   /** `ip:port` of the peer proxy. */
   readonly remote: string;
   /** Fields of the answer. */
@@ -33,6 +35,7 @@ export interface OpenTunnel {
 export interface OpenStreamOptions {
   readonly session: ClientHttp2Session;
   readonly peer: VerifiedPeer;
+  readonly keyGroup: string | undefined;
   readonly remote: string;
   readonly request: StreamRequest;
   readonly answerTimeoutMs: number;
@@ -75,7 +78,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
       deadline.cancel();
       options.onAnswer();
       if (headers[":status"] === 200) {
-        resolve({ stream, peer, remote, headers });
+        resolve({ stream, peer, keyGroup: options.keyGroup, remote, headers });
         return;
       }
       const failure = statusFailure(remote, headers);

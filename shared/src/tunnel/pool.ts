@@ -32,6 +32,8 @@ export interface PoolEvent {
   readonly kind: "session-opened" | "session-failed" | "session-ended";
   /** `ip:port` of the peer. */
   readonly remote: string;
+  /** Of a session that was opened: the group by which its keys were agreed, if the runtime tells. */
+  readonly keyGroup?: string | undefined;
   readonly failure: Failure | undefined;
 }
 
@@ -167,13 +169,15 @@ export class TunnelPool {
       key,
       identity,
       tls: this.#contexts.clientOptions(),
+      compliance: this.#options.compliance,
       ...(target.via === undefined ? {} : { carrier: this.#carrier(target, target.via) }),
       limits,
       clock,
       assumedPeerStreams: line.peerStreams ?? limits.assumedPeerStreams,
       onDialled: (session, failure) => {
         line.dialled(session, failure);
-        onEvent({ kind: failure === undefined ? "session-opened" : "session-failed", remote: session.remote, failure });
+        const kind = failure === undefined ? "session-opened" : "session-failed";
+        onEvent({ kind, remote: session.remote, keyGroup: session.keyGroup, failure });
       },
       onRoom: () => line.serve(),
       onClosed: (session, failure) => {

@@ -16,6 +16,8 @@ import { resetStream } from "./reset-stream.ts";
 /** A CONNECT whose peer is verified and whose form is right; nothing else about it has been decided. */
 export interface TunnelRequest {
   readonly peer: VerifiedPeer;
+  /** The group by which the keys of its session were agreed, if the runtime tells. */
+  readonly keyGroup: string | undefined;
   readonly authority: Authority;
   readonly rawAuthority: string;
   readonly headers: IncomingHttpHeaders;
@@ -45,6 +47,7 @@ const KNOWN_AUTHORITIES = 64;
 /** A request as `listenTunnels` hands it over. */
 export class AcceptedRequest implements TunnelRequest {
   readonly peer: VerifiedPeer;
+  readonly keyGroup: string | undefined;
   readonly authority: Authority;
   readonly rawAuthority: string;
   readonly headers: IncomingHttpHeaders;
@@ -53,12 +56,13 @@ export class AcceptedRequest implements TunnelRequest {
   readonly local: Endpoint;
 
   constructor(
-    session: { readonly peer: VerifiedPeer; readonly source: Endpoint; readonly local: Endpoint },
+    session: Pick<TunnelRequest, "peer" | "keyGroup" | "source" | "local">,
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
     authority: Authority,
   ) {
     this.peer = session.peer;
+    this.keyGroup = session.keyGroup;
     this.source = session.source;
     this.local = session.local;
     this.stream = stream;

@@ -31,6 +31,8 @@ export interface ServerSessionOptions {
   readonly session: ServerHttp2Session;
   readonly socket: TLSSocket;
   readonly peer: VerifiedPeer;
+  /** The group by which the keys were agreed, if the runtime tells. */
+  readonly keyGroup: string | undefined;
   /** Our own identity, by whose bundles the peer was verified. */
   readonly identity: Identity;
   readonly source: Endpoint;
@@ -49,6 +51,7 @@ export interface ServerSessionOptions {
 /** See the head of the file. Its owner calls `tick` about once a second. */
 export class ServerSession {
   readonly peer: VerifiedPeer;
+  readonly keyGroup: string | undefined;
   readonly source: Endpoint;
   readonly local: Endpoint;
   readonly #options: ServerSessionOptions;
@@ -74,6 +77,7 @@ export class ServerSession {
     this.#life = new ProofLife(clock, notAfter, limits.expiredPeerGraceMs);
     this.#session = session;
     this.peer = peer;
+    this.keyGroup = options.keyGroup;
     this.source = source;
     this.local = local;
     this.#guard = new SessionGuard(limits, clock);

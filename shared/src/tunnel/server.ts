@@ -7,6 +7,7 @@ import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity, IdentitySource } from "../identity/source.ts";
+import { keyGroupOf } from "../identity/key-group.ts";
 import { TlsContexts } from "../identity/tls.ts";
 import type { Compliance } from "../identity/tls.ts";
 import { peerOfSocket } from "../identity/verify.ts";
@@ -21,6 +22,7 @@ import type { TunnelRequest } from "./request.ts";
 import { PeerShares } from "./peer-shares.ts";
 import { ServerSession } from "./server-session.ts";
 import { serverSessionOptions } from "./session-options.ts";
+import { acceptFailure, certificateFailure } from "./tls-failure.ts";
 
 export type { TunnelRequest } from "./request.ts";
 
@@ -34,6 +36,8 @@ export interface TunnelEvent {
   readonly remote: string;
   /** SPIFFE ID of the peer, empty before it is verified. */
   readonly peer: string;
+  /** Of a session that was opened: the group by which its keys were agreed, if the runtime tells. */
+  readonly keyGroup?: string | undefined;
   readonly failure: Failure | undefined;
 }
 
@@ -190,10 +194,12 @@ class Listener implements TunnelServer {
     if (isFailure(peer)) return this.#refuse(socket, peer);
     const share = this.#shares.session(peer.id);
     if (isFailure(share)) return this.#refuse(socket, share);
+    const keyGroup = keyGroupOf(socket);
     const session = new ServerSession({
       session: performServerHandshake(socket, serverSessionOptions(limits)),
       socket,
       peer,
+      keyGroup,
       identity: own,
       source: endpoint(socket.remoteAddress, socket.remotePort),
       local: endpoint(socket.localAddress, socket.localPort),
@@ -214,7 +220,7 @@ class Listener implements TunnelServer {
     this.#tick ??= clock.every(TICK_MS, () => {
       for (const each of this.#sessions) each.tick();
     });
-    onEvent({ kind: "session-opened", remote, peer: peer.id, failure: undefined });
+    onEvent({ kind: "session-opened", remote, peer: peer.id, keyGroup, failure: undefined });
   }
 
   #admit(socket: TLSSocket, own: Identity): ReturnType<typeof peerOfSocket> {
@@ -250,12 +256,8 @@ class Listener implements TunnelServer {
 /** What OpenSSL says of the certificate, if that was the reason; the error itself often only says that it hung up. */
 function handshakeFailure(error: Error, socket: TLSSocket): Failure {
   const verdict = socket.authorizationError as Error | string | null | undefined;
-  if (verdict === undefined || verdict === null) return fail("PEER_TLS_FAILURE", error.message);
-  const text = verdict instanceof Error ? verdict.message : verdict;
-  return fail(
-    text === "CERT_HAS_EXPIRED" || text === "CERT_NOT_YET_VALID" ? "IDENTITY_EXPIRED" : "IDENTITY_UNTRUSTED",
-    text,
-  );
+  if (verdict === undefined || verdict === null) return acceptFailure(error);
+  return certificateFailure(verdict instanceof Error ? verdict.message : verdict);
 }
 
 function remoteOf(socket: Socket): string {

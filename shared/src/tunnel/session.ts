@@ -15,6 +15,8 @@ import type { Identity } from "../identity/source.ts";
 import type { SpiffeId } from "../identity/spiffe-id.ts";
 import { trustDomainOf } from "../identity/spiffe-id.ts";
 import { sameBundle, sameRevocations } from "../identity/identity.ts";
+import { keyGroupOf } from "../identity/key-group.ts";
+import type { Compliance } from "../identity/tls.ts";
 import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
@@ -31,6 +33,7 @@ import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
 import { ProofLife } from "./proof-life.ts";
 import { endsFor } from "./session-end.ts";
 import { clientSessionOptions } from "./session-options.ts";
+import { connectFailure } from "./tls-failure.ts";
 
 /** A proxy and who it must prove to be: any one of `expected`. */
 export interface TunnelTarget {
@@ -58,6 +61,8 @@ export interface TunnelSessionOptions {
   readonly identity: Identity;
   /** TLS options made of that identity. */
   readonly tls: ConnectionOptions;
+  /** What they comply with. */
+  readonly compliance: Compliance | undefined;
   readonly limits: TunnelLimits;
   readonly clock: Clock;
   /** What the session runs over; a TCP connection to the target when not given. Destroyed with the session. */
@@ -82,6 +87,7 @@ interface Live {
   readonly session: ClientHttp2Session;
   readonly socket: TLSSocket;
   readonly peer: VerifiedPeer;
+  readonly keyGroup: string | undefined;
   readonly keepalive: Keepalive;
   /** Ends with the first of both certificates. */
   readonly life: ProofLife;
@@ -149,6 +155,11 @@ export class TunnelSession {
   /** Who the peer is; `undefined` unless the session lives. */
   get peer(): VerifiedPeer | undefined {
     return this.#state.kind === "ready" || this.#state.kind === "draining" ? this.#state.peer : undefined;
+  }
+
+  /** The group by which the keys were agreed; `undefined` unless the session lives and the runtime tells. */
+  get keyGroup(): string | undefined {
+    return this.#state.kind === "ready" || this.#state.kind === "draining" ? this.#state.keyGroup : undefined;
   }
 
   /** Concurrent streams that the peer allows, once it has said so. */
@@ -227,6 +238,7 @@ export class TunnelSession {
     const opened = openStream({
       session: state.session,
       peer: state.peer,
+      keyGroup: state.keyGroup,
       remote: this.remote,
       request,
       clock: this.#options.clock,
@@ -308,7 +320,7 @@ export class TunnelSession {
       deadline = clock.after(limits.handshakeTimeoutMs, late("TLS handshake", limits.handshakeTimeoutMs));
     };
     const onError = (error: NodeJS.ErrnoException): void =>
-      this.#failed(failureOf(error) ?? dialFailure(this.remote, connected, error));
+      this.#failed(failureOf(error) ?? this.#dialFailure(connected, error));
     const onClose = (): void => this.#failed(fail("PEER_TLS_FAILURE", `${this.remote}: closed during the handshake`));
     const onSecure = (): void => this.#secured(socket);
     socket.on("error", ignore);
@@ -365,6 +377,7 @@ export class TunnelSession {
       session,
       socket,
       peer,
+      keyGroup: keyGroupOf(socket),
       keepalive: new Keepalive(session, limits, clock),
       life: new ProofLife(clock, Math.min(peer.notAfter, identity.svid.notAfter), limits.expiredPeerGraceMs),
       sinceMs: clock.monotonic(),
@@ -396,6 +409,13 @@ export class TunnelSession {
     if (this.#peerStreams === undefined || this.#streams <= this.#peerStreams) this.drain();
   }
 
+  #dialFailure(connected: boolean, error: NodeJS.ErrnoException): Failure {
+    if (connected) return connectFailure(error, this.remote, this.#options.compliance === "pqc");
+    const detail = `${this.remote}: ${error.code ?? error.message}`;
+    if (error.code === "ECONNREFUSED") return fail("PEER_REFUSED", detail);
+    return fail(error.code === "ETIMEDOUT" ? "PEER_TIMEOUT" : "PEER_UNREACHABLE", detail);
+  }
+
   #failed(failure: Failure): void {
     const state = this.#state;
     if (state.kind !== "connecting") return;
@@ -418,13 +438,6 @@ function dialled({ ip, port }: TunnelTarget): object {
   const where = { host: ip, port, autoSelectFamily: false };
   const descriptor = preparedDescriptor(ip);
   return descriptor === undefined ? where : { socket: preparedSocket(descriptor).connect(where) };
-}
-
-function dialFailure(remote: string, connected: boolean, error: NodeJS.ErrnoException): Failure {
-  const detail = `${remote}: ${error.code ?? error.message}`;
-  if (connected) return fail("PEER_TLS_FAILURE", detail);
-  if (error.code === "ECONNREFUSED") return fail("PEER_REFUSED", detail);
-  return fail(error.code === "ETIMEDOUT" ? "PEER_TIMEOUT" : "PEER_UNREACHABLE", detail);
 }
 
 function ignore(): void {}

@@ -15,6 +15,8 @@ export interface ReportFacts {
   readonly ownId: SpiffeId;
   /** Inbound: who called. Outbound: known once a tunnel is open. */
   readonly peerId: SpiffeId | undefined;
+  /** The group by which the keys of the tunnel's session were agreed, known together with the peer. */
+  readonly keyGroup?: string | undefined;
   readonly sourceWorkload: Workload | undefined;
   readonly destinationWorkload: Workload | undefined;
   readonly service: Service | undefined;
@@ -98,6 +100,7 @@ export class ConnectionReport {
   #verdict: Permit | Denial | undefined;
   #destination: Workload | undefined;
   #peerId: SpiffeId | undefined;
+  #keyGroup: string | undefined;
   #hboneAddress: string | undefined;
   #counters: TcpConnection | undefined;
 
@@ -106,6 +109,7 @@ export class ConnectionReport {
     this.#facts = facts;
     this.#destination = facts.destinationWorkload;
     this.#peerId = facts.peerId;
+    this.#keyGroup = facts.keyGroup;
     this.#hboneAddress = facts.hboneAddress;
   }
 
@@ -121,8 +125,9 @@ export class ConnectionReport {
   }
 
   /** The peer at that endpoint has proved its identity. */
-  proved(peerId: SpiffeId): void {
+  proved(peerId: SpiffeId, keyGroup: string | undefined): void {
     this.#peerId = peerId;
+    this.#keyGroup = keyGroup;
   }
 
   /** Bytes flow from now on. */
@@ -164,6 +169,7 @@ export class ConnectionReport {
       },
       hboneAddress: this.#hboneAddress,
       service: service?.hostname,
+      tlsGroup: this.#keyGroup,
       bytesSent: sent,
       bytesReceived: received,
       durationMs: clock.monotonic() - startedAt,

@@ -116,6 +116,7 @@ export class Inbound {
       connection,
       ownId: state.id,
       peerId: request.peer.id,
+      keyGroup: request.keyGroup,
       sourceWorkload: sourceWorkload(request, state),
       destinationWorkload: isFailure(state.workload) ? undefined : state.workload,
       service,

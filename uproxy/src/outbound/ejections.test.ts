@@ -138,6 +138,8 @@ test("what may be tried elsewhere, and what counts against the endpoint", () => 
     ["PEER_LOST", true, true],
     ["PEER_UNAVAILABLE", true, true],
     ["IDENTITY_MISMATCH", true, true],
+    ["IDENTITY_EXPIRED", true, true],
+    ["IDENTITY_REVOKED", true, true],
     ["APP_REFUSED", true, true],
     ["PEER_DENIED", false, false],
     ["PEER_NO_DESTINATION", false, true],

@@ -4,13 +4,12 @@ import type { Failure, FailureCode } from "@culvert/shared/failure/failure.ts";
 import { backoffDelay } from "@culvert/shared/net/backoff.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { Endpoint } from "./resolve.ts";
 
 /** An endpoint that answers so lives. */
 const ANSWERS: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_DENIED"]);
-/** Before the answer nothing has been sent, so another endpoint may be tried for these, which are final for an open tunnel. */
-const OPENING: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_LOST", "IDENTITY_MISMATCH"]);
 /** Endpoints that are remembered; more do not fail at once, unless everything does. */
 const MAX_REMEMBERED = 4_096;
 /** How long an endpoint that has failed is remembered after the last time. */
@@ -85,11 +84,11 @@ export class Ejections {
 
   /** A connection to one of `group` could not be opened. `true` if another endpoint may be tried for it. */
   failed(endpoint: Endpoint, group: readonly Endpoint[], failure: Failure): boolean {
-    const { who, retriable } = failure.traits;
+    const { who } = failure.traits;
     if (ANSWERS.has(failure.code)) this.succeeded(endpoint);
     else if (who === "upstream") this.#count(endpoint, group, failure);
     else this.#giveUpTrial(endpoint);
-    return retriable || OPENING.has(failure.code);
+    return mayTryElsewhere(failure);
   }
 
   /** The chosen one should have been left out, and so should all that are left. */

@@ -130,7 +130,7 @@ export class Outbound {
       else opened.tunnel.stream.close(fail("DOWNSTREAM_CLOSED", "").traits.resetCode);
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the app left before its connection was open");
     }
-    if (opened.kind === "tunnel") report.proved(opened.tunnel.peer.id);
+    if (opened.kind === "tunnel") report.proved(opened.tunnel.peer.id, opened.tunnel.keyGroup);
     report.opened();
     answer.granted();
     const { halfClosedIdleMs, streamQueue } = limits;

@@ -2,6 +2,7 @@
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
+import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { ByteChannel } from "../channel/channel.ts";
 import type { Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
@@ -119,7 +120,7 @@ export class OpaqueTunnel implements TunnelUser {
       if (!isFailure(channel)) return { endpoint, channel };
       endpoint.load.inFlight -= 1;
       failure = channel;
-      if (!failure.traits.retriable) break;
+      if (!mayTryElsewhere(failure)) break;
     }
     return this.#cut ?? failure ?? fail("NO_HEALTHY_UPSTREAM", group.name);
   }
