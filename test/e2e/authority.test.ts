@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { bundleFromPem } from "@culvert/shared/identity/bundle.ts";
 import { makeIdentity, selfCheck } from "@culvert/shared/identity/identity.ts";
 import { parseTrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
@@ -20,6 +21,8 @@ import {
   watchTrust,
 } from "../support/authority.ts";
 import { grpcSession } from "../support/grpc.ts";
+import { ask } from "../support/http.ts";
+import { reserveSubnet } from "../support/loopback.ts";
 import { must } from "../support/must.ts";
 import { runProgram } from "../support/programs.ts";
 import { until, within } from "../support/until.ts";
@@ -173,4 +176,76 @@ test("SIGTERM lets callers know and ends in order", async (context) => {
   await within("GOAWAY", goaway);
   assert.equal((await within("the end of the watch", watch.ended)).status, 14);
   assert.deepEqual(await within("the end", second.program.exited), { code: 0, signal: null });
+});
+
+test("an operator sees that it is ready, what it has issued, and what it drains", async (context) => {
+  const own = mkdtempSync(join(tmpdir(), "culvert-authority-"));
+  const subnet = await reserveSubnet();
+  context.after(async () => {
+    await subnet.release();
+    rmSync(own, { recursive: true });
+  });
+  const host = subnet.address(1);
+  const second = await startAuthority(own, ca, {
+    admin: hostPort(host, 15000),
+    readiness: hostPort(host, 15021),
+    metrics: hostPort(host, 15020),
+  });
+  context.after(() => second.program.stop());
+  const get = async (port: number, path: string): Promise<string> => (await ask(`http://${host}:${port}${path}`)).body;
+  assert.equal((await get(15021, "/healthz/ready")).trim(), "ready");
+  const holder = await joinAs(second, await createToken(ca, "reviews"));
+  const session = await sessionOf(second, holder);
+  const watch = watchTrust(session);
+  await until("the first state", () => watch.states[0]);
+  const metrics = await get(15020, "/metrics");
+  for (const line of [
+    'culvert_authority_certificates_total{proof="join-token"} 1',
+    'culvert_authority_certificates_total{proof="certificate"} 0',
+    "culvert_authority_watchers 1",
+    'culvert_failures_total{code="TOKEN_REFUSED"} 0',
+    "culvert_ready 1",
+  ])
+    assert(metrics.includes(`\n${line}\n`), line);
+  assert.match(metrics, /\nculvert_authority_issuer_expiration_timestamp_seconds \d{10}/);
+  assert.match(metrics, /\nculvert_build_info\{component="authority",/);
+  second.program.signal("SIGHUP");
+  await second.program.line(/files are in use as they are/);
+  watch.cancel();
+  await watch.ended;
+  session.close();
+});
+
+test("a drain under load cuts no call short", async (context) => {
+  const own = mkdtempSync(join(tmpdir(), "culvert-authority-"));
+  context.after(() => rmSync(own, { recursive: true }));
+  const second = await startAuthority(own, ca);
+  const token = await createToken(ca, "reviews", "--reusable");
+  const { csr } = await newRequest();
+  const sessions = await Promise.all(
+    Array.from({ length: 8 }, () => grpcSession({ port: second.port, ca: second.root })),
+  );
+  let answered = 0;
+  const worker = async (session: (typeof sessions)[number]): Promise<void> => {
+    while (!session.closed && !session.destroyed && answered < 5_000) {
+      const { answer, chain } = await askCertificate(session, csr, { token }).catch((error: Error) => {
+        // Node refuses a call on a session that has got GOAWAY: it was never sent.
+        assert.match(error.message, /GOAWAY|closed|destroyed|not be created/i);
+        return { answer: { status: -2 }, chain: [] };
+      });
+      if (answer.status === -2) return;
+      // Refused before it was looked at: RST_STREAM, which a client may always try elsewhere.
+      if (answer.status === -1) return;
+      assert.equal(answer.status, 0);
+      assert.equal(chain.length, 3);
+      answered += 1;
+    }
+  };
+  const workers = sessions.flatMap((session) => Array.from({ length: 4 }, () => worker(session)));
+  await until("some answers", () => answered > 50);
+  second.program.signal("SIGTERM");
+  await within("the end of all calls", Promise.all(workers));
+  assert.deepEqual(await within("the end", second.program.exited), { code: 0, signal: null });
+  const issued = second.program.output.filter((line) => line.includes('"outcome":"issued"')).length;
+  assert.equal(issued, answered, "each certificate that was signed has arrived");
 });
