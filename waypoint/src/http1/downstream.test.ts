@@ -7,6 +7,8 @@ import { messagesOf } from "./message-fixtures.ts";
 const GET = "GET /x HTTP/1.1\r\nHost: reviews\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 const LATE = 10_500;
+/** A client that is not told of a drain has half a second for its next request, and a tick. */
+const LAST = 1_000;
 
 function statuses(bench: Bench): string[] {
   return messagesOf(bench.client.written).map((message) => message.head.split("\n", 1)[0] ?? "");
@@ -190,9 +192,11 @@ test("what comes after the last answer is thrown away, within a bound", async ()
   assert.equal(bench.services.opened.length, 0);
 });
 
-test("draining ends an idle connection at once and a busy one after its answer", async () => {
+test("draining ends an idle connection in a little while and a busy one after its answer", async () => {
   const idle = new Bench();
   idle.connection.drain();
+  assert.equal(idle.client.ended, false, "the next request may be on its way");
+  idle.clock.advance(LAST);
   assert.equal(idle.client.ended, true);
 
   const busy = new Bench();
@@ -205,6 +209,15 @@ test("draining ends an idle connection at once and a busy one after its answer",
   assert.equal(busy.services.opened.length, 1);
 });
 
+test("a request that comes while an idle connection is drained is served, and told to be the last", async () => {
+  const bench = new Bench();
+  bench.connection.drain();
+  await bench.send(GET);
+  await bench.answer(OK);
+  assert.match(bench.client.written, /^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n\r\nhi$/);
+  assert.equal(bench.client.ended, true);
+});
+
 test("draining ends a connection whose answer had begun without saying so, once nothing more has been asked on it", async () => {
   const bench = new Bench();
   await bench.send(GET);
@@ -212,6 +225,8 @@ test("draining ends a connection whose answer had begun without saying so, once 
   bench.connection.drain();
   await bench.answer("i");
   assert.equal(bench.client.written, OK);
+  assert.equal(bench.client.ended, false);
+  bench.clock.advance(LAST);
   assert.equal(bench.client.ended, true);
 
   const ahead = new Bench();

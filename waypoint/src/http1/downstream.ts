@@ -83,10 +83,10 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     this.#channel.attach(this);
   }
 
-  /** Ends the connection as soon as no request is in flight; a response from now on says so. */
+  /** Ends the connection with the next response, which says so, or when none is asked for in a little while. */
   drain(): void {
     this.#draining = true;
-    if (this.#state === WAITING && this.#stash.length === 0) this.#linger();
+    if (this.#state === WAITING && this.#stash.length === 0 && !this.#headBegun) this.#awaitLast();
   }
 
   /** Ends the connection because of `failure`, which is the answer to the request in flight if none has begun. */
@@ -219,7 +219,13 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     this.#unhold(UPSTREAM_FULL);
     if (this.#running) return undefined;
     if (this.#stash.length > 0) return this.#runStash();
-    return this.#ended || this.#draining ? this.#linger() : undefined;
+    if (this.#ended) return this.#linger();
+    return this.#draining ? this.#awaitLast() : undefined;
+  }
+
+  /** Nobody has told the client: its next request may be on its way. */
+  #awaitLast(): void {
+    this.dueAt = Math.min(this.dueAt, this.#shared.deadlines.in(this.#shared.limits.drainIdleMs));
   }
 
   /** Goes on with the bytes that were kept, and reads again if they are used up. */
@@ -247,7 +253,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#ended && !stuck) {
       if (this.#state === WAITING) this.#linger();
       else if (this.#state === BODY && this.#exchange.takesBody) this.#cutShort();
-    } else if (this.#draining && this.#state === WAITING && !this.#headBegun) this.#linger();
+    } else if (this.#draining && this.#state === WAITING && !this.#headBegun) this.#awaitLast();
     return undefined;
   }
 

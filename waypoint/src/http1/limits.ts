@@ -15,6 +15,7 @@ export interface Http1Limits {
   readonly viaHops: number;
   readonly headMs: number;
   readonly idleMs: number;
+  readonly drainIdleMs: number;
   readonly progressMs: number;
   readonly lingerMs: number;
   readonly upstreamIdleMs: number;
@@ -49,6 +50,8 @@ export const DEFAULT_HTTP1_LIMITS: Http1Limits = {
   headMs: 10_000,
   /** Between two requests. Clients give up their idle connections before that, so that no request meets a close. */
   idleMs: 300_000,
+  /** The same while draining: a client in the middle of its work asks once more, and is told then, instead of meeting a close. */
+  drainIdleMs: 500,
   /** Without a byte in either direction while a request is in flight: long polls live, dead peers do not. */
   progressMs: 300_000,
   lingerMs: 2_000,

@@ -123,6 +123,7 @@ export class Acceptor {
     if (!request.accept()) return this.#refuse(live, view, destination, refusal(request), gone());
     let timer: Timer | undefined;
     let decided = false;
+    let isDraining = false;
     const decide = (verdict: "http1" | "http2" | "opaque"): void => {
       decided = true;
       timer?.cancel();
@@ -153,7 +154,11 @@ export class Acceptor {
         return refused === undefined ? undefined : fail("POLICY_CHANGED", refused.detail);
       },
       end,
-      drain: () => end(fail("DRAINING", "nothing was said")),
+      // Asked twice: who has just connected is about to speak, and who has not done so by the second time is not.
+      drain: () => {
+        if (isDraining) end(fail("DRAINING", "nothing was said"));
+        isDraining = true;
+      },
     });
     if (decided) return;
     timer = this.#options.clock.after(needsHttp ? SPEAK_HTTP_MS : SPEAK_FIRST_MS, () => decide("opaque"));
