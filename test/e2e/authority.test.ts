@@ -153,14 +153,18 @@ test("a reusable token may be used so often, and after it is revoked not at all"
   const endless = await createToken(ca, "reviews", "--reusable");
   const session = await grpcSession({ port: authority.port, ca: authority.root });
   const { csr } = await newRequest();
-  const ask = async (token: string): Promise<number> => (await askCertificate(session, csr, { token })).answer.status;
-  assert.deepEqual([await ask(counted), await ask(counted), await ask(counted)], [0, 0, UNAUTHENTICATED]);
-  assert.deepEqual([await ask(endless), await ask(endless), await ask(endless)], [0, 0, 0]);
+  const statusOf = async (token: string): Promise<number> =>
+    (await askCertificate(session, csr, { token })).answer.status;
+  assert.deepEqual(
+    [await statusOf(counted), await statusOf(counted), await statusOf(counted)],
+    [0, 0, UNAUTHENTICATED],
+  );
+  assert.deepEqual([await statusOf(endless), await statusOf(endless), await statusOf(endless)], [0, 0, 0]);
   const [, id = ""] = endless.split(".");
   const listed = await runProgram("authority", ["token", "list", ca]);
   assert.match(listed.stdout, new RegExp(`^${id}  default/reviews  reusable  until 20`, "m"));
   assert.equal((await runProgram("authority", ["token", "revoke", ca, "--id", id])).code, 0);
-  assert.equal(await ask(endless), UNAUTHENTICATED);
+  assert.equal(await statusOf(endless), UNAUTHENTICATED);
   session.close();
 });
 
