@@ -18,7 +18,7 @@ const FACTS: ProxyFacts = {
   commit: "",
   ready: () => true,
   certificate: () => undefined,
-  identityEvents: () => ({ changes: 0, failures: 0 }),
+  identityEvents: () => ({ changes: 0, failures: new Map() }),
   config: () => ({ version: 0, errors: 0, notUnderstood: 0, asOf: 0, isRestored: false, notSaved: 0 }),
   connections: () => NONE,
   sessions: () => NONE,

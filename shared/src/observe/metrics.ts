@@ -92,6 +92,11 @@ export class Metrics {
     this.#observed({ name, help, kind: "gauge", labelNames }, read);
   }
 
+  /** Registers a counter whose series somebody else keeps; they are asked for at each scrape. */
+  observeTotals(name: string, help: string, labelNames: readonly string[], read: () => Iterable<ObservedValue>): void {
+    this.#observed({ name, help, kind: "counter", labelNames }, read);
+  }
+
   /** Registers a counter that somebody else keeps; its value is asked for at each scrape. */
   observeTotal(name: string, help: string, read: () => number): void {
     this.#observed({ name, help, kind: "counter", labelNames: [] }, () => [[[], read()]]);

@@ -25,7 +25,10 @@ export interface ProxyFacts {
   /** Own certificate: SPIFFE ID and end of validity, milliseconds since the epoch. */
   readonly certificate?: () => { readonly id: string; readonly notAfter: number } | undefined;
   /** What has happened to the own identity. */
-  readonly identityEvents?: () => { readonly changes: number; readonly failures: number };
+  readonly identityEvents?: () => {
+    readonly changes: number;
+    readonly failures: ReadonlyMap<FailureCode, number>;
+  };
   /** Version of the mesh configuration in use, and the problems found in the newest one. */
   readonly config?: () => {
     readonly version: number;
@@ -137,10 +140,11 @@ function registerState(metrics: Metrics, facts: ProxyFacts, clock: Clock): void 
       "Changes of the own certificate, or of whom it trusts.",
       () => identityEvents().changes,
     );
-    metrics.observeTotal(
+    metrics.observeTotals(
       "culvert_identity_failures_total",
-      "Times that no usable identity came, or that the one in use was found wanting.",
-      () => identityEvents().failures,
+      "Times that no usable identity came, or that the one in use was found wanting, by code.",
+      ["code"],
+      () => [...identityEvents().failures].map(([code, count]) => [[code], count]),
     );
   }
   if (config !== undefined) {

@@ -6,7 +6,6 @@ import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import { systemClock } from "../net/clock.ts";
-import { openIdentity } from "./open-identity.ts";
 import { askAdmin, configOption, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
 
 /** One line a step, the last of them the outcome. */
@@ -65,9 +64,9 @@ async function offline<C extends CommonConfig, Q>(
   if (isComplaint(config)) return config;
   const snapshot = await loadResources(config.resources.folder);
   if (isComplaint(snapshot)) return snapshot;
-  const identity = await openIdentity(config.identity, systemClock, () => undefined);
+  const { identityOffline } = await import("./offline-identity.ts");
+  const identity = await identityOffline(config.identity, systemClock);
   if (isFailure(identity)) return { exit: EXIT.identity, message: identity.toString() };
-  identity.close();
-  const steps = explainer.answer(config, snapshot, identity.get(), question);
+  const steps = explainer.answer(config, snapshot, identity, question);
   return isFailure(steps) ? wrongUsage(steps.toString()) : steps;
 }

@@ -1,6 +1,6 @@
 // Machine. What the operator is told of the own identity, whatever source it comes from: its changes and failures, and how little
 // of its life is left.
-import type { Failure } from "../failure/failure.ts";
+import type { Failure, FailureCode } from "../failure/failure.ts";
 import type { Identity, IdentityEvent } from "../identity/source.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import type { Log } from "../observe/log.ts";
@@ -16,14 +16,14 @@ export interface IdentityReportOptions {
 
 /** Shares of a certificate's life, in percent, at which it is told that no more is left. */
 const WARN_AT = [5, 20, 50] as const;
-const LOOK_MS = 5_000;
+const LOOK_MS = 2_000;
 
 /** See the head of the file. */
 export class IdentityReport {
   readonly #options: IdentityReportOptions;
   readonly #looks: Timer;
   #changes = 0;
-  #failures = 0;
+  readonly #failures = new Map<FailureCode, number>();
   /** The certificate that was told of, by its end, and the smallest share that was told. */
   #told = { notAfter: 0, percent: 100 };
 
@@ -51,14 +51,14 @@ export class IdentityReport {
       case "kept":
       case "doubtful":
       case "expired":
-        this.#failures += 1;
+        this.#failures.set(event.failure.code, (this.#failures.get(event.failure.code) ?? 0) + 1);
         countFailure(event.failure);
         log.failure(`identity ${event.kind}`, event.failure);
     }
   }
 
   /** Changes of the certificate or of whom it trusts, and times that no usable one came or the one in use was found wanting. */
-  get counts(): { readonly changes: number; readonly failures: number } {
+  get counts(): { readonly changes: number; readonly failures: ReadonlyMap<FailureCode, number> } {
     return { changes: this.#changes, failures: this.#failures };
   }
 

@@ -29,7 +29,7 @@ import { Readiness, serveReadiness } from "../observe/readiness.ts";
 import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
 import { IdentityReport } from "./identity-report.ts";
-import { openIdentity } from "./open-identity.ts";
+import { firstIdentity } from "./open-identity.ts";
 import { describeSource, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
 import { askToEnd } from "./take-over.ts";
@@ -111,7 +111,16 @@ class Runner {
     const probes = processListeners.beside ? undefined : await this.#serveReadiness();
     if (probes !== undefined) return probes;
 
-    const own = await openIdentity(identity, this.#clock, (event) => this.#identityReport.take(event));
+    // Before the first wait that may be long: process 1 of a container has no other way to end.
+    this.#takeSignals();
+    const own = await firstIdentity({
+      config: identity,
+      clock: this.#clock,
+      onEvent: (event) => this.#identityReport.take(event),
+      onWaiting: (reason) => this.#readiness.set("identity", false, reason),
+      ended: this.#ended.promise,
+    });
+    if (own === undefined) return undefined;
     if (isFailure(own)) return new StartFailure(EXIT.identity, [`identity: ${own.toString()}`]);
     this.#identity = own;
     this.#readiness.set("identity", true);
@@ -139,8 +148,6 @@ class Runner {
       (await this.#serveAdmin(service, own, folder));
     if (last !== undefined) return last;
     processMemory.worked();
-    // Before the line: who reads it may send a signal at once.
-    this.#takeSignals();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
     void this.#writer.flush(FLUSH_MS);

@@ -33,6 +33,8 @@ export interface CaSourceOptions {
   readonly clock: Clock;
   readonly onEvent: (event: IdentityEvent) => void;
   readonly random?: () => number;
+  /** Gives up what is opened. */
+  readonly signal?: AbortSignal | undefined;
   /** Opens the stream of trust, where the authority has one. */
   readonly watchTrust?: (
     identity: () => Identity,
@@ -46,7 +48,7 @@ const MAX_TOKEN = 16 * 1024;
 
 /**
  * Opens the source; resolves once there is an identity, kept or new, however long the authority takes: each try that fails is an
- * event. Fails at once when a local file is unfit: the token, or what is kept.
+ * event. Fails at once when the first try already finds a local file unfit: the token, or what is kept.
  */
 export async function openCaSource(options: CaSourceOptions): Promise<ReloadableSource | Failure> {
   const kept = options.store === undefined ? undefined : await readKeptIdentity(options.store);
@@ -54,6 +56,7 @@ export async function openCaSource(options: CaSourceOptions): Promise<Reloadable
   const source = new CaSource(options);
   // What is kept and unfit is replaced by the first answer.
   if (isFailure(kept)) options.onEvent({ kind: "awaited", failure: kept });
+  options.signal?.addEventListener("abort", () => source.close(), { once: true });
   const failure = await source.open(isFailure(kept) ? undefined : kept);
   if (failure === undefined) return source;
   source.close();
@@ -71,6 +74,10 @@ class CaSource implements ReloadableSource {
   #trust: TrustState | undefined;
   #revocations: Revocations = new Map();
   #expiryTold = false;
+  #tried = false;
+  #closed = false;
+  /** The last write of what is kept. */
+  #keeping: Promise<void> = Promise.resolve();
   /** The certificate was refused as proof: the token is, until one is given out again. */
   #certificateRefused = false;
 
@@ -86,11 +93,20 @@ class CaSource implements ReloadableSource {
   }
 
   async open(kept: Identity | undefined): Promise<Failure | undefined> {
-    if (kept !== undefined && objectionTo(kept, undefined, this.#options.clock.now()) === undefined) {
+    const objection = kept === undefined ? undefined : await this.#objectionToKept(kept);
+    if (objection !== undefined) this.#options.onEvent({ kind: "awaited", failure: objection });
+    if (kept !== undefined && objection === undefined) {
       this.#publish(kept);
       this.#renewal.schedule();
     } else void this.#renewal.now();
     return this.#first.promise;
+  }
+
+  /** What is kept may have ended, or be what another workload has left here. */
+  async #objectionToKept(kept: Identity): Promise<Failure | undefined> {
+    const proof = this.#options.renewsByCertificate ? undefined : await this.#proof(undefined);
+    const expected = proof === undefined || isFailure(proof) ? undefined : proof.expected;
+    return objectionTo(kept, expected, this.#options.clock.now());
   }
 
   get(): Identity {
@@ -112,28 +128,31 @@ class CaSource implements ReloadableSource {
   }
 
   close(): void {
+    this.#closed = true;
     this.#renewal.close();
     this.#expiryCheck.cancel();
     this.#trustStream?.close();
+    this.#options.signer.close();
     this.#published.close();
   }
 
   async #renew(): Promise<Failure | undefined> {
     const failure = await this.#ask();
     const kind = this.#published.now === undefined ? "awaited" : "kept";
-    if (failure !== undefined) this.#options.onEvent({ kind, failure });
+    if (failure !== undefined && !this.#closed) this.#options.onEvent({ kind, failure });
     return failure;
   }
 
   async #ask(): Promise<Failure | undefined> {
-    const { signer, lifeMs, clock, store } = this.#options;
+    const { signer, lifeMs, clock } = this.#options;
     const current = this.#published.now;
     const proof = await this.#proof(current);
     if (isFailure(proof)) {
-      // Without a certificate there is no other proof to come.
-      if (current === undefined) this.#first.resolve(proof);
+      // At the start a wrong path is told at once; later the file may be just about to be replaced.
+      if (!this.#tried) this.#first.resolve(proof);
       return proof;
     }
+    this.#tried = true;
     const expected = current?.svid.id ?? proof.expected;
     const { keyPem, csrPem } = newKeyAndRequest(expected);
     const answer = await signer.sign({ csrPem, lifeMs, token: proof.token, current });
@@ -145,11 +164,16 @@ class CaSource implements ReloadableSource {
     if (isFailure(identity)) return identity;
     const objection = objectionTo(identity, expected, clock.now());
     if (objection !== undefined) return objection;
-    if (store !== undefined) {
-      // Before it is used: a one-time token is spent now.
-      const unkept = await keepIdentity(store, identity);
-      if (unkept !== undefined) this.#options.onEvent({ kind: "doubtful", failure: unkept });
+    const trusting = this.#trusting(identity);
+    // The roots in an answer are taken where nothing else tells of them, or nothing can: without a certificate that counts there is no
+    // stream that would tell of a new root.
+    if (current !== undefined && current.svid.notAfter > clock.now()) {
+      const foreign = objectionTo(trusting, expected, clock.now());
+      if (foreign !== undefined) return foreign;
     }
+    // Before it is used: a one-time token is spent now.
+    await this.#keep(trusting);
+    if (this.#closed) return undefined;
     this.#certificateRefused = false;
     this.#publish(identity);
     return undefined;
@@ -174,6 +198,20 @@ class CaSource implements ReloadableSource {
     }
     const expected = expectedBy(token);
     return isFailure(expected) ? fail(expected.code, `${path}: ${expected.detail}`) : { token, expected };
+  }
+
+  /** One write after the other, so that the last one is what stays. */
+  #keep(identity: Identity): Promise<void> {
+    const { store, onEvent } = this.#options;
+    if (store === undefined) return this.#keeping;
+    const before = this.#keeping;
+    const keep = async (): Promise<void> => {
+      await before;
+      const failure = await keepIdentity(store, identity);
+      if (failure !== undefined) onEvent({ kind: "doubtful", failure });
+    };
+    this.#keeping = keep();
+    return this.#keeping;
   }
 
   #publish(identity: Identity): void {
@@ -205,6 +243,7 @@ class CaSource implements ReloadableSource {
     const doubt = objectionTo(identity, undefined, this.#options.clock.now());
     if (doubt !== undefined) this.#options.onEvent({ kind: "doubtful", failure: doubt });
     this.#published.put(identity);
+    void this.#keep(identity);
   }
 
   /** An answer brings the roots above it; whom else to trust, and whom no longer, only the stream knows. */
@@ -216,8 +255,12 @@ class CaSource implements ReloadableSource {
 
   #tellExpiry(): void {
     const svid = this.#published.now?.svid;
-    if (svid === undefined || this.#expiryTold || this.#options.clock.now() <= svid.notAfter) return;
-    this.#expiryTold = true;
+    if (svid === undefined) return;
+    const isOver = this.#options.clock.now() > svid.notAfter;
+    const isTold = this.#expiryTold;
+    // A clock that was wrong and is set right lets it end a second time.
+    this.#expiryTold = isOver;
+    if (!isOver || isTold) return;
     const ended = `${svid.id}: the certificate ended at ${new Date(svid.notAfter).toISOString()}`;
     this.#options.onEvent({ kind: "expired", failure: fail("IDENTITY_EXPIRED", ended) });
   }

@@ -7,9 +7,10 @@ import { dialTls } from "../../grpc/dial.ts";
 import { bytesOf, decodeMessage, encodeMessage } from "../../grpc/message.ts";
 import { CallEnd, GRPC } from "../../grpc/status.ts";
 import type { Clock } from "../../net/clock.ts";
-import { allRootsPem } from "../bundle.ts";
+import { certificatesFromPem } from "../pem.ts";
 import { readPublicFile } from "../read-file.ts";
 import type { Identity } from "../source.ts";
+import { trustDomainOf } from "../spiffe-id.ts";
 
 /** Where an authority is, and by what it is known. */
 export interface AuthorityAddress {
@@ -39,6 +40,8 @@ export type SigningAnswer =
 /** Whoever signs certificates. */
 export interface CertificateSigner {
   sign(request: SigningRequest): Promise<SigningAnswer>;
+  /** Ends what is being asked. */
+  close(): void;
 }
 
 const METHOD = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
@@ -52,11 +55,16 @@ const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /** Calls the authority at `address`. */
 export function signerAt(address: AuthorityAddress, clock: Clock): CertificateSigner {
+  const asking = new Set<GrpcClient>();
   return {
+    close: () => {
+      for (const client of asking) client.close();
+    },
     async sign({ csrPem, lifeMs, token, current }) {
       const tls = await tlsTo(address, token === undefined ? current : undefined);
       if (isFailure(tls)) return { failure: tls, isRefusal: false };
       const client = grpcTo(address, () => tls, clock, MAX_ANSWER_BYTES);
+      asking.add(client);
       const message = encodeMessage([
         [CSR, csrPem],
         [VALIDITY_SECONDS, Math.round(lifeMs / 1000)],
@@ -65,6 +73,7 @@ export function signerAt(address: AuthorityAddress, clock: Clock): CertificateSi
       const answer = await client.unary({ method: METHOD, message, metadata }, DEADLINE_MS);
       // The next answer is due in hours, and by another certificate: the session is not worth its memory.
       client.close();
+      asking.delete(client);
       if (answer instanceof CallEnd) {
         const failure = fail("IDENTITY_NOT_GIVEN", `${nameOf(address)}: ${answer.toString()}`);
         return {
@@ -107,17 +116,27 @@ export function grpcTo(
 
 /**
  * TLS options toward the authority: it is known by the roots of its file and by those that `own` trusts for its own trust
- * domain, which a rotation may have renewed; `own` is shown to it. Fails with IDENTITY_UNAVAILABLE when the file cannot be read.
+ * domain, which a rotation may have renewed; `own` is shown to it. Fails as `readRoots`.
  */
 export async function tlsTo(
   { bundle, serverName }: AuthorityAddress,
   own: Identity | undefined,
 ): Promise<ConnectionOptions | Failure> {
-  const roots = await readPublicFile(bundle);
+  const roots = await readRoots(bundle);
   if (isFailure(roots)) return roots;
+  const renewed = own?.bundles.get(trustDomainOf(own.svid.id))?.pem;
   return {
-    ca: own === undefined ? [roots] : [roots, ...allRootsPem(own.bundles)],
+    ca: renewed === undefined ? [roots] : [roots, renewed],
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(own === undefined ? {} : { cert: own.svid.chainPem, key: own.svid.keyPem }),
   };
+}
+
+/** The roots of an authority's own certificate, PEM. Fails with IDENTITY_UNAVAILABLE or, when it holds none, IDENTITY_MALFORMED. */
+export async function readRoots(path: string): Promise<string | Failure> {
+  const text = await readPublicFile(path);
+  if (isFailure(text)) return text;
+  // TLS would be silent about what it cannot read, and then refuse every server.
+  const roots = certificatesFromPem(text, path);
+  return isFailure(roots) ? roots : text;
 }

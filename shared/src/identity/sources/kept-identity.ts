@@ -2,7 +2,7 @@
 // authority may be away. One file, so that key and certificate are never of two different answers.
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
@@ -12,6 +12,7 @@ import { trustDomainOf } from "../spiffe-id.ts";
 import { identityFromAnswer } from "./answer.ts";
 
 const SECRET = 0o600;
+const SECRET_FOLDER = 0o700;
 const KEY = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?/;
 
 /**
@@ -31,6 +32,7 @@ export async function readKeptIdentity(path: string): Promise<Identity | undefin
 export async function keepIdentity(path: string, { svid, bundles }: Identity): Promise<Failure | undefined> {
   const fresh = `${path}.${randomBytes(6).toString("hex")}`;
   try {
+    await mkdir(dirname(path), { recursive: true, mode: SECRET_FOLDER });
     const roots = bundles.get(trustDomainOf(svid.id))?.pem ?? "";
     {
       await using file = await open(fresh, "wx", SECRET);

@@ -1,12 +1,12 @@
 // Machine. Identity sources over the network, put together: Culvert's own authority, and Istio's.
-import { fail } from "../../failure/failure.ts";
+import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import type { Clock } from "../../net/clock.ts";
 import type { IdentityEvent, ReloadableSource } from "../source.ts";
 import { workloadId } from "../spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "../spiffe-id.ts";
 import { openCaSource } from "./ca-source.ts";
-import { nameOf, signerAt } from "./certificate-signer.ts";
+import { nameOf, readRoots, signerAt } from "./certificate-signer.ts";
 import type { AuthorityAddress } from "./certificate-signer.ts";
 import { TrustStream } from "./trust-stream.ts";
 
@@ -18,11 +18,15 @@ export interface AuthoritySourceOptions {
   readonly lifeMs: number;
   readonly clock: Clock;
   readonly onEvent: (event: IdentityEvent) => void;
+  /** Gives up what is opened. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** An identity from Culvert's authority: a token proves us the first time, then each certificate the next one. */
-export function openAuthority(options: AuthoritySourceOptions): Promise<ReloadableSource | Failure> {
+export async function openAuthority(options: AuthoritySourceOptions): Promise<ReloadableSource | Failure> {
   const { address, clock } = options;
+  const unfit = await readRoots(address.bundle);
+  if (isFailure(unfit)) return unfit;
   return openCaSource({
     ...options,
     name: `authority: ${nameOf(address)}`,
@@ -35,10 +39,12 @@ export function openAuthority(options: AuthoritySourceOptions): Promise<Reloadab
 }
 
 /** An identity from Istio's certificate service, which a service account token of Kubernetes proves each time. */
-export function openIstiod(
+export async function openIstiod(
   options: AuthoritySourceOptions & { readonly trustDomain: TrustDomain },
 ): Promise<ReloadableSource | Failure> {
   const { address, clock, trustDomain } = options;
+  const unfit = await readRoots(address.bundle);
+  if (isFailure(unfit)) return unfit;
   return openCaSource({
     ...options,
     name: `istiod: ${nameOf(address)}`,

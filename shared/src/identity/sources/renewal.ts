@@ -1,5 +1,6 @@
 // Machine. When the next certificate is asked for: at half of the remaining life, after a failure at growing
 // intervals, and never twice at once. Waiting is measured by the monotonic clock; the end of a certificate by the wall clock, which may jump.
+import { fail } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import { backoffDelay } from "../../net/backoff.ts";
 import type { Clock, Timer } from "../../net/clock.ts";
@@ -28,7 +29,8 @@ export interface RenewalState {
 const TICK_MS = 1_000;
 /** A thousand proxies that began together are spread over a fifth of the time. */
 const SPREAD = 0.2;
-const RETRY = { baseMs: 500, capMs: 150_000 };
+/** From half a second to a second after the first failure, at most 150 s. */
+const RETRY = { baseMs: 1_000, capMs: 150_000 };
 
 /** See the head of the file. */
 export class Renewal {
@@ -78,7 +80,7 @@ export class Renewal {
   async #ask(): Promise<void> {
     this.#retry?.cancel();
     this.#retry = undefined;
-    const failure = await this.#options.renew();
+    const failure = await this.#renew();
     this.#asking = undefined;
     if (this.#closed) return;
     this.#lastFailure = failure;
@@ -92,6 +94,15 @@ export class Renewal {
     this.#due(delay);
     // Half a second is finer than the ticks.
     this.#retry = this.#options.clock.after(delay, () => void this.now());
+  }
+
+  /** Whatever a listener throws, the next certificate is asked for: without that the one in use would end. */
+  async #renew(): Promise<Failure | undefined> {
+    try {
+      return await this.#options.renew();
+    } catch (error) {
+      return fail("INTERNAL", error instanceof Error ? (error.stack ?? error.message) : String(error));
+    }
   }
 
   #due(inMs: number): void {

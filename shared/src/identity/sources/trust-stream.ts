@@ -37,7 +37,8 @@ const BUNDLES = 2;
 const CRLS = 3;
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_TRUST_DOMAINS = 256;
-const RETRY = { baseMs: 500, capMs: 150_000 };
+/** From half a second to a second after the first failure, at most 150 s. */
+const RETRY = { baseMs: 1_000, capMs: 150_000 };
 
 /** See the head of the file. */
 export class TrustStream {
@@ -73,6 +74,8 @@ export class TrustStream {
     const tls = await tlsTo(address, own);
     if (this.#closed) return;
     if (isFailure(tls)) return this.#again(tls);
+    // The certificate was replaced while the file was read.
+    if (identity().svid !== own.svid) return void this.#run();
     this.#client = grpcTo(address, () => tls, clock, MAX_MESSAGE_BYTES);
     const stream = this.#client.stream({ method: METHOD, message: Buffer.alloc(0) }, (message) => this.#take(message));
     const end = await stream.ended;

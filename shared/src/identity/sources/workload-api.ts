@@ -26,6 +26,8 @@ export interface WorkloadApiOptions {
   readonly hint: string | undefined;
   readonly clock: Clock;
   readonly onEvent: (event: IdentityEvent) => void;
+  /** Gives up what is opened. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const CALL = {
@@ -48,6 +50,7 @@ const LOOK_MS = 1_000;
  */
 export async function openWorkloadApi(options: WorkloadApiOptions): Promise<ReloadableSource> {
   const source = new WorkloadApi(options);
+  options.signal?.addEventListener("abort", () => source.close(), { once: true });
   await source.first;
   return source;
 }
