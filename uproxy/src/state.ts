@@ -9,6 +9,7 @@ import {
   type SpiffeId,
   type TrustDomain,
 } from "@culvert/shared/identity/spiffe-id.ts";
+import { formatBaggage } from "@culvert/shared/tunnel/headers.ts";
 import { policiesForWorkload } from "@culvert/shared/policy/applies.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { compilePolicies, type CompiledPolicies } from "@culvert/shared/policy/compile.ts";
@@ -34,8 +35,8 @@ export interface UproxyState {
   readonly policies: CompiledPolicies;
   /** Whether plaintext may come in, by port. */
   readonly peerModes: PeerModes;
-  /** Who the own app is, for the labels of the other end's metrics; by Istio's keys, and never a proof of anything. */
-  readonly baggage: ReadonlyMap<string, string>;
+  /** Who the own app is, for the labels of the other end's metrics; by Istio's keys, and never a proof of anything. Written as it is sent. */
+  readonly baggage: string;
   /** Trust domains whose names are names of our own. */
   readonly aliases: ReadonlySet<TrustDomain>;
   /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
@@ -62,7 +63,7 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     },
     workload,
     aliases: identity.aliases,
-    baggage: known === undefined ? new Map() : baggageOf(known),
+    baggage: known === undefined ? "" : baggageOf(known),
     peerModes: known === undefined ? PERMISSIVE_MODES : effectiveModes(snapshot.peerAuthentications, known),
     policies: compilePolicies(applying, "l4", trustDomain, identity.aliases),
     requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
@@ -92,13 +93,15 @@ function refusal(policy: string, failure: Failure): Denial {
   return { allowed: false, policy, rule: "", dryRun: [], failure };
 }
 
-function baggageOf(workload: Workload): ReadonlyMap<string, string> {
-  return new Map([
-    ["k8s.namespace.name", workload.namespace],
-    ["k8s.pod.name", workload.name],
-    ["service.name", workload.labels.get("app") ?? workload.name],
-    ["service.version", workload.labels.get("version") ?? ""],
-  ]);
+function baggageOf(workload: Workload): string {
+  return formatBaggage(
+    new Map([
+      ["k8s.namespace.name", workload.namespace],
+      ["k8s.pod.name", workload.name],
+      ["service.name", workload.labels.get("app") ?? workload.name],
+      ["service.version", workload.labels.get("version") ?? ""],
+    ]),
+  );
 }
 
 function requiredCallers(

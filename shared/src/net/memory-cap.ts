@@ -3,7 +3,7 @@
 //
 // Counted are anonymous pages: those of the program's own file can be had back at any time. Nothing is looked at while nothing
 // comes: there is no timer, and a stream looks at the numbers if nobody has for a while.
-import { readFileSync } from "node:fs";
+import { openSync, readSync } from "node:fs";
 import { getHeapStatistics } from "node:v8";
 import { fail, type Failure } from "../failure/failure.ts";
 import { systemClock, type Clock } from "./clock.ts";
@@ -96,9 +96,15 @@ function allowed(): number {
   return bytes > 0 && bytes < Number.MAX_SAFE_INTEGER ? bytes : Infinity;
 }
 
+/** Kept open: opening and closing it took longer than reading it. */
+let statm: number | undefined;
+const statmText = Buffer.allocUnsafeSlow(128);
+
 function anonymous(): number {
   try {
-    const [, resident = 0, shared = 0] = readFileSync("/proc/self/statm", "latin1").split(" ").map(Number);
+    statm ??= openSync("/proc/self/statm", "r");
+    const text = statmText.toString("latin1", 0, readSync(statm, statmText, 0, statmText.length, 0));
+    const [, resident = 0, shared = 0] = text.split(" ").map(Number);
     return (resident - shared) * PAGE_BYTES;
   } catch {
     return 0;

@@ -1,9 +1,7 @@
 // Pure. The header fields that tunnel requests carry beside the authority: `forwarded` (RFC 7239), `baggage` (W3C, with
 // Istio's keys) and `traceparent`. They inform logs and metrics; no decision may ever rest on them, for any peer can write
 // what it likes.
-import { randomUUID } from "node:crypto";
-import type { Endpoint } from "../net/endpoint.ts";
-import { parseIp } from "../net/ip.ts";
+import { randomFillSync } from "node:crypto";
 import { formatAuthority } from "./authority.ts";
 
 /** Longest field value that is looked at; longer ones count as absent. */
@@ -15,9 +13,17 @@ const MAX_MEMBER = 256;
 
 /** A member that can be written without escaping, which ztunnel does not know. */
 const PLAIN_MEMBER = /^[\x21\x23-\x2b\x2d-\x3a\x3c\x3e-\x5b\x5d-\x7e]+$/;
+/** Pairs of one element of `forwarded` that are looked at: the standard defines four. */
+const MAX_PAIRS = 8;
 const HOST_NAME = /^[a-z0-9]([a-z0-9._-]{0,252})$/i;
 /** version 00, a trace id and a parent id that are not all zero, flags (W3C Trace Context section 3.2). */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+const TRACE_ID_BYTES = 16;
+const PARENT_ID_BYTES = 8;
+/** Random bytes for the ids of many connections: asking for those of one at a time costs ten times the rest of its header fields. */
+const random = Buffer.allocUnsafeSlow(128 * (TRACE_ID_BYTES + PARENT_ID_BYTES));
+let randomAt = random.length;
 
 /** What the opener of a tunnel says about the connection that it carries. */
 export interface TunnelOrigin {
@@ -25,26 +31,25 @@ export interface TunnelOrigin {
   readonly clientPort: number;
   /** Host name of the service, when the client resolved one. */
   readonly serviceHost?: string | undefined;
-  readonly baggage?: ReadonlyMap<string, string> | undefined;
+  /** Written by `formatBaggage`. */
+  readonly baggage?: string | undefined;
   readonly traceparent?: string | undefined;
 }
 
 /**
- * The header fields of a tunnel request. Members of baggage that are empty or need escaping are left out; a client without
- * an address (port 0) is `unknown` (RFC 7239 section 6.2).
+ * The header fields of a tunnel request. A client without an address (port 0) is `unknown` (RFC 7239 section 6.2).
  */
 export function tunnelHeaders(origin: TunnelOrigin): Record<string, string> {
   const host = origin.serviceHost === undefined ? "" : `;host=${origin.serviceHost}`;
   const { clientAddress, clientPort } = origin;
   const client = clientPort === 0 ? "unknown" : `"${formatAuthority(clientAddress, clientPort)}"`;
   const headers: Record<string, string> = { forwarded: `for=${client}${host}` };
-  const baggage = origin.baggage === undefined ? "" : formatBaggage(origin.baggage);
-  if (baggage !== "") headers["baggage"] = baggage;
+  if (origin.baggage !== undefined && origin.baggage !== "") headers["baggage"] = origin.baggage;
   if (origin.traceparent !== undefined) headers["traceparent"] = origin.traceparent;
   return headers;
 }
 
-/** Writes baggage as ztunnel does: `key=value,key=value`. */
+/** Writes baggage as ztunnel does: `key=value,key=value`. Members that are empty or need escaping are left out. */
 export function formatBaggage(members: ReadonlyMap<string, string>): string {
   const written: string[] = [];
   for (const [key, value] of members) {
@@ -53,24 +58,19 @@ export function formatBaggage(members: ReadonlyMap<string, string>): string {
   return written.join(",");
 }
 
-/** What a `forwarded` field says; each part only if it is well-formed. */
-export interface Forwarded {
-  readonly for: Endpoint | undefined;
-  readonly host: string | undefined;
-}
-
-/** Reads the first element of a `forwarded` field. Malformed parts, repeated parts and over-long fields count as absent. */
-export function parseForwarded(value: string | undefined): Forwarded {
-  const found = new Map<string, string | undefined>();
-  if (value !== undefined && value.length <= MAX_VALUE) {
-    for (const pair of (value.split(",", 1)[0] ?? "").split(";", 8)) {
-      const equals = pair.indexOf("=");
-      const key = pair.slice(0, Math.max(0, equals)).trim().toLowerCase();
-      found.set(key, found.has(key) ? undefined : unquote(pair.slice(equals + 1).trim()));
-    }
+/**
+ * The host in the first element of a `forwarded` field; `undefined` where it is malformed, or said twice, or the field is over-long.
+ */
+export function forwardedHost(value: string | undefined): string | undefined {
+  if (value === undefined || value.length > MAX_VALUE) return undefined;
+  let host: string | undefined;
+  for (const pair of (value.split(",", 1)[0] ?? "").split(";", MAX_PAIRS)) {
+    const equals = pair.indexOf("=");
+    if (pair.slice(0, Math.max(0, equals)).trim().toLowerCase() !== "host") continue;
+    if (host !== undefined) return undefined;
+    host = unquote(pair.slice(equals + 1).trim());
   }
-  const host = found.get("host");
-  return { for: forEndpoint(found.get("for")), host: host !== undefined && HOST_NAME.test(host) ? host : undefined };
+  return host !== undefined && HOST_NAME.test(host) ? host : undefined;
 }
 
 /** Reads `baggage` lines: the first value of each key, bounded in number and length; properties after `;` are dropped. */
@@ -96,16 +96,15 @@ export function parseTraceparent(value: string | readonly string[] | undefined):
 
 /** A `traceparent` that begins a trace, not sampled: it lets the logs of both ends be joined. */
 export function newTraceparent(): string {
-  const [trace, parent] = [randomUUID().replaceAll("-", ""), randomUUID().replaceAll("-", "").slice(0, 16)];
+  if (randomAt === random.length) {
+    randomFillSync(random);
+    randomAt = 0;
+  }
+  const parentAt = randomAt + TRACE_ID_BYTES;
+  const endAt = parentAt + PARENT_ID_BYTES;
+  const [trace, parent] = [random.toString("hex", randomAt, parentAt), random.toString("hex", parentAt, endAt)];
+  randomAt = endAt;
   return `00-${trace}-${parent}-00`;
-}
-
-function forEndpoint(text: string | undefined): Endpoint | undefined {
-  const match = text === undefined ? null : /^(?:\[([0-9a-f:.]{2,45})\]|([0-9.]{7,15})):([1-9][0-9]{0,4})$/i.exec(text);
-  if (match === null) return undefined;
-  const ip = parseIp(match[1] ?? match[2] ?? "");
-  const port = Number(match[3]);
-  return ip === undefined || port > 65_535 ? undefined : { ip, port };
 }
 
 function unquote(text: string): string {

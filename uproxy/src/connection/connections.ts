@@ -51,7 +51,7 @@ export class LiveConnection {
 
 /** All live connections of the process. */
 export class Connections {
-  readonly #live = new Map<string, LiveConnection>();
+  readonly #live = new Set<LiveConnection>();
   readonly #makeId: () => string;
   #whenEmpty: (() => void)[] = [];
 
@@ -66,18 +66,18 @@ export class Connections {
   /** How many are live, by direction. */
   counts(): { readonly inbound: number; readonly outbound: number } {
     let inbound = 0;
-    for (const connection of this.#live.values()) if (connection.info.direction === "inbound") inbound += 1;
+    for (const connection of this.#live) if (connection.info.direction === "inbound") inbound += 1;
     return { inbound, outbound: this.#live.size - inbound };
   }
 
   register(info: ConnectionInfo): LiveConnection {
     const connection = new LiveConnection(this.#makeId(), info);
-    this.#live.set(connection.id, connection);
+    this.#live.add(connection);
     return connection;
   }
 
   release(connection: LiveConnection): void {
-    this.#live.delete(connection.id);
+    this.#live.delete(connection);
     if (this.#live.size > 0) return;
     for (const resume of this.#whenEmpty.splice(0)) resume();
   }
@@ -85,7 +85,7 @@ export class Connections {
   /** Asks `judge` about each inbound connection anew and ends those it fails; returns how many. */
   recheck(judge: (facts: ConnectionFacts) => Failure | undefined): number {
     let ended = 0;
-    for (const connection of this.#live.values()) {
+    for (const connection of this.#live) {
       if (connection.info.facts === undefined || connection.ended !== undefined) continue;
       const failure = judge(connection.info.facts);
       if (failure === undefined) continue;
@@ -96,7 +96,7 @@ export class Connections {
   }
 
   endAll(failure: Failure): void {
-    for (const connection of this.#live.values()) connection.end(failure);
+    for (const connection of this.#live) connection.end(failure);
   }
 
   /** Resolves once no connection is live. */

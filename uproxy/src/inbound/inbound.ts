@@ -5,7 +5,7 @@ import { workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
-import { parseBaggage, parseForwarded } from "@culvert/shared/tunnel/headers.ts";
+import { forwardedHost, parseBaggage } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
@@ -149,7 +149,7 @@ function sourceWorkload(
 /** What the caller says of the service it asked for: a label, and only if it is one of ours. */
 function serviceSaid(request: TunnelRequest, { snapshot, self, workload }: UproxyState): Service | undefined {
   if (isFailure(workload)) return undefined;
-  const said = parseForwarded(request.headers["forwarded"]).host;
+  const said = forwardedHost(request.headers["forwarded"]);
   const named = said === undefined ? undefined : snapshot.directory.serviceByHost(said, self.namespace);
   return named !== undefined && snapshot.directory.servicesOf(workload).includes(named) ? named : undefined;
 }

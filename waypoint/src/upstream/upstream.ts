@@ -36,17 +36,19 @@ export interface UpstreamOptions {
 /** The way to all endpoints. */
 export class Upstream {
   readonly #options: UpstreamOptions;
-  readonly #baggage: ReadonlyMap<string, string>;
+  readonly #baggage: string;
   readonly #sharedHeaders: Readonly<Record<string, string>>;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
     const { namespace, name } = options.gateway;
-    this.#baggage = new Map([
-      ["k8s.namespace.name", namespace],
-      ["service.name", name],
-    ]);
-    this.#sharedHeaders = { "x-istio-source": "waypoint", baggage: formatBaggage(this.#baggage) };
+    this.#baggage = formatBaggage(
+      new Map([
+        ["k8s.namespace.name", namespace],
+        ["service.name", name],
+      ]),
+    );
+    this.#sharedHeaders = { "x-istio-source": "waypoint", baggage: this.#baggage };
   }
 
   /**
