@@ -8,7 +8,9 @@ const KIB = 1024;
 export interface AuthorityLimits {
   /** Sessions at once. */
   readonly maxSessions: number;
-  /** Sessions of those that one identity, or one address without an identity, may hold. */
+  /** Sessions of those whose callers have no certificate that counts. */
+  readonly maxStrangers: number;
+  /** Sessions that one identity, or one address without an identity, may hold. */
   readonly maxSessionsPerCaller: number;
   /** A session without calls is told to go after this. */
   readonly idleSessionMs: number;
@@ -35,6 +37,8 @@ export interface AuthorityLimits {
 export const AUTHORITY_LIMITS: AuthorityLimits = {
   // One for each proxy that watches whom to trust; an idle one costs about 60 KB.
   maxSessions: 8_192,
+  // Half: however many come to join, there is room for those who have.
+  maxStrangers: 4_096,
   // An account with many replicas; and a node, or a gateway, behind whose address many ask.
   maxSessionsPerCaller: 2_048,
   // An agent asks and goes; one that comes every few hours may shake hands again.

@@ -67,6 +67,8 @@ class TlsListener implements Listener {
   readonly #sessions = new Set<Session>();
   /** Sessions by who holds them: an identity, or an address. */
   readonly #held = new Map<string, number>();
+  /** Sessions of those who have no identity. */
+  #strangers = 0;
   /** Connections whose handshake is not over, oldest first. */
   readonly #shaking = new Set<Socket>();
   /** `ip:port` of those connections: a socket whose handshake has failed no longer knows it. */
@@ -181,11 +183,12 @@ class TlsListener implements Listener {
     socket.on("error", ignore);
     const own = identity.get();
     const certificate = this.#certificateOf(socket, own);
-    const holder =
-      certificate === undefined || isFailure(certificate) ? addressKey(socket.remoteAddress ?? "") : certificate.id;
-    const refused = this.#admit(socket, holder);
+    const isStranger = certificate === undefined || isFailure(certificate);
+    const holder = isStranger ? addressKey(socket.remoteAddress ?? "") : certificate.id;
+    const refused = this.#admit(socket, holder, isStranger);
     if (refused !== undefined) return this.#refuse(socket, refused);
     this.#held.set(holder, (this.#held.get(holder) ?? 0) + 1);
+    if (isStranger) this.#strangers += 1;
     const session = new Session({
       session: performServerHandshake(socket, serverSessionOptions(limits.session)),
       socket,
@@ -198,6 +201,7 @@ class TlsListener implements Listener {
       onRefused: (failure) => onRefused(remote, failure),
       onEnd: (ended, failure) => {
         this.#sessions.delete(ended);
+        if (isStranger) this.#strangers -= 1;
         const left = (this.#held.get(holder) ?? 1) - 1;
         if (left > 0) this.#held.set(holder, left);
         else this.#held.delete(holder);
@@ -214,12 +218,15 @@ class TlsListener implements Listener {
     return peerOfSocket(socket, own, this.#options.clock, "client");
   }
 
-  #admit(socket: TLSSocket, holder: string): Failure | undefined {
-    const { maxSessions, maxSessionsPerCaller } = this.#options.limits;
+  #admit(socket: TLSSocket, holder: string, isStranger: boolean): Failure | undefined {
+    const { maxSessions, maxStrangers, maxSessionsPerCaller } = this.#options.limits;
     if (this.#isClosing) return fail("DRAINING", "the listener drains");
     if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
     if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the caller did not agree on ALPN h2");
     if (this.#sessions.size >= maxSessions) return fail("TOO_MANY_CONNECTIONS", `${maxSessions} sessions`);
+    if (isStranger && this.#strangers >= maxStrangers) {
+      return fail("TOO_MANY_CONNECTIONS", `${maxStrangers} sessions of callers without an identity`);
+    }
     if ((this.#held.get(holder) ?? 0) < maxSessionsPerCaller) return undefined;
     return fail("TOO_MANY_CONNECTIONS", `${maxSessionsPerCaller} sessions of ${holder}`);
   }

@@ -177,6 +177,26 @@ test("an identity that asks too often waits; so does an address that is refused 
   assert.equal(await ask(session, good), 0);
 });
 
+test("callers without an identity leave room for those who have one, and one caller for others", async (context) => {
+  const port = await testPort(context, { limits: { maxSessions: 4, maxStrangers: 2, maxSessionsPerCaller: 3 } });
+  const holder = await joinAs(port, await port.token("reviews"));
+  await until("the session to be over", () => port.listener.sessions === 0);
+  const [first] = [await anonymous(context, port), await anonymous(context, port)];
+  await assert.rejects(anonymous(context, port));
+  assert.match(port.dropped.at(-1)?.detail ?? "", /2 sessions of callers without an identity/);
+  for (let count = 0; count < 2; count += 1) context.after(destroyer(await sessionOf(port, holder)));
+  await assert.rejects(sessionOf(port, holder));
+  assert.match(port.dropped.at(-1)?.detail ?? "", /^4 sessions$/);
+  first.destroy();
+  await until("room", () => port.listener.sessions === 3);
+  context.after(destroyer(await sessionOf(port, holder)));
+  await until("four", () => port.listener.sessions === 4);
+});
+
+function destroyer(session: Session): () => void {
+  return () => session.destroy();
+}
+
 test("a call whose message does not come is reset, and so is a session that only sits there", async (context) => {
   const port = await testPort(context);
   const session = await anonymous(context, port);
