@@ -1,4 +1,4 @@
-// Root. `pnpm bench pair|waypoint|authority [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures Culvert beside
+// Root. `pnpm bench pair|waypoint|authority|handshakes [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures Culvert beside
 // others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -43,7 +43,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 
 function usage(problem: string): never {
   process.stderr.write(
-    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
   );
   process.exit(2);
 }
@@ -106,6 +106,11 @@ if (positionals[0] === "authority") {
   // Nothing to compare it with, and nothing that rounds would even out.
   const { benchAuthority } = await import("./authority.ts");
   await benchAuthority(values.short);
+  process.exit();
+}
+if (positionals[0] === "handshakes") {
+  const { benchHandshakes } = await import("./handshakes.ts");
+  await benchHandshakes(values.short);
   process.exit();
 }
 const bench = BENCHES.get(positionals[0] ?? "") ?? usage("which bench?");
