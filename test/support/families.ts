@@ -70,6 +70,7 @@ export const FAMILY_SUITES: readonly string[] = [
   "proxy",
   "tcp",
   "waypoint",
+  "waypoint-bodies",
   "waypoint-commands",
   "waypoint-http",
   "waypoint-operation",

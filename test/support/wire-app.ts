@@ -1,8 +1,10 @@
 // Machine. An HTTP/1.1 application that keeps every request as it came, byte for byte, and answers with a description of it, or with the
 // very bytes that a test says.
+import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { startTcpApp, type App } from "./apps.ts";
 import { parseMessage, type Message } from "./http-message.ts";
+import type { WireAnswer } from "./http-wire.ts";
 
 /** A request as it reached the application; the JSON body of the usual answer. */
 export interface Seen {
@@ -93,4 +95,10 @@ function describeTo(request: Seen): string {
 /** All values of a field of a request that an application has seen. */
 export function seenValues(request: Seen, name: string): string[] {
   return request.fields.filter(([key]) => key.toLowerCase() === name).map(([, value]) => value);
+}
+
+/** What an application tells of the request in a good answer. */
+export function seenIn(answer: WireAnswer): Seen {
+  assert.equal(answer.status, 200, answer.text);
+  return JSON.parse(answer.text) as Seen;
 }
