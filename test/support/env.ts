@@ -72,3 +72,8 @@ export function childEnvironment(extra: Readonly<Record<string, string>> = {}): 
 export function rolls(): number {
   return Number(process.env["CULVERT_TEST_ROLLS"] ?? 5);
 }
+
+/** How long the test of certificates that change every two seconds lasts; `CULVERT_TEST_ROTATION_SECONDS=600` is the long form. */
+export function rotationSeconds(): number {
+  return Number(process.env["CULVERT_TEST_ROTATION_SECONDS"] ?? 10);
+}
