@@ -1,6 +1,6 @@
 // Machine. The admin handlers that are the same in every program.
 import type { X509Certificate } from "node:crypto";
-import type { Identity, SourceState } from "../identity/source.ts";
+import type { Identity, RevocationList, SourceState } from "../identity/source.ts";
 import type { AdminHandler } from "./admin.ts";
 import { LOG_LEVELS } from "./log.ts";
 import type { Log } from "./log.ts";
@@ -88,6 +88,19 @@ function describeIdentity({ identity, state }: IdentityNow): object {
       trustDomain: bundle.trustDomain,
       rootCerts: bundle.roots.map(describeCertificate),
     })),
+    trustDomainAliases: [...identity.aliases],
+    revocationLists: [...identity.revocations.values()].flat().map(describeList),
+  };
+}
+
+function describeList({ issuerKey, number, thisUpdate, nextUpdate, serials, digest }: RevocationList): object {
+  return {
+    issuerKey,
+    number: number?.toString(),
+    thisUpdate: new Date(thisUpdate).toISOString(),
+    nextUpdate: nextUpdate === undefined ? undefined : new Date(nextUpdate).toISOString(),
+    revoked: serials.size,
+    sha256: digest,
   };
 }
 
