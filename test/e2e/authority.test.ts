@@ -171,8 +171,8 @@ test("a reusable token may be used so often, and after it is revoked not at all"
 test("SIGTERM lets callers know and ends in order", async (context) => {
   const own = mkdtempSync(join(tmpdir(), "culvert-authority-"));
   context.after(() => rmSync(own, { recursive: true }));
-  const second = await startAuthority(own, ca);
-  const session = await sessionOf(second, await joinAs(second, await createToken(ca, "reviews")));
+  const second = await startAuthority(own, await initAuthority(own));
+  const session = await sessionOf(second, await joinAs(second, await createToken(second.folder, "reviews")));
   const watch = watchTrust(session);
   await until("the first state", () => watch.states[0]);
   const goaway = new Promise((resolve) => session.once("goaway", resolve));
@@ -190,7 +190,7 @@ test("an operator sees that it is ready, what it has issued, and what it drains"
     rmSync(own, { recursive: true });
   });
   const host = subnet.address(1);
-  const second = await startAuthority(own, ca, {
+  const second = await startAuthority(own, await initAuthority(own), {
     admin: hostPort(host, 15000),
     readiness: hostPort(host, 15021),
     metrics: hostPort(host, 15020),
@@ -198,7 +198,7 @@ test("an operator sees that it is ready, what it has issued, and what it drains"
   context.after(() => second.program.stop());
   const get = async (port: number, path: string): Promise<string> => (await ask(`http://${host}:${port}${path}`)).body;
   assert.equal((await get(15021, "/healthz/ready")).trim(), "ready");
-  const holder = await joinAs(second, await createToken(ca, "reviews"));
+  const holder = await joinAs(second, await createToken(second.folder, "reviews"));
   const session = await sessionOf(second, holder);
   const watch = watchTrust(session);
   await until("the first state", () => watch.states[0]);
@@ -223,8 +223,8 @@ test("an operator sees that it is ready, what it has issued, and what it drains"
 test("a drain under load cuts no call short", async (context) => {
   const own = mkdtempSync(join(tmpdir(), "culvert-authority-"));
   context.after(() => rmSync(own, { recursive: true }));
-  const second = await startAuthority(own, ca);
-  const token = await createToken(ca, "reviews", "--reusable");
+  const second = await startAuthority(own, await initAuthority(own));
+  const token = await createToken(second.folder, "reviews", "--reusable");
   const { csr } = await newRequest();
   const sessions = await Promise.all(
     Array.from({ length: 8 }, () => grpcSession({ port: second.port, ca: second.root })),

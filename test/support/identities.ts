@@ -1,6 +1,6 @@
 // Machine. Identities for a mesh under test, made by the product's own authority into the folders that its programs read.
 import { join } from "node:path";
-import { writeSvid } from "@culvert/authority/state/authority-folder.ts";
+import { writeSvid } from "@culvert/authority/state/svid-folder.ts";
 import { createAuthority, issueSvid, type CertificateAuthority } from "@culvert/authority/ca/certificate-authority.ts";
 import { parseTrustDomain, workloadId } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
@@ -51,7 +51,7 @@ export class MeshAuthority {
   async issue(folder: string, account: string, options: IssueOptions = {}): Promise<IdentityFiles> {
     const { namespace = "default", lifeMs = DAY_MS } = options;
     const id = must(workloadId(this.#authority.trustDomain, namespace, account));
-    const svid = must(await issueSvid(this.#authority, id, lifeMs, systemClock.now()));
+    const svid = must(issueSvid(this.#authority, id, lifeMs, systemClock.now()));
     const files = identityOf(folder, account);
     const failure = await writeSvid(files.folder, svid);
     if (failure !== undefined) throw new Error(failure.toString());

@@ -8,3 +8,9 @@ export function must<T>(value: T): Exclude<T, Failure | Error | undefined> {
   if (value === undefined) throw new Error("there is no value");
   return value as Exclude<T, Failure | Error | undefined>;
 }
+
+/** What a failure says; anything else is thrown. */
+export function refusal(value: unknown): string {
+  if (!isFailure(value)) throw new Error("this has not failed");
+  return value.toString();
+}

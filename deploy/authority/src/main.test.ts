@@ -55,14 +55,16 @@ describe("init", () => {
   test("makes an authority with nothing else beside it", async () => {
     assert.deepEqual([made.exit, made.err], [0, ""]);
     assert.match(made.out, /^authority of ours.test in ca; /);
-    assert.deepEqual((await readdir(ca)).toSorted(), [
+    assert.deepEqual((await readdir(ca)).toSorted(), ["authority.json", "root.pem", "roots"]);
+    const place = await partsOf(ca);
+    assert.deepEqual((await readdir(place)).toSorted(), [
       "intermediate-key.pem",
       "intermediate.pem",
       "root-key.pem",
       "root.pem",
     ]);
-    assert.equal(await modeOf(ca), "700");
-    for (const key of ["root-key.pem", "intermediate-key.pem"]) assert.equal(await modeOf(join(ca, key)), "600");
+    for (const folder of [ca, join(ca, "roots"), place]) assert.equal(await modeOf(folder), "700");
+    for (const key of ["root-key.pem", "intermediate-key.pem"]) assert.equal(await modeOf(join(place, key)), "600");
     assert(
       (await readdir(root)).every((name) => !name.startsWith(".")),
       "no staging folder is left",
@@ -188,7 +190,7 @@ describe("issue", () => {
     test(`refuses an authority ${what}`, async () => {
       const name = `harmed-${index}`;
       await cp(ca, join(root, name), { recursive: true });
-      await harm(join(root, name));
+      await harm(await partsOf(join(root, name)));
       const { exit, err } = await authority("issue", ...issuing(`none-${index}`, name));
       assert.equal(exit, 1);
       assert.match(err, line);
@@ -201,7 +203,7 @@ describe("the program", () => {
   test("--help and wrong commands", async () => {
     const help = await authority("--help");
     assert.equal(help.exit, 0);
-    assert.match(help.out, /authority init DIR --trust-domain TD\n/);
+    assert.match(help.out, /authority init DIR --trust-domain TD \[--ca-cert F\] \[--ca-key F\] \[--chain F\]\n/);
     assert.match(help.out, /authority issue DIR --namespace NS --service-account SA \[--ttl 24h\] --out DIR2\n/);
     assert.match((await authority("issue", "--help")).out, /--ttl 24h {2,}life of the certificate/);
     assert.match((await authority("isue")).err, /did you mean issue\?/);
@@ -229,8 +231,16 @@ function issuing(out: string, folder = "ca"): string[] {
   return [folder, "--namespace", "default", "--service-account", "x", "--out", out];
 }
 
+/** Where the files of the only root are. */
+async function partsOf(folder: string): Promise<string> {
+  const [id = "", ...others] = await readdir(join(folder, "roots"));
+  assert.deepEqual(others, []);
+  return join(folder, "roots", id);
+}
+
 /** Puts the intermediate of another authority of the same name into `folder`. */
 async function copyPart(name: string, folder: string): Promise<void> {
   await authority("init", name, "--trust-domain", "ours.test");
-  for (const file of ["intermediate.pem", "intermediate-key.pem"]) await cp(join(root, name, file), join(folder, file));
+  const parts = await partsOf(join(root, name));
+  for (const file of ["intermediate.pem", "intermediate-key.pem"]) await cp(join(parts, file), join(folder, file));
 }

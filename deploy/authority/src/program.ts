@@ -1,6 +1,8 @@
 // Root. The authority's command line.
 import type { Program } from "@culvert/shared/config/cli.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
+import { revokeCommand } from "./commands/revoke-command.ts";
+import { rootCommand } from "./commands/root-command.ts";
 import { checkCommand, serveCommand } from "./commands/serve-command.ts";
 import { tokenCommand } from "./commands/token-command.ts";
 import { initCommand } from "./commands/init-command.ts";
@@ -10,6 +12,6 @@ import { issueCommand } from "./commands/issue-command.ts";
 export const authorityProgram: Program = {
   name: "authority",
   summary: "makes and signs the identities of a mesh",
-  commands: [initCommand, issueCommand, tokenCommand, serveCommand, checkCommand],
+  commands: [initCommand, issueCommand, tokenCommand, rootCommand, revokeCommand, serveCommand, checkCommand],
   version: () => versionLine("authority"),
 };

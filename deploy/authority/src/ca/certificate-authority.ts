@@ -1,22 +1,31 @@
 // Machine. The certificate authority of one trust domain: makes itself, issues SVIDs, renews its intermediate. Holds no file.
-import { X509Certificate } from "node:crypto";
+import { X509Certificate, generateKeyPairSync } from "node:crypto";
 import { fail } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { trustDomainId, trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { authoritySubject, mintCertificate } from "./certificate.ts";
 import type { CertificateAndKey } from "./certificate.ts";
+import { signLeaf } from "./leaf.ts";
 
-/** Root and intermediate of a trust domain with their keys. The root's key is needed to renew the intermediate only. */
+/** What signs for a trust domain: a root, and an intermediate with its key. */
 export interface CertificateAuthority {
   readonly trustDomain: TrustDomain;
-  readonly root: CertificateAndKey;
+  readonly root: {
+    readonly certificatePem: string;
+    /** Needed to renew the intermediate only; undefined where the root is kept elsewhere, which then renews it. */
+    readonly keyPem: string | undefined;
+  };
   readonly intermediate: CertificateAndKey;
+  /** What stands between intermediate and root, PEM, upwards; empty in authorities that were made here. */
+  readonly upperPem: string;
 }
 
 /** What a workload needs, as the three files of an identity folder. */
 export interface IssuedSvid {
   readonly id: SpiffeId;
+  /** Upper-case hex. */
+  readonly serial: string;
   /** Leaf, then intermediate. */
   readonly svidPem: string;
   readonly keyPem: string;
@@ -47,7 +56,16 @@ export async function createAuthority(trustDomain: TrustDomain, now: number): Pr
     role: { kind: "ca", pathLength: 1 },
     ...validity(now, ROOT_LIFE_MS),
   });
-  return { trustDomain, root, intermediate: await mintIntermediate(trustDomain, root, undefined, now) };
+  return createBelow(trustDomain, root, now);
+}
+
+/** Makes an intermediate of one year below a root. */
+export async function createBelow(
+  trustDomain: TrustDomain,
+  root: CertificateAndKey,
+  now: number,
+): Promise<CertificateAuthority> {
+  return { trustDomain, root, intermediate: await mintIntermediate(trustDomain, root, undefined, now), upperPem: "" };
 }
 
 /**
@@ -56,8 +74,23 @@ export async function createAuthority(trustDomain: TrustDomain, now: number): Pr
  */
 export async function renewIntermediate(authority: CertificateAuthority, now: number): Promise<CertificateAuthority> {
   const { trustDomain, root, intermediate } = authority;
-  if (endOf(intermediate) >= now + MAX_SVID_LIFE_MS) return authority;
-  return { trustDomain, root, intermediate: await mintIntermediate(trustDomain, root, intermediate, now) };
+  const { certificatePem, keyPem } = root;
+  if (keyPem === undefined || endOf(intermediate) >= now + MAX_SVID_LIFE_MS) return authority;
+  // Nothing longer can be had of this root.
+  if (endOf(intermediate) >= endOf(root)) return authority;
+  const renewed = await mintIntermediate(trustDomain, { certificatePem, keyPem }, intermediate, now);
+  return { ...authority, intermediate: renewed };
+}
+
+/** What stands between a leaf and its root, PEM, the intermediate that signs first. */
+export function chainOf({ intermediate, upperPem }: CertificateAuthority): string {
+  return intermediate.certificatePem + upperPem;
+}
+
+/** When the first of the certificates above a leaf ends, milliseconds since the epoch. */
+export function endOfChain(authority: CertificateAuthority): number {
+  const pems = [authority.root.certificatePem, ...blocksOf(chainOf(authority))];
+  return Math.min(...pems.map((certificatePem) => endOf({ certificatePem })));
 }
 
 /**
@@ -65,36 +98,31 @@ export async function renewIntermediate(authority: CertificateAuthority, now: nu
  * and with IDENTITY_EXPIRED when the authority would end before it. Lives outside of `MIN_SVID_LIFE_MS` to `MAX_SVID_LIFE_MS`
  * are a programming error.
  */
-export async function issueSvid(
+export function issueSvid(
   authority: CertificateAuthority,
   id: SpiffeId,
   lifeMs: number,
   now: number,
-): Promise<IssuedSvid | Failure> {
+): IssuedSvid | Failure {
   if (!(lifeMs >= MIN_SVID_LIFE_MS && lifeMs <= MAX_SVID_LIFE_MS)) throw new RangeError(`a life of ${lifeMs} ms`);
   if (trustDomainOf(id) !== authority.trustDomain) {
     return fail("IDENTITY_MALFORMED", `${id} is not in the trust domain ${authority.trustDomain}`);
   }
   const { notBefore, notAfter } = validity(now, lifeMs);
-  const end = Math.min(endOf(authority.intermediate), endOf(authority.root));
+  const end = endOfChain(authority);
   if (notAfter > end) {
     return fail(
       "IDENTITY_EXPIRED",
       `the authority ends at ${new Date(end).toISOString()}, before the certificate would`,
     );
   }
-  const leaf = await mintCertificate({
-    subject: "",
-    uri: id,
-    role: { kind: "leaf" },
-    notBefore,
-    notAfter,
-    issuer: authority.intermediate,
-  });
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const certificatePem = signLeaf(authority.intermediate, { uri: id, publicKey, notBefore, notAfter });
   return {
     id,
-    svidPem: leaf.certificatePem + authority.intermediate.certificatePem,
-    keyPem: leaf.keyPem,
+    serial: new X509Certificate(certificatePem).serialNumber,
+    svidPem: certificatePem + chainOf(authority),
+    keyPem: privateKey.export({ type: "pkcs8", format: "pem" }),
     bundlePem: authority.root.certificatePem,
     notAfter,
   };
@@ -125,7 +153,12 @@ function validity(now: number, lifeMs: number): { readonly notBefore: number; re
   return { notBefore: second - BACKDATED_MS, notAfter: second + lifeMs };
 }
 
-function endOf({ certificatePem }: CertificateAndKey): number {
+/** The certificates of a PEM text that was written here. */
+export function blocksOf(pem: string): readonly string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n?/g) ?? [];
+}
+
+function endOf({ certificatePem }: { readonly certificatePem: string }): number {
   return new X509Certificate(certificatePem).validToDate.getTime();
 }
 

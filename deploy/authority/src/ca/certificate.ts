@@ -31,14 +31,14 @@ const SIGNATURE = { name: "ECDSA", hash: "SHA-256" } as const;
 const SERIAL_BYTES = 16;
 
 /** Loads the library, which wants the metadata polyfill to be there first. */
-async function library(): Promise<typeof X509> {
+export async function loadX509(): Promise<typeof X509> {
   await import("reflect-metadata");
   return import("@peculiar/x509");
 }
 
 /** Mints one certificate: P-256, random serial number of 128 bits, key identifiers, critical name and usages. */
 export async function mintCertificate(request: CertificateRequest): Promise<CertificateAndKey> {
-  const x509 = await library();
+  const x509 = await loadX509();
   const keys = request.keyPem === undefined ? await generateKeys() : importKeys(request.keyPem);
   const { issuer } = request;
   const signer = issuer === undefined ? keys : importKeys(issuer.keyPem);

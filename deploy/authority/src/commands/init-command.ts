@@ -4,13 +4,17 @@ import type { Command } from "@culvert/shared/config/cli.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { parseTrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
+import { isComplaint } from "@culvert/shared/service/commands.ts";
 import { writeAuthority } from "../state/authority-folder.ts";
+import { importAuthority } from "../ca/imported-ca.ts";
 import { createAuthority } from "../ca/certificate-authority.ts";
+import { CA_OPTIONS, readCaFiles } from "./ca-files.ts";
 
-/** `authority init DIR --trust-domain TD`. */
+/** `authority init DIR --trust-domain TD [--ca-cert F --ca-key F [--chain F]]`. */
 export const initCommand: Command = {
   name: "init",
-  summary: "make a root (ten years) and an intermediate (one year), P-256, in a new folder; keys have mode 0600",
+  summary:
+    "make a root (ten years) and an intermediate (one year), P-256, in a new folder, or take a CA that is there; keys have mode 0600",
   positionals: [{ name: "DIR", help: "folder of the authority; must not exist" }],
   options: [
     {
@@ -19,12 +23,18 @@ export const initCommand: Command = {
       required: true,
       help: "name that all identities begin with, such as example.org",
     },
+    ...CA_OPTIONS,
   ],
   run: async (args, io) => {
     const folder = args.required("DIR");
     const trustDomain = parseTrustDomain(args.required("trust-domain"));
     if (isFailure(trustDomain)) return wrongUsage(`--trust-domain ${trustDomain.detail}`);
-    const authority = await createAuthority(trustDomain, systemClock.now());
+    const files = await readCaFiles(args);
+    if (isComplaint(files)) return files;
+    const now = systemClock.now();
+    const authority =
+      files === undefined ? await createAuthority(trustDomain, now) : await importAuthority(trustDomain, files, now);
+    if (isFailure(authority)) return { exit: EXIT.failed, message: authority.detail };
     const failure = await writeAuthority(folder, authority);
     if (failure !== undefined) return { exit: EXIT.failed, message: failure.detail };
     io.out(`authority of ${trustDomain} in ${folder}; keep it secret, it can be anybody in the mesh\n`);

@@ -5,9 +5,15 @@ import { parseDuration } from "@culvert/shared/config/units.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadId } from "@culvert/shared/identity/spiffe-id.ts";
+import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
-import { readAuthority, writeIntermediate, writeSvid } from "../state/authority-folder.ts";
-import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS, issueSvid, renewIntermediate } from "../ca/certificate-authority.ts";
+import { MAX_SVID_LIFE_MS, MIN_SVID_LIFE_MS, issueSvid } from "../ca/certificate-authority.ts";
+import type { IssuedSvid } from "../ca/certificate-authority.ts";
+import { bundlePemOf, readRoots, tidyFolder } from "../state/authority-folder.ts";
+import { whileLocked } from "../state/folder-lock.ts";
+import { renewIntermediates } from "../state/renewal.ts";
+import { appendIssued } from "../state/issued-log.ts";
+import { svidFolderProblem, writeSvid } from "../state/svid-folder.ts";
 
 const DEFAULT_TTL = "24h";
 
@@ -41,22 +47,34 @@ export const issueCommand: Command = {
     if (lifeMs < MIN_SVID_LIFE_MS || lifeMs > MAX_SVID_LIFE_MS) {
       return wrongUsage(`--ttl: expected 1m to 2160h (90 days), found ${ttl}`);
     }
-    const stored = await readAuthority(folder);
+    const stored = await readRoots(folder);
     if (isFailure(stored)) return failed(stored);
     const id = workloadId(stored.trustDomain, args.required("namespace"), args.required("service-account"));
     if (isFailure(id)) return wrongUsage(`--namespace or --service-account: ${id.detail}`);
-    const now = systemClock.now();
-    const authority = await renewIntermediate(stored, now);
-    const renewal = authority === stored ? undefined : await writeIntermediate(folder, authority);
-    if (renewal !== undefined) return failed(renewal);
-    const svid = await issueSvid(authority, id, lifeMs, now);
+    const svid = await whileLocked(folder, () => issueInto(folder, id, lifeMs, out));
     if (isFailure(svid)) return failed(svid);
-    const failure = await writeSvid(out, svid);
-    if (failure !== undefined) return failed(failure);
     io.out(`${id} in ${out}, valid until ${new Date(svid.notAfter).toISOString()}\n`);
     return EXIT.done;
   },
 };
+
+/** Issues, notes and writes; noted first, so that nothing is out there that cannot be revoked by its identity. */
+async function issueInto(folder: string, id: SpiffeId, lifeMs: number, out: string): Promise<IssuedSvid | Failure> {
+  const now = systemClock.now();
+  const tidied = await tidyFolder(folder);
+  if (isFailure(tidied)) return tidied;
+  const roots = await renewIntermediates(folder, now);
+  if (isFailure(roots)) return roots;
+  const occupied = await svidFolderProblem(out, id);
+  if (occupied !== undefined) return occupied;
+  const { signing } = roots;
+  const issued = issueSvid(signing.authority, id, lifeMs, now);
+  if (isFailure(issued)) return issued;
+  const svid = { ...issued, bundlePem: bundlePemOf(roots) };
+  const { serial, notAfter } = svid;
+  const unkept = await appendIssued(folder, [{ serial, rootId: signing.id, issuedAt: now, notAfter, id }]);
+  return unkept ?? (await writeSvid(out, svid)) ?? svid;
+}
 
 function failed(failure: Failure): Complaint {
   return { exit: EXIT.failed, message: failure.detail };

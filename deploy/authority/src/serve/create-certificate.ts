@@ -99,7 +99,7 @@ export class CertificateIssuer {
     const { id } = proof;
     const signed = signSvid(issuer, { id, publicKey, lifeMs: this.#lifeOf(call), now: clock.now() });
     if (isFailure(signed)) return signed;
-    const unkept = await state.record({ id, serial: signed.serial, notAfter: signed.notAfter });
+    const unkept = await state.record({ id, rootId: issuer.rootId, serial: signed.serial, notAfter: signed.notAfter });
     if (unkept !== undefined) return unkept;
     const roots = state.trust().bundles.get(trustDomainOf(id));
     return { chain: [signed.certificatePem, ...blocksOf(issuer.chainPem), roots?.pem ?? ""], signed };

@@ -43,7 +43,13 @@ export class MemoryState implements AuthorityState {
     const { root, intermediate } = await createAuthority(DOMAIN, now);
     const bundles = new Map([[DOMAIN, must(bundleFromPem(DOMAIN, root.certificatePem))]]);
     const chainPem = intermediate.certificatePem;
-    const issuer = { trustDomain: DOMAIN, signer: intermediate, chainPem, notAfter: now + YEAR_MS };
+    const issuer = {
+      trustDomain: DOMAIN,
+      rootId: "0".repeat(16),
+      signer: intermediate,
+      chainPem,
+      notAfter: now + YEAR_MS,
+    };
     return new MemoryState(issuer, { version: 1, bundles, revocations: new Map(), crls: [] });
   }
 

@@ -7,6 +7,8 @@ import type { CertificateAndKey } from "../ca/certificate.ts";
 /** Who signs leaves now. The same object as long as nothing about it has changed. */
 export interface Issuer {
   readonly trustDomain: TrustDomain;
+  /** Which root it is below, for the record of what was issued. */
+  readonly rootId: string;
   /** The intermediate. */
   readonly signer: CertificateAndKey;
   /** What stands between a leaf and its root, PEM, the signer first. */
@@ -30,6 +32,8 @@ export interface TrustState {
 /** A certificate that was signed. */
 export interface IssuedRecord {
   readonly id: SpiffeId;
+  /** `rootId` of the issuer that has signed it. */
+  readonly rootId: string;
   /** Upper-case hex, as `node:crypto` writes it. */
   readonly serial: string;
   /** Milliseconds since the epoch. */

@@ -1,14 +1,14 @@
 // Machine. Join tokens in the folder of an authority: a file for each, and an empty file for each use of one that may be used so
 // often only. A use is taken by creating its file, which the system lets one caller do once: whoever else races for it, in this
 // process or another, finds it taken, and a process killed at any instant has taken it or has not.
-import { randomBytes } from "node:crypto";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { readKeyFile } from "@culvert/shared/identity/read-file.ts";
 import { hashOfSecret, isJoinTokenId, isSecretOf, newJoinToken } from "../proof/join-token.ts";
 import type { JoinToken } from "../proof/join-token.ts";
+import { PRIVATE_FOLDER, SECRET, codeOf, syncFolder, unwritable, writeFileWhole } from "./files.ts";
 
 /** A token as it is kept. */
 export interface StoredToken {
@@ -36,8 +36,6 @@ const MAX_TOKENS = 10_000;
 const KEPT_AFTER_MS = 24 * 3_600_000;
 
 const FOLDER = "tokens";
-const PRIVATE_FOLDER = 0o700;
-const SECRET = 0o600;
 const TOKEN_FILE = /^([0-9a-f]{16})\.json$/;
 const USE_FILE = /^([0-9a-f]{16})\.(\d{1,4})\.used$/;
 
@@ -71,7 +69,7 @@ export class TokenStore {
       if ((await this.#names()).filter((name) => TOKEN_FILE.test(name)).length >= MAX_TOKENS) {
         return fail("IDENTITY_UNAVAILABLE", `${this.#folder}: holds ${MAX_TOKENS} tokens already; revoke some`);
       }
-      await this.#write(token.id, JSON.stringify(content));
+      await writeFileWhole(join(this.#folder, `${token.id}.json`), JSON.stringify(content), SECRET);
       return token;
     } catch (error) {
       return unwritable(this.#folder, error);
@@ -196,20 +194,6 @@ export class TokenStore {
     }
   }
 
-  async #write(id: string, text: string): Promise<void> {
-    const staging = join(this.#folder, `.${id}.${randomBytes(6).toString("hex")}`);
-    try {
-      await using file = await open(staging, "wx", SECRET);
-      await file.writeFile(text);
-      await file.sync();
-      await rename(staging, join(this.#folder, `${id}.json`));
-      await syncFolder(this.#folder);
-    } catch (error) {
-      await rm(staging, { force: true });
-      throw error;
-    }
-  }
-
   async #removeAll(names: readonly string[]): Promise<void> {
     for (const name of names) await rm(join(this.#folder, name), { force: true });
   }
@@ -241,19 +225,6 @@ function contentOf(text: string): TokenFile | undefined {
     typeof expiresAt === "number" &&
     (uses === null || (Number.isInteger(uses) && Number(uses) >= 1 && Number(uses) <= MAX_TOKEN_USES));
   return isWhole ? { secretSha256, namespace, serviceAccount, createdAt, expiresAt, uses: uses ?? null } : undefined;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path, "r");
-  await folder.sync();
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-}
-
-function unwritable(folder: string, error: unknown): Failure {
-  return fail("IDENTITY_UNAVAILABLE", `${folder}: cannot be written (${codeOf(error)})`);
 }
 
 function unreadable(folder: string, error: unknown): Failure {
