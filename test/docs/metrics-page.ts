@@ -4,6 +4,7 @@ import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
+import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { ProxyMetrics } from "@culvert/shared/observe/proxy-metrics.ts";
 import type { ByDirection, ProxyFacts } from "@culvert/shared/observe/proxy-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
@@ -27,6 +28,8 @@ const FACTS: ProxyFacts = {
   suppressedLines: () => 0,
 };
 
+const IDLE_POOL = { keys: 0, sessions: 0, streams: 0, dials: 0, waiting: 0, opened: 0, failed: 0 };
+
 const AUTHORITY_FACTS: AuthorityFacts = {
   sessions: () => 0,
   watchers: () => 0,
@@ -35,10 +38,11 @@ const AUTHORITY_FACTS: AuthorityFacts = {
 };
 
 /** What registers metrics; a house rule keeps it to these. */
-const REGISTRARS: readonly ((metrics: Metrics) => object)[] = [
+const REGISTRARS: readonly ((metrics: Metrics) => unknown)[] = [
   (metrics) => new TcpMetrics(metrics),
   (metrics) => new RequestMetrics(metrics),
   (metrics) => new DnsMetrics(metrics),
+  (metrics) => registerPoolMetrics(metrics, { stats: () => IDLE_POOL, ejections: () => ({ count: 0, total: 0 }) }),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),
   (metrics) => new AuthorityMetrics(metrics, AUTHORITY_FACTS),
 ];

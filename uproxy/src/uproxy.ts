@@ -8,6 +8,7 @@ import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
+import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import type { Foundation, Service } from "@culvert/shared/service/service.ts";
@@ -85,6 +86,7 @@ class Uproxy implements Service {
         log.failure("last resort", none, { endpoints: endpoints.map(keyOf).slice(0, MAX_NAMED).join(", ") });
       },
     });
+    registerPoolMetrics(foundation.metrics, { stats: () => this.#pool.stats(), ejections: () => this.#ejections });
     const metrics = new TcpMetrics(foundation.metrics);
     this.#reporter = new Reporter({
       accessLog: foundation.accessLog,

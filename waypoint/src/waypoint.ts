@@ -8,6 +8,7 @@ import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
+import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { Foundation, Service } from "@culvert/shared/service/service.ts";
 import { StartFailure } from "@culvert/shared/service/start-failure.ts";
@@ -69,6 +70,7 @@ class Waypoint implements Service {
         else log.failure(kind, failure, { remote });
       },
     });
+    registerPoolMetrics(metrics, { stats: () => this.#tunnelPool.stats() });
     const reporter = new Reporter({
       accessLog,
       requests: new RequestMetrics(metrics),

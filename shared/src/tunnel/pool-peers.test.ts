@@ -187,7 +187,10 @@ test("a peer that refuses everything is left alone: few dials, then none, and no
   match(last.detail, /next try in \d+ ms/);
   await until("the sessions to end", () => peer.pool.stats().sessions === 0);
   clock.advance(120_000);
-  deepEqual(peer.pool.stats(), { keys: 0, sessions: 0, streams: 0, dials: 0, waiting: 0 });
+  const { opened, failed, ...held } = peer.pool.stats();
+  deepEqual(held, { keys: 0, sessions: 0, streams: 0, dials: 0, waiting: 0 });
+  // It takes sessions, and only refuses what comes on them.
+  deepEqual([opened, failed], [peer.server.connections.length, 0]);
 });
 
 test("a peer that allows no streams is a failure at once", async (context) => {

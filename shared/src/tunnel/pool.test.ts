@@ -26,7 +26,7 @@ test("who waits for a dial shares it, and each session takes as many streams as 
   await until("the session that is dialled before this one is full", () => pair.pool.stats().sessions === 2);
   equal(pair.pool.inFlight(pair.target), 100);
   tunnels.push(await pair.open());
-  deepEqual(pair.pool.stats(), { keys: 1, sessions: 2, streams: 101, dials: 0, waiting: 0 });
+  deepEqual(pair.pool.stats(), { keys: 1, sessions: 2, streams: 101, dials: 0, waiting: 0, opened: 2, failed: 0 });
   for (const { stream } of tunnels) stream.close();
   await until("the streams to end", () => pair.pool.stats().streams === 0 && pair.server.streams === 0);
   await pair.close();

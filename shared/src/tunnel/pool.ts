@@ -54,6 +54,10 @@ export interface PoolStats {
   readonly dials: number;
   /** Callers that wait for a place. */
   readonly waiting: number;
+  /** Sessions that were opened since the start. */
+  readonly opened: number;
+  /** Dials that failed since the start. */
+  readonly failed: number;
 }
 
 /** See the head of the file. */
@@ -66,6 +70,8 @@ export class TunnelPool {
   readonly #stopWatching: () => void;
   #tick: Timer | undefined;
   #draining = false;
+  #opened = 0;
+  #failed = 0;
 
   constructor(options: TunnelPoolOptions) {
     this.#options = options;
@@ -122,7 +128,15 @@ export class TunnelPool {
       sessions += line.sessions.size;
       for (const session of line.sessions) streams += session.streams;
     }
-    return { keys: this.#lines.size, sessions, streams, dials: this.#shares.dials, waiting: this.#shares.waiting };
+    return {
+      keys: this.#lines.size,
+      sessions,
+      streams,
+      dials: this.#shares.dials,
+      waiting: this.#shares.waiting,
+      opened: this.#opened,
+      failed: this.#failed,
+    };
   }
 
   /** Takes no new requests; open tunnels go on, and their sessions end with them. */
@@ -176,6 +190,8 @@ export class TunnelPool {
       assumedPeerStreams: line.peerStreams ?? limits.assumedPeerStreams,
       onDialled: (session, failure) => {
         line.dialled(session, failure);
+        if (failure === undefined) this.#opened += 1;
+        else if (failure.code !== "DRAINING") this.#failed += 1;
         const kind = failure === undefined ? "session-opened" : "session-failed";
         onEvent({ kind, remote: session.remote, keyGroup: session.keyGroup, failure });
       },

@@ -113,6 +113,7 @@ test("at most a share of the endpoints is out, so never the only one", () => {
     const group = endpoints(count);
     for (const endpoint of group) eject(ejections, endpoint, group);
     assert.equal(ejections.count, most, `${most} of ${count}`);
+    assert.equal(ejections.total, most);
   }
 });
 

@@ -43,6 +43,7 @@ export class Ejections {
   readonly #events: EjectionEvents;
   readonly #troubles = new Map<string, Trouble>();
   #toldLastResort = new WeakSet<readonly Endpoint[]>();
+  #total = 0;
 
   constructor(limits: TunnelLimits, clock: Clock, events: EjectionEvents) {
     this.#limits = limits;
@@ -114,6 +115,11 @@ export class Ejections {
     return count;
   }
 
+  /** How often an endpoint was left out, since the start. */
+  get total(): number {
+    return this.#total;
+  }
+
   #count(endpoint: Endpoint, group: readonly Endpoint[], failure: Failure): void {
     const now = this.#clock.monotonic();
     const key = keyOf(endpoint);
@@ -137,6 +143,7 @@ export class Ejections {
     if (!isTrial && (trouble.failures < this.#limits.ejectAfter || !this.#hasShare(group, now))) return;
     const { ejectionMs, maxEjectionMs } = this.#limits;
     trouble.ejections += 1;
+    this.#total += 1;
     trouble.onTrial = false;
     const shape = { baseMs: ejectionMs, capMs: maxEjectionMs };
     const forMs = backoffDelay(shape, trouble.ejections, Math.random());
