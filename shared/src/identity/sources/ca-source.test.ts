@@ -99,7 +99,6 @@ test("no lie of an authority is taken into use, and the certificate stays until 
   ];
   for (const [what, part, code] of lies) {
     one.part = part;
-    // oxlint-disable-next-line no-await-in-loop -- one lie after the other.
     await source.reload();
     assert.equal(one.codes("kept").at(-1), code, what);
     assert.equal(source.get(), first, what);
@@ -138,7 +137,6 @@ test("a certificate that is refused as proof gives way to the token, and a refus
   one.part = async () => refused;
   const proofs: string[] = [];
   for (let round = 0; round < 4; round += 1) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other.
     await source.reload();
     proofs.push(one.requests.at(-1)?.token ?? "certificate");
   }
@@ -172,7 +170,6 @@ test("a local file that is not there, or is no token, ends the start at once and
     [{ expected: (token) => accountIn(token, ours.trustDomain) }, /token: not a service account token of Kubernetes/],
   ];
   for (const [options, says] of cases) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other.
     const failure = await one.open(options);
     assert(isFailure(failure));
     assert.match(failure.detail, says);

@@ -43,7 +43,6 @@ function lab(options: { readonly notAfterIn?: number; readonly random?: () => nu
     seconds: async (count) => {
       for (let second = 0; second < count; second += 1) {
         clock.advance(1_000);
-        // oxlint-disable-next-line no-await-in-loop -- what a second leads to comes before the next one.
         await settled();
       }
     },
@@ -177,7 +176,6 @@ test("a clock that is set forward does not press an authority that is down", asy
   const before = one.askedAt.length;
   for (let jump = 0; jump < 10; jump += 1) {
     one.clock.jump(HOUR_MS);
-    // oxlint-disable-next-line no-await-in-loop -- one jump after the other.
     await one.seconds(10);
   }
   assert(one.askedAt.length - before <= 1);
@@ -217,7 +215,6 @@ test("a thousand that began together are spread: over their renewals, and over t
   const until = OUTAGE_MS + 40 * MINUTE_MS;
   for (let at = 0; at < until; at += 1_000) {
     for (const clock of clocks) clock.advance(1_000);
-    // oxlint-disable-next-line no-await-in-loop -- time passes for all of them together.
     await settled();
   }
   // The first tries are together, as all began; from the eighth on (over a minute apart) no second has more than a few in it.
