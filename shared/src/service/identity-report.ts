@@ -3,6 +3,7 @@
 import type { Failure, FailureCode } from "../failure/failure.ts";
 import type { Identity, IdentityEvent } from "../identity/source.ts";
 import type { Clock, Timer } from "../net/clock.ts";
+import { processMemory } from "../net/memory.ts";
 import type { Log } from "../observe/log.ts";
 
 /** What a report needs. */
@@ -42,6 +43,8 @@ export class IdentityReport {
         const { version, svid } = event.identity;
         const message = event.kind === "changed" ? "identity changed" : "trust changed";
         log.info(message, { identity: svid.id, version, valid_until: new Date(svid.notAfter).toISOString() });
+        // The one before, and what OpenSSL had made of it, are garbage that an idle process would keep.
+        processMemory.worked();
         break;
       }
       case "unwatched":
