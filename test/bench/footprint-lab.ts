@@ -63,12 +63,17 @@ export function introducePeers({ folder, peers }: Lab): void {
   writeResources(join(folder, "mesh"), "peers", entries);
 }
 
-function writeConfig({ folder, app, client }: Lab, account: "app" | "client"): void {
+/** Takes the app's end's identity from the Workload API at `socket` instead of files, or from files again. */
+export function takeIdentityFrom(lab: Lab, socket?: string): void {
+  writeConfig(lab, "app", socket === undefined ? undefined : { workloadApi: `unix://${socket}` });
+}
+
+function writeConfig({ folder, app, client }: Lab, account: "app" | "client", identity?: unknown): void {
   const address = { app, client }[account];
   const listeners = [AT.http, AT.bulk].map((port) => ({ listen: `${client}:${port}`, to: `app.default:${port}` }));
   const config = {
     workload: { namespace: "default", name: account },
-    identity: { files: identityOf(join(folder, "identities"), account).folder },
+    identity: identity ?? { files: identityOf(join(folder, "identities"), account).folder },
     resources: { files: join(folder, "mesh") },
     inbound: { hbone: `${address}:${AT.hbone}` },
     outbound: { listeners: account === "client" ? listeners : [], proxy: `${address}:${AT.proxy}` },

@@ -6,15 +6,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { systemClock } from "@culvert/shared/net/clock.ts";
+import { mintSvid, svidName, testAuthority } from "../support/ca.ts";
 import { ask } from "../support/http.ts";
 import { reserveSubnet } from "../support/loopback.ts";
 import { moduleCensus } from "../support/module-census.ts";
 import { memory, type Memory } from "../support/proc.ts";
 import type { Program } from "../support/process.ts";
 import { observe } from "../support/until.ts";
+import { TestWorkloadApi, x509Response } from "../support/workload-api.ts";
 import { startAnswering, startIperf } from "./apps.ts";
 import { BUDGETS } from "./budgets.ts";
-import { AT, prepare, start, type Lab } from "./footprint-lab.ts";
+import { AT, prepare, start, takeIdentityFrom, type Lab } from "./footprint-lab.ts";
 import { holdSessionsFrom, holdSessionsTo } from "./footprint-sessions.ts";
 import { bulk, holding, saturate } from "./load.ts";
 
@@ -27,6 +29,7 @@ const LOOK_MS = 100;
 /** Tunnels that are there before and after: what the first ones need is not what each one more needs. */
 const TUNNELS = { from: 100, to: 1_100 };
 const SESSIONS = 200;
+const RENEWALS = 100;
 const KIB = 1024;
 
 let exceeded = false;
@@ -44,8 +47,12 @@ function saySize(what: string, figures: string, size: number, limit: number, uni
   say(what, figures, { text: `${limit} ${unit}`, within });
 }
 
-function sayMemory(what: string, { anon, pss }: Memory, limit: number): void {
-  saySize(what, `RssAnon ${anon.toFixed(1)} MiB, PSS ${pss.toFixed(1)} MiB`, anon, limit, "MiB");
+function memoryText({ anon, pss }: Memory): string {
+  return `RssAnon ${anon.toFixed(1)} MiB, PSS ${pss.toFixed(1)} MiB`;
+}
+
+function sayMemory(what: string, found: Memory, limit: number): void {
+  saySize(what, memoryText(found), found.anon, limit, "MiB");
 }
 
 function sayEach(what: string, before: Memory, after: Memory, count: number, limit: number): void {
@@ -156,6 +163,27 @@ async function sayOutbound(lab: Lab): Promise<void> {
   await program.stop();
 }
 
+/** What it takes to have the identity from a Workload API: idle, after a first identity and a hundred more. */
+async function sayWorkloadApi(lab: Lab): Promise<void> {
+  const socket = join(lab.folder, "agent.sock");
+  const agent = new TestWorkloadApi(socket);
+  const authority = await testAuthority("cluster.local");
+  const next = async (): Promise<void> =>
+    agent.say(x509Response([{ minted: await mintSvid(authority, svidName(authority, "default", "app")), authority }]));
+  await agent.start();
+  await next();
+  takeIdentityFrom(lab, socket);
+  const { program } = await start(lab, "app");
+  const idle = await settled([program]);
+  for (let renewal = 0; renewal < RENEWALS; renewal++) await next();
+  const renewed = await settled([program]);
+  await program.stop();
+  takeIdentityFrom(lab);
+  agent.stop();
+  say("idle, by Workload API", memoryText(idle));
+  say(`after ${RENEWALS} renewals`, memoryText(renewed));
+}
+
 async function main(lab: Lab): Promise<void> {
   const bytes = statSync(lab.bundle).size;
   saySize("bundle", `${bytes} bytes = ${(bytes / KIB).toFixed(1)} KiB`, bytes / KIB, BUDGETS.bundleKiB, "KiB");
@@ -178,6 +206,7 @@ async function main(lab: Lab): Promise<void> {
 
   for (const end of ends) await end.stop();
 
+  await sayWorkloadApi(lab);
   await sayTunnels(lab);
   await sayInbound(lab);
   await sayOutbound(lab);

@@ -5,7 +5,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { mintSvid, svidName, testAuthority } from "../support/ca.ts";
 import { moduleCensus, moduleListFile, moduleListText } from "../support/module-census.ts";
+import { TestWorkloadApi, x509Response } from "../support/workload-api.ts";
 
 test("uproxy loads exactly the modules of the list", async (context) => {
   const folder = mkdtempSync(join(tmpdir(), "culvert-modules-"));
@@ -22,4 +24,26 @@ No longer: ${less.join(", ") || "none"}
 What only an optional feature needs is to be imported where that is configured (await import). If all that is loaded
 is needed by everybody, and \`pnpm budgets\` is still met, write the list anew: node test/bench/modules.ts`,
   );
+});
+
+test("of the sources of an identity the configured one alone is loaded", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "culvert-modules-"));
+  const socket = join(folder, "agent.sock");
+  const agent = new TestWorkloadApi(socket);
+  context.after(() => {
+    agent.stop();
+    rmSync(folder, { recursive: true });
+  });
+  const authority = await testAuthority("cluster.local");
+  const minted = await mintSvid(authority, svidName(authority, "default", "app"));
+  await agent.start();
+  agent.say(x509Response([{ minted, authority }]));
+  const { own } = await moduleCensus(folder, { workloadApi: `unix://${socket}` });
+  const folderOfSources = "shared/src/identity/sources/";
+  assert.deepEqual(
+    own.filter((name) => name.startsWith(folderOfSources)).map((name) => name.slice(folderOfSources.length)),
+    ["published.ts", "workload-api.ts", "workload-response.ts"],
+  );
+  const list = readFileSync(moduleListFile, "utf8");
+  assert.doesNotMatch(list, /shared\/src\/grpc|workload-api|ca-source/);
 });

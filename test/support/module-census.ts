@@ -31,8 +31,9 @@ export function moduleListText({ own, packages, builtIn }: ModuleCensus): string
   return `${lines.join("\n")}\n`;
 }
 
-/** Starts a uproxy with an identity, a small mesh and all else as it is by default but for the ports, and ends it. */
-export async function moduleCensus(folder: string): Promise<ModuleCensus> {
+/** Starts a uproxy with an identity, mounted as files unless said otherwise, a small mesh and all else as it is by default but for the
+ * ports, and ends it. */
+export async function moduleCensus(folder: string, identity?: unknown): Promise<ModuleCensus> {
   // The first start after a change of the sources takes their types out, and loads what does that.
   await runProgram("uproxy", ["--version"]);
   const own = join(folder, "census");
@@ -44,7 +45,7 @@ export async function moduleCensus(folder: string): Promise<ModuleCensus> {
   ]);
   const free = "127.0.0.1:0";
   const config = {
-    identity: { files: identityOf(join(own, "identities"), "app").folder },
+    identity: identity ?? { files: identityOf(join(own, "identities"), "app").folder },
     resources: { files: join(own, "mesh") },
     inbound: { hbone: free },
     outbound: { listeners: [{ listen: free, to: "app:80" }], proxy: free },
