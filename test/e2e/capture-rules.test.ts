@@ -13,7 +13,7 @@ import { run, succeed, type Result } from "../support/process.ts";
 import { commandLine, runProgram } from "../support/programs.ts";
 
 const GOLDEN = join(import.meta.dirname, "../../uproxy/src/capture/golden");
-const CONFIGS = ["least", "full", "ipv4", "dns", "inbound", "source", "source-only"];
+const CONFIGS = ["authority", "least", "full", "ipv4", "dns", "inbound", "source", "source-only"];
 
 const config = (name: string): string[] => ["--config", join(GOLDEN, `${name}.yaml`)];
 

@@ -57,7 +57,10 @@ export const ANSWER_MASK = 0xfff;
 export const ANSWER_TABLE = 15_006;
 
 /** The part of the configuration that capture is made of. */
-export type CaptureSource = Pick<UproxyConfig, "capture" | "dns" | "inbound" | "outbound" | "readiness" | "metrics">;
+export type CaptureSource = Pick<
+  UproxyConfig,
+  "capture" | "dns" | "identity" | "inbound" | "outbound" | "readiness" | "metrics"
+>;
 
 /** Makes the plan of a configuration. Fails, with a sentence, when there is nothing to do or nowhere to turn connections to. */
 export function capturePlan(config: CaptureSource): CapturePlan | Failure {
@@ -90,7 +93,11 @@ export function capturePlan(config: CaptureSource): CapturePlan | Failure {
     exempt: capture.exempt,
     ...(turns as { [K in keyof typeof turns]: Turn | undefined }),
     source,
-    meshPorts: merged([...MESH_PORTS, ...own].filter((port) => port > 0).map((port) => ({ first: port, last: port }))),
+    meshPorts: merged(
+      [...MESH_PORTS, ...own, ...identityPorts(config)]
+        .filter((port) => port > 0)
+        .map((port) => ({ first: port, last: port })),
+    ),
     include: tidy(capture.outbound.include),
     exclude: tidy(capture.outbound.exclude),
     inboundPorts: merged(capture.inbound.include.ports),
@@ -124,6 +131,12 @@ function turnTo(address: ListenAddress | undefined, at: { readonly loopback: boo
   }
   const expected = at.loopback ? `127.0.0.1:${port}` : "an IP address";
   return `expected :${port} (all interfaces) or ${expected}, to which rules can turn, found ${formatHostPort(host, port)}`;
+}
+
+/** The identity is fetched before there is a listener that captured connections could go to, by sockets that carry no mark. */
+function identityPorts({ capture, identity }: CaptureSource): number[] {
+  const isRemote = identity.kind === "authority" || identity.kind === "istiod";
+  return isRemote && capture.exempt.kind === "mark" ? [identity.address.port] : [];
 }
 
 /** Callers come in the families of the listeners; that of one by name is not known here. */
