@@ -256,3 +256,36 @@ test("told to read again, it asks at once", async (t) => {
   await source.reload();
   await until("the question", () => api.calls.all === 2);
 });
+
+test("the agent alone says who we are: another SVID in the first place is another identity", async (t) => {
+  const { api, open, events } = lab(t);
+  await api.start();
+  api.say(x509Response([first, internal]));
+  const source = await open();
+  api.say(x509Response([internal, first]));
+  await until("the other", () => source.get().svid.id !== name);
+  assert.deepEqual(
+    events.map(({ kind }) => kind),
+    ["changed"],
+  );
+});
+
+test("its state says whether it waits, watches or fails, with what, and when it asks again", async (t) => {
+  const { api, open, moving, socket } = lab(t);
+  await api.start();
+  api.say(x509Response([first]));
+  const source = await open();
+  assert.deepEqual(source.state, {
+    source: `workloadApi: ${socket}`,
+    state: "watching",
+    nextInMs: undefined,
+    failures: 0,
+    lastFailure: undefined,
+  });
+  api.refuse(PERMISSION_DENIED);
+  await moving("the denial", () => source.state.failures > 1);
+  const { state, nextInMs, lastFailure } = source.state;
+  assert.equal(state, "failing");
+  assert.equal(lastFailure?.code, "IDENTITY_NOT_GIVEN");
+  assert.ok(nextInMs !== undefined && nextInMs > 0 && nextInMs <= MAX_BACKOFF_MS);
+});

@@ -9,7 +9,6 @@ import { GRPC } from "../../grpc/status.ts";
 import type { CallEnd } from "../../grpc/status.ts";
 import { backoffDelay } from "../../net/backoff.ts";
 import type { BackoffShape } from "../../net/backoff.ts";
-import { keepProcess } from "../../net/clock.ts";
 import type { Clock, Timer } from "../../net/clock.ts";
 import { makeIdentity, sameTrust, selfCheck } from "../identity.ts";
 import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
@@ -62,8 +61,6 @@ class WorkloadApi implements ReloadableSource {
   readonly #client: GrpcClient;
   readonly #published = new Published();
   readonly #look: Timer;
-  /** Nothing else may keep the process while it waits. */
-  readonly #letGo: () => void = keepProcess();
   readonly #settle: () => void;
   #stream: GrpcStream | undefined;
   #retry: Timer | undefined;
@@ -114,7 +111,6 @@ class WorkloadApi implements ReloadableSource {
 
   close(): void {
     this.#closed = true;
-    this.#letGo();
     this.#look.cancel();
     this.#retry?.cancel();
     this.#client.close();
@@ -196,7 +192,6 @@ class WorkloadApi implements ReloadableSource {
     this.#expiryTold = false;
     if (before !== undefined) this.#options.onEvent({ kind: isRenewed ? "changed" : "trust-changed", identity });
     this.#published.put(identity);
-    this.#letGo();
     this.#settle();
   }
 
