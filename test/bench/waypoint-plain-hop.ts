@@ -3,7 +3,7 @@
 // metrics) and without tunnels.
 import { openSync } from "node:fs";
 import process from "node:process";
-import { acceptBulk } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk } from "@culvert/shared/net/accept-bulk.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import { LineWriter } from "@culvert/shared/observe/line-writer.ts";

@@ -59,7 +59,7 @@ const BANS: readonly Ban[] = [
     why: "whoever opens a connection must be found at once",
     pattern: /\b(net|tls|http2)\.connect\(|(^|[^.#\w])connect\(/,
     except:
-      /^(shared\/src\/tunnel\/session|shared\/src\/net\/bulk-socket|shared\/src\/grpc\/dial|shared\/src\/grpc\/client|uproxy\/src\/dial|waypoint\/src\/dial)\.ts$/,
+      /^(shared\/src\/tunnel\/peer-dial|shared\/src\/net\/connect-bulk|shared\/src\/grpc\/dial|shared\/src\/grpc\/client|uproxy\/src\/dial|waypoint\/src\/dial)\.ts$/,
   },
   {
     what: "URL for authorities and paths",

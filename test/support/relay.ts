@@ -3,8 +3,10 @@
 import { createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, connectBulk } from "@culvert/shared/net/bulk-socket.ts";
-import type { BulkServer, BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk } from "@culvert/shared/net/accept-bulk.ts";
+import { connectBulk } from "@culvert/shared/net/connect-bulk.ts";
+import type { BulkServer } from "@culvert/shared/net/accept-bulk.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import type { OpenTunnel } from "@culvert/shared/tunnel/pool.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";

@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { BulkServer } from "@culvert/shared/net/bulk-socket.ts";
+import type { BulkServer } from "@culvert/shared/net/accept-bulk.ts";
 import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";

@@ -1,26 +1,13 @@
 // Machine. A TCP socket for bulk and for very many connections: it reads into pooled buffers through `onread`, hands its
 // bytes to a sink that can be replaced under way (first a handshake parser, then the pump), and ends by FIN or by RST.
-// It is one thing: what is accepted and what is dialled are the same socket.
-//
-// `net.connect` takes `onread` officially. For accepted sockets the runtime offers none, so `takeHandles` below reaches
-// for the listener's private `onconnection`; where that piece is missing the socket falls back to 'data' events, which
-// costs speed and memory and nothing else. Measured per accepted connection: plain 75 µs, this 72, moving the handle out
-// of a finished `Socket` 85, `dup` of its descriptor 90.
-import { createServer, Socket } from "node:net";
-import type { Server } from "node:net";
-import { fail, isFailure } from "../failure/failure.ts";
+// What is accepted (`accept-bulk.ts`) and what is dialled (`connect-bulk.ts`) are the same socket.
+import type { Socket } from "node:net";
+import { fail } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
-import { bind } from "./bind.ts";
-import type { BoundAddress } from "./bind.ts";
-import { deadlinesOf } from "./deadlines.ts";
-import { processDescriptors } from "./descriptors.ts";
 import { endpoint } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { formatHostPort } from "./ip.ts";
-import { processListeners } from "./listeners.ts";
-import { preparedDescriptor } from "./prepared-dials.ts";
 import { releaseSlab, scratch, SLAB_BYTES, startSlabReader, stopSlabReader, takeSlab } from "./slabs.ts";
-import type { Clock } from "./clock.ts";
 
 /** Reads of at least this many bytes are passed on in a slab, and the socket goes on to read into slabs; smaller ones are copied. */
 const SMALL_READ = 16 * 1024;
@@ -36,6 +23,12 @@ export interface ByteSink {
   onEnd(): void;
   /** The socket is gone and nothing follows. `undefined` if it ended in order or by our own doing. */
   onClose(failure: Failure | undefined): void;
+}
+
+/** How a socket asks for buffers and hands over what it read. */
+export interface OnRead {
+  readonly buffer: () => Buffer;
+  readonly callback: (length: number, buffer: Uint8Array) => boolean;
 }
 
 /** See the head of the file. Reads nothing before `resume()`; a sink must be set by then. */
@@ -229,174 +222,4 @@ export class BulkSocket {
     if (slab !== undefined) releaseSlab(slab);
     return false;
   }
-}
-
-/** How a socket asks for buffers and hands over what it read. */
-interface OnRead {
-  readonly buffer: () => Buffer;
-  readonly callback: (length: number, buffer: Uint8Array) => boolean;
-}
-
-/** How a UNIX socket is bound: `unix-socket.ts` makes one. */
-export interface UnixBinding {
-  readonly path: string;
-  bind(server: Server, onAcceptError: (failure: Failure) => void): Promise<BoundAddress | Failure>;
-}
-
-/** Where to listen: a TCP port, or a UNIX socket. */
-export type BulkListenOptions = BulkAcceptOptions &
-  (
-    | {
-        /** An IP address; the empty string is all of them, IPv6 and IPv4. */
-        readonly host: string;
-        readonly port: number;
-        readonly unix?: undefined;
-      }
-    | { readonly unix: UnixBinding }
-  );
-
-interface BulkAcceptOptions {
-  /** Gets each accepted socket: half-open allowed, TCP_NODELAY set, nothing read yet. */
-  readonly onSocket: (socket: BulkSocket) => void;
-  /** The process is out of descriptors, and the like: `detail` is the system's code. */
-  readonly onAcceptError?: (failure: Failure) => void;
-}
-
-/** A listener that has bound its port. */
-export interface BulkServer {
-  readonly address: BoundAddress;
-  /** Whether accepted sockets read through `onread`; false where the runtime no longer has the piece that this needs. */
-  readonly pooled: boolean;
-  /** Descriptor for socket options that the runtime does not offer; -1 when there is none. */
-  readonly descriptor: number;
-  /** Stops accepting. Sockets that were accepted live on. */
-  close(): Promise<void>;
-}
-
-/** Listens. Fails as `bind` does. */
-export async function acceptBulk(options: BulkListenOptions): Promise<BulkServer | Failure> {
-  const { onSocket } = options;
-  const path = options.unix?.path;
-  const refused = (failure: Failure): void => options.onAcceptError?.(failure);
-  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
-    const bulk = new BulkSocket(() => socket, true, path);
-    if (processDescriptors.admit(bulk.descriptor)) onSocket(bulk);
-    else bulk.reset();
-  });
-  const address =
-    options.unix === undefined
-      ? await bind(server, options.host, options.port, refused)
-      : await options.unix.bind(server, refused);
-  if (isFailure(address)) return address;
-  const pooled = takeHandles(server, onSocket, refused, path);
-  const descriptor = (server as unknown as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
-  return { address, pooled, descriptor, close: () => new Promise((closed) => void server.close(() => closed())) };
-}
-
-/** The private piece of a listening server: the native listener calls `onconnection` with each accepted handle. */
-interface ListenHandle {
-  setNoDelay(on: boolean): number;
-  onconnection: (status: number, handle: AcceptedHandle | undefined) => void;
-}
-interface AcceptedHandle {
-  readonly fd: number;
-  setNoDelay(on: boolean): number;
-  close(): void;
-}
-
-/** Puts itself in the place where accepted handles become sockets. `false`, and nothing changed, if there is no such place. */
-function takeHandles(
-  server: Server,
-  onSocket: (socket: BulkSocket) => void,
-  refused: (failure: Failure) => void,
-  path: string | undefined,
-): boolean {
-  const listener = (server as unknown as { _handle?: Partial<ListenHandle> | null })._handle;
-  if (typeof listener?.onconnection !== "function") return false;
-  const original = listener.onconnection;
-  // Accepted sockets inherit it, which spares a system call each; a UNIX socket has no such delay.
-  const inherits = path !== undefined || listener.setNoDelay?.(true) === 0;
-  listener.onconnection = (status, handle) => {
-    if (status !== 0 || handle === undefined) return refused(fail("TOO_MANY_CONNECTIONS", `accept: ${status}`));
-    if (!processDescriptors.admit(handle.fd)) return handle.close();
-    if (!inherits) {
-      if (typeof handle.setNoDelay !== "function") return original.call(listener, status, handle);
-      handle.setNoDelay(true);
-    }
-    const makeSocket = (onread: OnRead): Socket => {
-      const made = { handle, onread, allowHalfOpen: true, readable: true, writable: true, manualStart: true };
-      return new Socket(made as object);
-    };
-    processListeners.accepted();
-    onSocket(new BulkSocket(makeSocket, false, path));
-  };
-  return true;
-}
-
-/** Whom to dial. */
-export interface BulkConnectOptions {
-  /** An IP address; a name is looked up, which costs time and a thread, so the data path has none. */
-  readonly host: string;
-  readonly port: number;
-  readonly localAddress?: string;
-  /** A TCP socket of the address's family that has options of its own; it belongs to the dial from here on. */
-  readonly descriptor?: number;
-  /** Told of the socket once its first packet is on its way, if `host` is an address. */
-  readonly onDialling?: (socket: BulkSocket) => void;
-  readonly timeoutMs: number;
-  readonly clock: Clock;
-}
-
-/**
- * Dials one address. Fails with APP_REFUSED, APP_TIMEOUT or APP_UNREACHABLE, whose detail has address and system code, and
- * with TOO_MANY_CONNECTIONS while descriptors are short.
- */
-export function connectBulk(options: BulkConnectOptions): Promise<BulkSocket | Failure> {
-  const { host, port, localAddress, onDialling, timeoutMs, clock } = options;
-  const { shortage } = processDescriptors;
-  if (shortage !== undefined && options.descriptor === undefined) return Promise.resolve(shortage);
-  const descriptor = options.descriptor ?? preparedDescriptor(host);
-  return new Promise((resolve) => {
-    const bulk = new BulkSocket((onread) => {
-      const made = { onread, allowHalfOpen: true, noDelay: true };
-      if (descriptor === undefined) return new Socket(made);
-      // A socket that is given its descriptor would read at once, and fail, as it is not connected.
-      return new Socket({ ...made, fd: descriptor, readable: true, writable: true, manualStart: true } as object);
-    });
-    const { socket } = bulk;
-    const deadline = deadlinesOf(clock, timeoutMs).after(() => {
-      resolve(fail("APP_TIMEOUT", `${host}:${port}: no answer in ${timeoutMs} ms`));
-      socket.destroy();
-    });
-    // Of an attempt that fails nothing but the close is heard, with the error before it.
-    bulk.setSink({
-      onBytes: () => false,
-      onEnd: () => {},
-      onClose: (failure) => {
-        deadline.cancel();
-        resolve(dialFailure(host, port, failure?.detail ?? "closed"));
-      },
-    });
-    socket.on("connect", () => {
-      deadline.cancel();
-      processDescriptors.admit(bulk.descriptor);
-      resolve(bulk);
-    });
-    // Without this the socket reads as soon as it is connected, before its user has set a sink.
-    socket.pause();
-    const where = { host, port, autoSelectFamily: false };
-    socket.connect(localAddress === undefined ? where : { ...where, localAddress });
-    // The runtime connects in its next tick, so that this is the one after.
-    if (onDialling !== undefined) process.nextTick(() => onDialling(bulk));
-  });
-}
-
-function dialFailure(host: string, port: number, code: string): Failure {
-  const detail = `${host}:${port}: ${code}`;
-  if (code === "EMFILE" || code === "ENFILE") {
-    processDescriptors.exhausted();
-    return fail("TOO_MANY_CONNECTIONS", detail);
-  }
-  if (code === "ECONNREFUSED" || code === "ECONNRESET") return fail("APP_REFUSED", detail);
-  return fail(code === "ETIMEDOUT" ? "APP_TIMEOUT" : "APP_UNREACHABLE", detail);
 }

@@ -6,8 +6,10 @@ import { must } from "@culvert/test/support/must.ts";
 import { needs } from "@culvert/test/support/needs.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { isFailure } from "../failure/failure.ts";
-import { acceptBulk, connectBulk } from "./bulk-socket.ts";
-import type { BulkServer, BulkSocket } from "./bulk-socket.ts";
+import { acceptBulk } from "./accept-bulk.ts";
+import { connectBulk } from "./connect-bulk.ts";
+import type { BulkServer } from "./accept-bulk.ts";
+import type { BulkSocket } from "./bulk-socket.ts";
 import { systemClock as clock } from "./clock.ts";
 import { loadSocketOptions, openPrepared } from "./socket-options.ts";
 

@@ -7,7 +7,8 @@ import { test, type TestContext } from "node:test";
 import { run } from "@culvert/test/support/process.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { isFailure } from "../failure/failure.ts";
-import { acceptBulk, type BulkServer, type BulkSocket } from "./bulk-socket.ts";
+import { acceptBulk, type BulkServer } from "./accept-bulk.ts";
+import type { BulkSocket } from "./bulk-socket.ts";
 import { unixBinding } from "./unix-socket.ts";
 
 function place(context: TestContext): string {

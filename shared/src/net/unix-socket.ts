@@ -5,7 +5,7 @@ import type { Server } from "node:net";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { BoundAddress } from "./bind.ts";
-import type { UnixBinding } from "./bulk-socket.ts";
+import type { UnixBinding } from "./accept-bulk.ts";
 import { processListeners } from "./listeners.ts";
 
 /** The same as for TCP, see `bind.ts`. */

@@ -16,10 +16,10 @@ import { PoolLine } from "./pool-line.ts";
 import { PoolShares } from "./pool-shares.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { TunnelSession } from "./session.ts";
-import type { TunnelGateway, TunnelTarget } from "./session.ts";
+import type { TunnelGateway, TunnelTarget } from "./target.ts";
 
 export type { OpenTunnel } from "./open-stream.ts";
-export type { TunnelGateway, TunnelTarget } from "./session.ts";
+export type { TunnelGateway, TunnelTarget } from "./target.ts";
 
 /** Before a 200 no byte of the application has been sent: refused by a full peer, or lost in the race with its GOAWAY. */
 const RETRIABLE: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_REFUSED_STREAM", "PEER_LOST"]);

@@ -12,7 +12,7 @@ import { converse, dial } from "@culvert/test/support/tcp.ts";
 import { tunnelPair } from "@culvert/test/support/tunnel-pair.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { fail, isFailure } from "../failure/failure.ts";
-import { connectBulk } from "../net/bulk-socket.ts";
+import { connectBulk } from "../net/connect-bulk.ts";
 import { FakeClock } from "../net/fake-clock.ts";
 import { DEFAULT_TUNNEL_LIMITS as limits } from "./limits.ts";
 import { pump } from "./pump.ts";

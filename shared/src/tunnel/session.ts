@@ -1,18 +1,15 @@
-// Machine. One session to a peer proxy, from the dial to its end: it is one state machine. Its state is one of five objects;
-// the one that has timers and listeners of its own gives them up in `exit`:
+// Machine. One session to a peer proxy, from the dial (`peer-dial.ts`) to its end: it is one state machine. Its state is one of five
+// objects:
 //
 //   connecting -> ready -> draining -> closed
 //        \-> failed  (never ready)
 import { connect as connectHttp2 } from "node:http2";
 import type { ClientHttp2Session } from "node:http2";
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { connect as connectTls } from "node:tls";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
-import type { SpiffeId } from "../identity/spiffe-id.ts";
 import { trustDomainOf } from "../identity/spiffe-id.ts";
 import { sameBundle, sameRevocations } from "../identity/identity.ts";
 import { keyGroupOf } from "../identity/key-group.ts";
@@ -20,39 +17,18 @@ import type { Compliance } from "../identity/tls.ts";
 import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
-import type { Ip } from "../net/ip.ts";
 import { processMemory } from "../net/memory.ts";
-import { preparedDescriptor } from "../net/prepared-dials.ts";
 import { formatAuthority } from "./authority.ts";
-import { failureOf } from "./carrier.ts";
 import { Keepalive } from "./keepalive.ts";
 import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
 import type { TunnelLimits } from "./limits.ts";
 import { openStream } from "./open-stream.ts";
 import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
+import { PeerDial } from "./peer-dial.ts";
 import { ProofLife } from "./proof-life.ts";
 import { endsFor } from "./session-end.ts";
 import { clientSessionOptions } from "./session-options.ts";
-import { connectFailure } from "./tls-failure.ts";
-
-/** A proxy and who it must prove to be: any one of `expected`. */
-export interface TunnelTarget {
-  readonly ip: Ip;
-  readonly port: number;
-  readonly expected: readonly SpiffeId[];
-  /** Set where the proxy is in another network: address and port are then those of the gateway before it. */
-  readonly via?: TunnelGateway;
-}
-
-/** The gateway of another network, which carries sessions on by what it is asked for and sees nothing of them. */
-export interface TunnelGateway {
-  /** Identities of which the gateway must prove one. */
-  readonly expected: readonly SpiffeId[];
-  /** `host:port` of the service behind it. */
-  readonly authority: string;
-  /** Peers behind it that one of is chosen for each session: so many sessions spread the tunnels over them. */
-  readonly peers: number;
-}
+import type { TunnelTarget } from "./target.ts";
 
 export interface TunnelSessionOptions {
   readonly target: TunnelTarget;
@@ -79,8 +55,7 @@ export interface TunnelSessionOptions {
 
 interface Connecting {
   readonly kind: "connecting";
-  readonly socket: TLSSocket;
-  exit(): void;
+  readonly dial: PeerDial;
 }
 interface Live {
   readonly kind: "ready" | "draining";
@@ -302,39 +277,19 @@ export class TunnelSession {
   }
 
   #connecting(): Connecting {
-    const { target, tls, limits, clock, carrier } = this.#options;
-    const socket = connectTls({
-      ...tls,
-      ...(carrier === undefined ? dialled(target) : { socket: carrier }),
+    const { target, tls, compliance, limits, clock, carrier } = this.#options;
+    const dial = new PeerDial({
+      target,
+      remote: this.remote,
+      tls,
+      compliance,
+      limits,
+      clock,
+      carrier,
+      onSecure: (socket) => this.#secured(socket),
+      onFailed: (failure) => this.#failed(failure),
     });
-    const late = (what: string, ms: number) => (): void => {
-      this.#failed(fail("PEER_TIMEOUT", `${this.remote}: no ${what} in ${ms} ms`));
-    };
-    let connected = carrier !== undefined;
-    // A carrier is opened meanwhile, under deadlines of its own.
-    const connectMs = limits.connectTimeoutMs + (connected ? limits.answerTimeoutMs + limits.handshakeTimeoutMs : 0);
-    let deadline = clock.after(connectMs, late(connected ? "session by way of it" : "TCP connection", connectMs));
-    const onConnect = (): void => {
-      connected = true;
-      deadline.cancel();
-      deadline = clock.after(limits.handshakeTimeoutMs, late("TLS handshake", limits.handshakeTimeoutMs));
-    };
-    const onError = (error: NodeJS.ErrnoException): void =>
-      this.#failed(failureOf(error) ?? this.#dialFailure(connected, error));
-    const onClose = (): void => this.#failed(fail("PEER_TLS_FAILURE", `${this.remote}: closed during the handshake`));
-    const onSecure = (): void => this.#secured(socket);
-    socket.on("error", ignore);
-    carrier?.once("error", onError).once("close", () => socket.destroy());
-    if (carrier !== undefined) socket.once("close", () => carrier.destroy());
-    socket.once("connect", onConnect).once("secureConnect", onSecure).once("error", onError).once("close", onClose);
-    return {
-      kind: "connecting",
-      socket,
-      exit: () => {
-        deadline.cancel();
-        socket.off("connect", onConnect).off("secureConnect", onSecure).off("error", onError).off("close", onClose);
-      },
-    };
+    return { kind: "connecting", dial };
   }
 
   /** The handshake is over: who is it, on this very certificate? Only then is HTTP/2 spoken. */
@@ -344,7 +299,7 @@ export class TunnelSession {
     if (isFailure(peer)) return this.#failed(peer);
     const wrong = expectPeer(peer, target.expected, identity);
     if (wrong !== undefined) return this.#failed(wrong);
-    if (this.#state.kind === "connecting") this.#state.exit();
+    if (this.#state.kind === "connecting") this.#state.dial.exit();
     this.#state = this.#ready(socket, peer);
     processMemory.handshakeEnded();
     onDialled(this, undefined);
@@ -409,19 +364,11 @@ export class TunnelSession {
     if (this.#peerStreams === undefined || this.#streams <= this.#peerStreams) this.drain();
   }
 
-  #dialFailure(connected: boolean, error: NodeJS.ErrnoException): Failure {
-    if (connected) return connectFailure(error, this.remote, this.#options.compliance === "pqc");
-    const detail = `${this.remote}: ${error.code ?? error.message}`;
-    if (error.code === "ECONNREFUSED") return fail("PEER_REFUSED", detail);
-    return fail(error.code === "ETIMEDOUT" ? "PEER_TIMEOUT" : "PEER_UNREACHABLE", detail);
-  }
-
   #failed(failure: Failure): void {
     const state = this.#state;
     if (state.kind !== "connecting") return;
-    state.exit();
+    state.dial.end();
     this.#state = { kind: "failed" };
-    state.socket.destroy();
     this.#options.onDialled(this, failure);
   }
 
@@ -431,18 +378,4 @@ export class TunnelSession {
     this.#failure = failure;
     this.#options.onClosed(this, failure);
   }
-}
-
-/** The options of a TCP connection to a peer. */
-function dialled({ ip, port }: TunnelTarget): object {
-  const where = { host: ip, port, autoSelectFamily: false };
-  const descriptor = preparedDescriptor(ip);
-  return descriptor === undefined ? where : { socket: preparedSocket(descriptor).connect(where) };
-}
-
-function ignore(): void {}
-
-/** A socket that is not connected yet, and would fail if it read at once. */
-function preparedSocket(fd: number): Socket {
-  return new Socket({ fd, readable: true, writable: true, manualStart: true } as object);
 }

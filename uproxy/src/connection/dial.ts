@@ -1,6 +1,7 @@
 // Machine. The only TCP connects of uproxy outside its tunnels.
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { connectBulk } from "@culvert/shared/net/connect-bulk.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";

@@ -3,7 +3,9 @@ import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, connectBulk, type BulkServer, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { connectBulk } from "@culvert/shared/net/connect-bulk.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { relay } from "./relay.ts";
 

@@ -4,7 +4,7 @@ import { networkInterfaces } from "node:os";
 import { lookUpBeyond } from "@culvert/shared/config/name-resolver.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, type BulkServer } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily, parseIp } from "@culvert/shared/net/ip.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";

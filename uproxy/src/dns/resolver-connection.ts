@@ -1,7 +1,8 @@
 // Machine. A TCP connection to a resolver, for the requests of one client: nothing of anybody else is in it, so ids stay as they
 // are and whatever comes back, however many messages, is that client's.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { connectBulk, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { connectBulk } from "@culvert/shared/net/connect-bulk.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";

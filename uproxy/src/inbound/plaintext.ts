@@ -1,7 +1,8 @@
 // Machine. Captured plaintext to app, one connection at a time, in phases: what did it want, is that ours, register, decide
 // without an identity, dial, carry, report. Import it by `await import`, where it is configured.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";

@@ -2,7 +2,8 @@
 // where it wants to go (SOCKS5 or HTTP CONNECT, told apart by the first byte).
 import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, type BulkServer, type BulkSocket, type UnixBinding } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer, type UnixBinding } from "@culvert/shared/net/accept-bulk.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";

@@ -3,7 +3,7 @@
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
-import type { TunnelGateway } from "@culvert/shared/tunnel/session.ts";
+import type { TunnelGateway } from "@culvert/shared/tunnel/target.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";

@@ -3,7 +3,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
-import type { TunnelGateway } from "@culvert/shared/tunnel/session.ts";
+import type { TunnelGateway } from "@culvert/shared/tunnel/target.ts";
 import { isOtherNetwork, targetPort } from "@culvert/shared/workload/directory.ts";
 import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";

@@ -2,7 +2,8 @@
 // the address that the app wanted (TPROXY). Imported only where `outbound.transparent` is configured.
 import type { CaptureConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { acceptBulk, type BulkServer, type BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort, ipFamily, parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";
