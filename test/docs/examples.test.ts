@@ -38,7 +38,8 @@ describe("blocks of YAML", () => {
       const areResources = documents.every((document) => has(document, "apiVersion") && has(document, "kind"));
       if (areResources) checkResources(FOREIGN.test(example.text) ? "" : example.text);
       else if (Array.isArray(first)) checkRules(first);
-      else if (containersOf(first).length > 0) await checkPod(first);
+      else if (has(first, "services")) await checkCompose(first["services"]);
+      else if (containersOf(first).length > 0 || has(first, "volumes")) await checkPod(first);
       else await checkConfiguration(example, first);
     });
   }
@@ -107,10 +108,19 @@ function containersOf(document: unknown): Mapping[] {
   return ["initContainers", "containers"].flatMap((kind) => (has(spec, kind) ? (spec[kind] as Mapping[]) : []));
 }
 
+const VOLUME_KEYS = ["projected", "configMap", "secret", "emptyDir", "hostPath", "csi"];
+
 async function checkPod(document: unknown): Promise<void> {
+  const spec = has(document, "spec") ? document["spec"] : document;
+  for (const { name, ...source } of (has(spec, "volumes") ? spec["volumes"] : []) as Mapping[]) {
+    assert.equal(typeof name, "string", "a volume has a name");
+    assert.equal(Object.keys(source).length, 1, "a volume has one source");
+    onlyKeys(source, VOLUME_KEYS);
+  }
   for (const container of containersOf(document)) {
     const { name, image, restartPolicy, securityContext = {}, command: program, args = [] } = container;
-    assert.ok(typeof name === "string" && typeof image === "string", "a container has a name and an image");
+    assert.equal(typeof name, "string", "a container has a name");
+    assert.ok(image === undefined || typeof image === "string");
     onlyKeys(container, CONTAINER_KEYS);
     onlyKeys(securityContext, SECURITY_KEYS);
     assert.ok(restartPolicy === undefined || restartPolicy === "Always", "an init container has no other");
@@ -122,6 +132,28 @@ async function checkPod(document: unknown): Promise<void> {
       if (has(probe["exec"], "command")) await checkWords(probe["exec"]["command"] as string[]);
     }
     await checkWords([...((program as string[] | undefined) ?? ["uproxy"]), ...(args as string[])]);
+  }
+}
+
+const SERVICE_KEYS = [
+  "image",
+  "command",
+  "volumes",
+  "network_mode",
+  "secrets",
+  "depends_on",
+  "ports",
+  "cap_add",
+  "user",
+];
+
+/** The services of a compose file: ours are told by their images. */
+async function checkCompose(services: unknown): Promise<void> {
+  for (const service of Object.values(services as Readonly<Record<string, Mapping>>)) {
+    onlyKeys(service, SERVICE_KEYS);
+    const [, program] = /^culvert\/(\w+)/.exec(String(service["image"])) ?? [];
+    const words = typeof service["command"] === "string" ? service["command"].split(" ") : [];
+    if (program !== undefined && words.length > 0) await checkWords([program, ...words]);
   }
 }
 
