@@ -2,37 +2,30 @@
 // carry, report. Not a byte of the caller is read before the answer.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
-import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { forwardedHost, parseBaggage } from "@culvert/shared/tunnel/headers.ts";
-import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import { isOtherNetwork } from "@culvert/shared/workload/directory.ts";
 import type { Service, Workload } from "@culvert/shared/workload/workload.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
-import type { KeepSource } from "../connection/dial.ts";
 import { inboundTarget, type AppPlace, type InboundTarget } from "./inbound-target.ts";
 import type { Introduction } from "./introduce.ts";
 import type { ConnectionReport, Reporter } from "../connection/report.ts";
 import type { UproxyState } from "../state.ts";
-import { reachApp } from "./reach-app.ts";
+import { reachApp, type AppAccess } from "./reach-app.ts";
 
 /** What `Inbound` stands on. */
-export interface InboundOptions {
+export interface InboundOptions extends AppAccess {
   readonly state: () => UproxyState;
   readonly connections: Connections;
   readonly reporter: Reporter;
-  readonly clock: Clock;
-  readonly limits: TunnelLimits;
   readonly app: AppPlace;
   /** How a caller is introduced to an app port that wants it. */
   readonly introduce?: ((introduction: Introduction) => Buffer) | undefined;
   /** Those ports. */
   readonly introducedTo: ReadonlySet<number>;
-  /** Set where the app sees callers' own addresses. */
-  readonly keepSource?: KeepSource | undefined;
 }
 
 /** Serves the tunnel requests of the mesh. */
