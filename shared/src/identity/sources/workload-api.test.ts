@@ -10,7 +10,7 @@ import { must } from "@culvert/test/support/identity.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { derOf, keyDerOf, TestWorkloadApi, x509Response, type SvidEntry } from "@culvert/test/support/workload-api.ts";
 import { FakeClock } from "../../net/fake-clock.ts";
-import type { IdentityEvent, ReloadableSource } from "../source.ts";
+import type { IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
 import { openWorkloadApi } from "./workload-api.ts";
 
 const ours = await testAuthority("ours.test");
@@ -275,7 +275,8 @@ test("its state says whether it waits, watches or fails, with what, and when it 
   await api.start();
   api.say(x509Response([first]));
   const source = await open();
-  assert.deepEqual(source.state, {
+  const now = (): SourceState => source.state;
+  assert.deepEqual(now(), {
     source: `workloadApi: ${socket}`,
     state: "watching",
     nextInMs: undefined,
@@ -283,8 +284,8 @@ test("its state says whether it waits, watches or fails, with what, and when it 
     lastFailure: undefined,
   });
   api.refuse(PERMISSION_DENIED);
-  await moving("the denial", () => source.state.failures > 1);
-  const { state, nextInMs, lastFailure } = source.state;
+  await moving("the denial", () => now().failures > 1);
+  const { state, nextInMs, lastFailure } = now();
   assert.equal(state, "failing");
   assert.equal(lastFailure?.code, "IDENTITY_NOT_GIVEN");
   assert.ok(nextInMs !== undefined && nextInMs > 0 && nextInMs <= MAX_BACKOFF_MS);
