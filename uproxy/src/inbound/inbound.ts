@@ -5,6 +5,7 @@ import { workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { forwardedHost, parseBaggage } from "@culvert/shared/tunnel/headers.ts";
+import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import { pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import { isOtherNetwork } from "@culvert/shared/workload/directory.ts";
