@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { connect } from "node:tls";
 import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { echo, startTcpApp } from "../support/apps.ts";
@@ -10,7 +11,8 @@ import { bundleDocument, serveBundle, type TestEndpoint } from "../support/bundl
 import { mintSvid, svidName, testAuthority, type Minted, type TestAuthority } from "../support/ca.ts";
 import { crlPem, mintCrl } from "../support/crl.ts";
 import { writeIdentityFolder, writeWhole } from "../support/identity.ts";
-import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import { ask } from "../support/http.ts";
+import { PORTS, startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
 import { authorizationPolicy, service, workloadEntry } from "../support/resources.ts";
 import { attempt, converse, dial } from "../support/tcp.ts";
 
@@ -67,6 +69,7 @@ describe("two meshes, federated", () => {
     await foreign.with(startTcpApp(shopAddress, PORT, echo));
     await writeIdentityFolder(theirFile("shop"), shopIdentity, theirs);
     const shopConfig = {
+      compliance: "pqc",
       identity: {
         files: theirFile("shop"),
         federation: { "ours.test": theirFile("ours.pem") },
@@ -106,11 +109,31 @@ describe("two meshes, federated", () => {
     const facts = {
       "src.identity": "spiffe://ours.test/ns/default/sa/client",
       "dst.identity": "spiffe://theirs.test/ns/default/sa/shop",
+      "tls.group": "X25519MLKEM768",
     };
     await client.access({ direction: "outbound", ...facts });
     const line = await shop.access({ direction: "inbound", ...facts });
     assert.deepEqual([line["policy"], line["policy_rule"]], ["default/callers", "rules[0]"]);
     assert.ok(endpoint.asked > 0, "the client's bundle was asked for");
+  });
+
+  test("where post-quantum key exchange is asked for, it is counted, and a classical caller is refused", async () => {
+    const { body } = await ask(`http://${hostPort(shop.address, PORTS.metrics)}/metrics`);
+    assert.match(body, /^culvert_tunnel_handshakes_total\{direction="inbound",group="X25519MLKEM768"\} [1-9]/m);
+    const { chainPem, keyPem } = must(identities.get("client"));
+    const classical = connect({
+      host: shop.address,
+      port: PORTS.hbone,
+      cert: chainPem,
+      key: keyPem,
+      ca: theirs.bundlePem,
+      ecdhCurve: "X25519:P-256",
+      ALPNProtocols: ["h2"],
+      checkServerIdentity: () => undefined,
+    });
+    classical.on("error", () => {});
+    await shop.logged({ message: "session-refused", code: "KEY_EXCHANGE_REFUSED" });
+    classical.destroy();
   });
 
   test("a caller of an alias is who it would be in the trust domain itself", async () => {

@@ -35,6 +35,7 @@ export function bundleDocument(
 export async function serveBundle(minted: Minted, answer: TestEndpoint["answer"]): Promise<TestEndpoint> {
   const server = createServer({ cert: minted.chainPem, key: minted.keyPem }, (_request, response) => {
     endpoint.asked += 1;
+    if (endpoint.answer === "silence") return;
     const { status, headers, body } =
       typeof endpoint.answer === "string" ? { status: 200, headers: {}, body: endpoint.answer } : endpoint.answer;
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);

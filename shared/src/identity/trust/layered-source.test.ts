@@ -281,3 +281,14 @@ test("an endpoint that does not answer is asked again, less and less often", asy
   serving.answer = bundleDocument([theirs]);
   await inRounds(clock, "the bundle", () => codeOf(opening, stranger) === "good");
 });
+
+test("an endpoint that takes the question and says nothing is given up, and asked again", async () => {
+  const clock = new FakeClock(Date.now());
+  const serving = await endpoint(web, "silence");
+  const opening = await open(federated(webEndpoint(serving.port, await fileWith(ours.bundlePem))), clock);
+  await until("the question", () => serving.asked === 1);
+  clock.advance(10_000);
+  await until("word of it", () => /kept: .*no answer in 10000 ms/.test(doubts(opening)));
+  serving.answer = bundleDocument([theirs]);
+  await inRounds(clock, "the bundle", () => codeOf(opening, stranger) === "good");
+});
