@@ -8,7 +8,7 @@ import type { DerElement } from "../der.ts";
 import type { RevocationList } from "../source.ts";
 import { serialOf } from "./revoked.ts";
 
-/** A hundred thousand entries are three megabytes and read in a tenth of a second; a mesh revokes a few. */
+/** A hundred thousand entries are three megabytes and take some tenths of a second; a mesh revokes a few. */
 const MAX_CRL_BYTES = 4 * 1024 * 1024;
 const MAX_ENTRIES = 100_000;
 const MAX_EXTENSIONS = 32;
