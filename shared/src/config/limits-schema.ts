@@ -81,7 +81,7 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
     "size",
     MIB,
     1024 * 1024 * MIB,
-    "bytes that stalled tunnels may hold before new ones are answered 503 (uproxy)",
+    "bytes that stalled tunnels may hold before new ones are answered 503; in a waypoint those that it relays as TCP",
   ),
   maxHandshakes: limit("count", 1, MANY, "handshakes that the tunnel port runs at once"),
   maxPlaintext: limit("count", 1, MANY, "captured plaintext connections that the proxy holds at once"),

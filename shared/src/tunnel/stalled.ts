@@ -1,5 +1,5 @@
 // Machine. The tunnels of this process whose reader does not read: each of them may hold one stream window of bytes, which is
-// what memory is about. Its own tally, kept by the pumps; whoever opens or accepts tunnels asks it first.
+// what memory is about. Its own tally, kept by the pumps and by relays of TCP; whoever opens or accepts tunnels asks it first.
 import { fail } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { TunnelLimits } from "./limits.ts";

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fail } from "@culvert/shared/failure/failure.ts";
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
+import { stalledTunnels } from "@culvert/shared/tunnel/stalled.ts";
 import { FakeChannel } from "../channel-fixtures.ts";
 import { OpaqueRelay, type OpaqueEnded } from "./opaque.ts";
 
@@ -65,6 +66,24 @@ test("a slow reader holds back the writer", () => {
   assert.ok(client.paused && !upstream.paused);
   upstream.drain();
   assert.ok(!client.paused);
+});
+
+test("a direction that is held back counts as stalled until there is room, or until the relay is over", () => {
+  const before = stalledTunnels.count;
+  const { client, upstream, relay } = relayed();
+  upstream.room = false;
+  client.receive("x");
+  client.receive("y");
+  assert.equal(stalledTunnels.count, before + 1);
+  upstream.drain();
+  assert.equal(stalledTunnels.count, before);
+  for (const channel of [client, upstream]) channel.room = false;
+  client.receive("x");
+  upstream.receive("x");
+  assert.equal(stalledTunnels.count, before + 2);
+  relay.abort(fail("POLICY_CHANGED", ""));
+  client.receive("x");
+  assert.equal(stalledTunnels.count, before);
 });
 
 test("half-closed and silent is ended, half-closed and busy is not", () => {

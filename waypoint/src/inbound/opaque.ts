@@ -1,6 +1,7 @@
 // Machine. Carries bytes, half-closes and resets between two channels, both ways, without reading them.
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
+import { stalledTunnels } from "@culvert/shared/tunnel/stalled.ts";
 import type { ByteChannel, ByteSink } from "../channel/channel.ts";
 
 /** How a relay ended. */
@@ -89,6 +90,8 @@ export class OpaqueRelay {
   #finish(failure: Failure | undefined): void {
     this.#over = true;
     this.#timer?.cancel();
+    this.#fromClient.stop();
+    this.#fromUpstream.stop();
     this.#options.onEnd({ fromClient: this.fromClient, toClient: this.toClient, failure });
   }
 }
@@ -102,6 +105,7 @@ class Direction implements ByteSink {
   readonly #source: ByteChannel;
   readonly #target: ByteChannel;
   #held = false;
+  #stopped = false;
 
   constructor(relay: OpaqueRelay, source: ByteChannel, target: ByteChannel) {
     this.#relay = relay;
@@ -112,8 +116,8 @@ class Direction implements ByteSink {
   onBytes(chunk: Buffer, lent: boolean): void {
     this.bytes += chunk.length;
     if (this.#target.writeBytes(lent ? Buffer.from(chunk) : chunk)) return;
-    this.#held = true;
     this.#source.pause();
+    this.#hold(true);
   }
 
   onEnd(): void {
@@ -128,8 +132,21 @@ class Direction implements ByteSink {
 
   goOn(): void {
     if (!this.#held) return;
-    this.#held = false;
+    this.#hold(false);
     this.#source.resume();
+  }
+
+  /** The relay is over, and what is still held goes with it. */
+  stop(): void {
+    this.#hold(false);
+    this.#stopped = true;
+  }
+
+  /** A stream that is held back may fill its window, which is what new tunnels are refused for when many are. */
+  #hold(held: boolean): void {
+    if (this.#stopped || held === this.#held) return;
+    this.#held = held;
+    stalledTunnels.count += held ? 1 : -1;
   }
 
   onClose(failure: Failure | undefined): void {
