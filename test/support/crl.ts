@@ -18,6 +18,7 @@ export interface CrlSpec {
   readonly nextUpdate?: Date;
   /** Signed by other keys than the issuer's. */
   readonly keys?: webcrypto.CryptoKeyPair;
+  readonly hash?: "SHA-1" | "SHA-256" | "SHA-384" | "SHA-512";
   readonly extensions?: readonly x509.Extension[];
   readonly entryExtensions?: readonly x509.Extension[];
 }
@@ -39,7 +40,7 @@ export async function mintCrl(issuer: Issuer, spec: CrlSpec = {}): Promise<Buffe
       issuer: issuer.certificate.subject,
       thisUpdate: spec.thisUpdate ?? new Date(Date.now() - HOUR_MS),
       nextUpdate: spec.nextUpdate ?? new Date(Date.now() + HOUR_MS),
-      signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+      signingAlgorithm: { name: issuer.keys.privateKey.algorithm.name, hash: spec.hash ?? "SHA-256" },
       signingKey: (spec.keys ?? issuer.keys).privateKey,
       entries: serials.map((serialNumber) => ({
         serialNumber,

@@ -92,6 +92,23 @@ test("a list under our issuer's name that somebody else has signed does nothing,
   );
 });
 
+for (const [key, hash, counts] of [
+  ["P-256", "SHA-256", true],
+  ["P-384", "SHA-384", true],
+  ["P-384", "SHA-512", true],
+  ["RSA-2048", "SHA-256", true],
+  ["Ed25519", "SHA-256", true],
+  ["P-256", "SHA-1", false],
+] as const) {
+  test(`a list signed by ${key} with ${hash} ${counts ? "counts" : "does not count"}`, async () => {
+    const usage = { ca: {}, keyUsage: ["keyCertSign", "cRLSign"], extendedKeyUsage: [] } as const;
+    const issuer = await mint(ours.root, { subject: `CN=${key} ${hash}`, key, ...usage });
+    const peer = await mint(issuer, { uris: [name] });
+    const { revocations } = take(NONE, await mintCrl(issuer, { revoked: [peer], hash }));
+    assert.equal(codeOf(judge(peer, revocations)), counts ? "IDENTITY_REVOKED" : "good");
+  });
+}
+
 test("an authority that may not sign lists signs none", async () => {
   const mute = await mint(ours.root, {
     subject: "CN=Mute",
