@@ -37,7 +37,13 @@ const identityFiles = refine(
     typeof location === "string" ? location : { ...location, bundles: Object.fromEntries(location.bundles) },
 );
 
-const socketUri = scalar("unix:///path", (value) => /^unix:\/\/(\/[^\0]+)$/.exec(String(value))?.[1]);
+/** Longest path of a UNIX socket, in bytes (`sun_path`): a longer one can never be reached. */
+const MAX_SOCKET_PATH = 107;
+
+const socketUri = scalar(`unix:///path of at most ${MAX_SOCKET_PATH} bytes`, (value) => {
+  const path = /^unix:\/\/(\/[^\0]+)$/.exec(String(value))?.[1] ?? "";
+  return path !== "" && Buffer.byteLength(path) <= MAX_SOCKET_PATH ? path : undefined;
+});
 
 const workloadApi = refine(
   either(
