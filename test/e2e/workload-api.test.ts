@@ -24,9 +24,13 @@ const TO_FOREIGN = 7002;
 const CLIENTS = 4;
 const FOREIGN = "spiffe://foreign.test/ns/default/sa/foreign";
 
+function count({ log }: Proxy, message: string): number {
+  return log.filter((line) => line["message"] === message).length;
+}
+
 /** How often a proxy has taken a new certificate into use. */
-function changes({ log }: Proxy): number {
-  return log.filter(({ message }) => message === "identity changed").length;
+function changes(proxy: Proxy): number {
+  return count(proxy, "identity changed");
 }
 
 describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER] }), () => {
@@ -43,6 +47,8 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
   });
 
   before(async () => {
+    // So that each certificate is shown to the peer before the next one comes.
+    const limits = { rotationDrain: "1s" };
     // A short path: the address of a UNIX socket holds no more than 107 bytes.
     folder = mkdtempSync(join(tmpdir(), "culvert-wl-"));
     const at = (name: string): string => join(folder, `${name}.sock`);
@@ -68,7 +74,7 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
     ]);
     await mesh.with(startTcpApp(addresses.app, ECHO, echo));
     await mesh.with(startTcpApp(addresses.foreign, ECHO, echo));
-    app = await mesh.uproxy({ name: "app", address: addresses.app, config: identity("app") });
+    app = await mesh.uproxy({ name: "app", address: addresses.app, config: { ...identity("app"), limits } });
     client = await mesh.uproxy({
       name: "client",
       address: addresses.client,
@@ -76,7 +82,7 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
         { listen: hostPort(mesh.inside(addresses.client), ECHO), to: `app:${ECHO}` },
         { listen: hostPort(mesh.inside(addresses.client), TO_FOREIGN), to: `foreign:${ECHO}` },
       ],
-      config: { identity: { workloadApi: { socket: `unix://${socket.client}`, hint: "mesh" } } },
+      config: { identity: { workloadApi: { socket: `unix://${socket.client}`, hint: "mesh" } }, limits },
     });
   });
 
@@ -87,7 +93,7 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
   });
 
   /** New connections one after another while `work` goes on; none may fail. Returns how many there were. */
-  async function underLoad(work: () => Promise<unknown>): Promise<number> {
+  async function underLoad(work: (done: () => number) => Promise<unknown>): Promise<number> {
     const failures: string[] = [];
     let done = 0;
     const over = new AbortController();
@@ -101,7 +107,7 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
       }
     });
     try {
-      await work();
+      await work(() => done);
     } finally {
       over.abort();
       await Promise.all(clients);
@@ -128,6 +134,32 @@ describe("identities from a SPIFFE Workload API", needs({ commands: [SPIFFE_PEER
     t.diagnostic(`${done} connections, ${times} rotations`);
     assert.ok(times >= Math.floor(rotationSeconds() / 2) - 1, `${times} rotations`);
     assert.ok(done > 10 * times);
+    const sessions = count(client, "session-opened");
+    assert.ok(sessions > times / 2, `${sessions} sessions`);
+    assert.deepEqual(
+      [client, app].flatMap(({ log }) => log.filter(({ code }) => code !== undefined)),
+      [],
+    );
+  });
+
+  test("from one root to another, step by step, under new connections: none fails", async () => {
+    const taken = async (step: "add" | "activate" | "remove"): Promise<void> => {
+      const [ofClient, ofApp] = [changes(client), changes(app)];
+      await agent.root(step, "cluster.local");
+      await until(step, () => changes(client) > ofClient && changes(app) > ofApp);
+    };
+    const roots = async (): Promise<string> => (await ask(`http://${client.admin}/certificates`)).body;
+    const old = await roots();
+    await underLoad(async (done) => {
+      await taken("add");
+      const opened = count(client, "session-opened");
+      await taken("activate");
+      await until("the end of sessions of old certificates", () => count(client, "session-ended") >= opened);
+      await taken("remove");
+      const soFar = done();
+      await until("connections without the old root", () => done() > soFar + 100);
+    });
+    assert.notEqual(await roots(), old);
     assert.deepEqual(
       [client, app].flatMap(({ log }) => log.filter(({ code }) => code !== undefined)),
       [],

@@ -41,6 +41,11 @@ export class Agent {
     await this.#ask(`every ${period}`);
   }
 
+  /** One step from a trust domain's root to another: both are trusted, the new one signs, the old one is trusted no longer. */
+  async root(step: "add" | "activate" | "remove", domain: string): Promise<void> {
+    await this.#ask(`root ${step} ${domain}`);
+  }
+
   async status(socket: string): Promise<EndpointStatus> {
     return (await this.#ask(`status ${socket}`)) as unknown as EndpointStatus;
   }

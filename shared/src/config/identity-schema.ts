@@ -41,8 +41,8 @@ const identityFiles = refine(
 const MAX_SOCKET_PATH = 107;
 
 const socketUri = scalar(`unix:///path of at most ${MAX_SOCKET_PATH} bytes`, (value) => {
-  const path = /^unix:\/\/(\/[^\0]+)$/.exec(String(value))?.[1] ?? "";
-  return path !== "" && Buffer.byteLength(path) <= MAX_SOCKET_PATH ? path : undefined;
+  const socket = /^unix:\/\/(\/[^\0]+)$/.exec(String(value))?.[1] ?? "";
+  return socket !== "" && Buffer.byteLength(socket) <= MAX_SOCKET_PATH ? socket : undefined;
 });
 
 const workloadApi = refine(

@@ -50,13 +50,16 @@ type plane struct {
 	sync.Mutex
 	life        time.Duration
 	authorities map[spiffeid.TrustDomain]*authority
-	endpoints   map[string]*endpoint
-	ticker      *time.Ticker
-	rotations   int
+	// next is the authority that a trust domain is about to have.
+	next      map[spiffeid.TrustDomain]*authority
+	endpoints map[string]*endpoint
+	ticker    *time.Ticker
+	rotations int
 }
 
 func runAPI(args []string) error {
-	p := &plane{authorities: map[spiffeid.TrustDomain]*authority{}, endpoints: map[string]*endpoint{}}
+	p := &plane{endpoints: map[string]*endpoint{}}
+	p.authorities, p.next = map[spiffeid.TrustDomain]*authority{}, map[spiffeid.TrustDomain]*authority{}
 	flags := flag.NewFlagSet("api", flag.ExitOnError)
 	control := flags.String("control", "", "UNIX socket that takes one line a connection and answers it with one")
 	flags.DurationVar(&p.life, "life", time.Hour, "validity of SVIDs")
@@ -144,7 +147,13 @@ func (p *plane) obey(words []string) (map[string]any, error) {
 		}
 		p.ticker.Reset(period)
 		return answer, nil
-	case "rotate":
+	case "root":
+		if len(rest) != 2 {
+			return answer, errors.New("expected add, activate or remove, and a trust domain")
+		}
+		if err := p.changeRoot(rest[0], rest[1]); err != nil {
+			return answer, err
+		}
 		p.rotate()
 		return answer, nil
 	}
@@ -188,6 +197,39 @@ func (p *plane) obey(words []string) (map[string]any, error) {
 	return answer, nil
 }
 
+// changeRoot takes one step from one root to another: both trusted, the new one signs, the old one trusted no longer.
+func (p *plane) changeRoot(step, name string) error {
+	domain, err := spiffeid.TrustDomainFromString(name)
+	if err != nil {
+		return err
+	}
+	p.Lock()
+	defer p.Unlock()
+	current := p.authorities[domain]
+	if current == nil {
+		return fmt.Errorf("no such trust domain: %s", name)
+	}
+	switch step {
+	case "add":
+		next, err := newAuthority(domain)
+		if err != nil {
+			return err
+		}
+		current.others, next.others = next.root.Raw, current.root.Raw
+		p.next[domain] = next
+	case "activate":
+		if p.next[domain] == nil {
+			return errors.New("no root was added")
+		}
+		p.authorities[domain] = p.next[domain]
+	case "remove":
+		current.others = nil
+	default:
+		return fmt.Errorf("no such step: %q", step)
+	}
+	return nil
+}
+
 func (p *plane) rotate() {
 	p.Lock()
 	defer p.Unlock()
@@ -224,7 +266,7 @@ func (e *endpoint) renew() error {
 			return err
 		}
 		response.Svids = append(response.Svids, &workload.X509SVID{
-			SpiffeId: each.id.String(), X509Svid: chain, X509SvidKey: key, Bundle: authority.root.Raw, Hint: each.hint,
+			SpiffeId: each.id.String(), X509Svid: chain, X509SvidKey: key, Bundle: authority.bundle(), Hint: each.hint,
 		})
 	}
 	for name, is := range e.federated {
@@ -239,7 +281,7 @@ func (e *endpoint) renew() error {
 		if err != nil {
 			return err
 		}
-		response.FederatedBundles[domain.IDString()] = authority.root.Raw
+		response.FederatedBundles[domain.IDString()] = authority.bundle()
 	}
 	e.response = response
 	e.wake()

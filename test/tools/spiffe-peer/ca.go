@@ -17,6 +17,13 @@ import (
 type authority struct {
 	root, intermediate       *x509.Certificate
 	rootKey, intermediateKey *ecdsa.PrivateKey
+	// others are further roots of the bundle, DER after DER: of the authority before or after this one.
+	others []byte
+}
+
+// bundle is what the trust domain's workloads trust.
+func (a *authority) bundle() []byte {
+	return append(append([]byte{}, a.root.Raw...), a.others...)
 }
 
 func newAuthority(domain spiffeid.TrustDomain) (*authority, error) {
