@@ -12,6 +12,8 @@ export interface TestEndpoint {
   asked: number;
   /** Shows another certificate from now on. */
   show(minted: Minted): void;
+  /** Connections that are open. */
+  connections(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -46,6 +48,7 @@ export async function serveBundle(minted: Minted, answer: TestEndpoint["answer"]
     answer,
     asked: 0,
     show: ({ chainPem, keyPem }) => server.setSecureContext({ cert: chainPem, key: keyPem }),
+    connections: () => new Promise((resolve) => server.getConnections((_error, count) => resolve(count))),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

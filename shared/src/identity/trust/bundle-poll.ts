@@ -36,10 +36,10 @@ const JITTER = 0.1;
 /** See the head of the file. */
 export class BundlePoll {
   readonly #options: BundlePollOptions;
+  readonly #stop = new AbortController();
   #timer: Timer | undefined;
   #failures = 0;
   #sequence: number | undefined;
-  #closed = false;
 
   /** Begins to ask at once. */
   constructor(options: BundlePollOptions) {
@@ -48,14 +48,15 @@ export class BundlePoll {
   }
 
   close(): void {
-    this.#closed = true;
     this.#timer?.cancel();
+    // A question under way would keep the process alive.
+    this.#stop.abort();
   }
 
   async #ask(): Promise<void> {
     const { clock, onBundle, onFailure } = this.#options;
     const document = await this.#fetch();
-    if (this.#closed) return;
+    if (this.#stop.signal.aborted) return;
     if (isFailure(document)) {
       this.#failures += 1;
       onFailure(document);
@@ -78,7 +79,7 @@ export class BundlePoll {
     const known = proof();
     if (isFailure(known)) return known;
     const { host, port, path } = endpoint;
-    const text = await fetchBundle({ host, port, path, proof: known, clock });
+    const text = await fetchBundle({ host, port, path, proof: known, clock, signal: this.#stop.signal });
     if (isFailure(text)) return text;
     const document = bundleDocumentFrom(trustDomain, text);
     if (isFailure(document) || document.sequence === undefined || this.#sequence === undefined) return document;

@@ -24,6 +24,8 @@ export interface BundleRequest {
   readonly path: string;
   readonly proof: EndpointProof;
   readonly clock: Clock;
+  /** Gives the question up. */
+  readonly signal: AbortSignal;
 }
 
 /** A document of 256 keys has half of it. */
@@ -35,7 +37,7 @@ const TIMEOUT_MS = 10_000;
  * Asks once. Fails with PEER_UNREACHABLE, PEER_TIMEOUT, PEER_TLS_FAILURE, PEER_BAD_REQUEST (any answer but 200, redirects
  * included), or as `verifyPeer` and `expectPeer` do.
  */
-export function fetchBundle({ host, port, path, proof, clock }: BundleRequest): Promise<string | Failure> {
+export function fetchBundle({ host, port, path, proof, clock, signal }: BundleRequest): Promise<string | Failure> {
   const named = `https://${isIP(host) === 6 ? `[${host}]` : host}:${port}${path}`;
   return new Promise((resolve) => {
     const asking = request({
@@ -43,6 +45,7 @@ export function fetchBundle({ host, port, path, proof, clock }: BundleRequest): 
       port,
       path,
       agent: false,
+      signal,
       minVersion: "TLSv1.2",
       headers: { accept: "application/json" },
       ...trustOf(proof),

@@ -292,3 +292,12 @@ test("an endpoint that takes the question and says nothing is given up, and aske
   serving.answer = bundleDocument([theirs]);
   await inRounds(clock, "the bundle", () => codeOf(opening, stranger) === "good");
 });
+
+test("a source that is closed leaves no question behind", async () => {
+  const serving = await endpoint(web, "silence");
+  const opening = await open(federated(webEndpoint(serving.port, await fileWith(ours.bundlePem))));
+  await until("the question", () => serving.asked === 1);
+  opening.source.close();
+  await until("the connection to be gone", async () => (await serving.connections()) === 0);
+  assert.deepEqual(opening.events, []);
+});
