@@ -5,6 +5,7 @@ import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import { deadlinesOf } from "../net/deadlines.ts";
 import { resetStream } from "./reset-stream.ts";
+import { mergeSmallFrames } from "./small-frames.ts";
 
 const END_STREAM = 0x1;
 const PROTOCOL_ERROR = 0x1;
@@ -72,6 +73,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
       resolve(fail("PEER_TIMEOUT", `${remote}: no answer in ${answerTimeoutMs} ms`));
       resetStream(stream, CANCEL);
     });
+    mergeSmallFrames(stream);
     stream.on("error", ignore);
     stream.on("response", (headers, flags) => {
       answered = true;

@@ -99,7 +99,7 @@ class RunningPump implements Pump, ByteSink {
     this.#stream = stream;
     this.#session = stream.session;
     this.#options = options;
-    this.#gatherer = new Gatherer(bulk.socket);
+    this.#gatherer = new Gatherer(bulk.socket, () => this.#onDrain());
     this.#queueLimit = options.streamQueue ?? DEFAULT_TUNNEL_LIMITS.streamQueue;
     const { promise, resolve } = Promise.withResolvers<Ended>();
     this.ended = promise;
@@ -114,7 +114,6 @@ class RunningPump implements Pump, ByteSink {
       stream.on("end", () => this.#onStreamEnd());
       stream.on("close", () => this.#onStreamClose());
       stream.on("data", (chunk: Buffer) => this.#onData(chunk));
-      this.#socket.on("drain", () => this.#onDrain());
       if (stream.readableEnded) this.#onStreamEnd();
     }
     bulk.setSink(this);
@@ -192,6 +191,8 @@ class RunningPump implements Pump, ByteSink {
   }
 
   #onDrain(): void {
+    // What waited for a socket that is gone was not taken: the close that follows ends the stream.
+    if (this.#socket.destroyed) return;
     this.#stall(false);
     this.#stream.resume();
   }

@@ -20,6 +20,7 @@ import type { TunnelRequest } from "./request.ts";
 import type { PeerShare, PeerShares } from "./peer-shares.ts";
 import { ProofLife } from "./proof-life.ts";
 import { endsFor } from "./session-end.ts";
+import { mergeSmallFrames } from "./small-frames.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
 
@@ -178,6 +179,7 @@ export class ServerSession {
     stream.on("error", ignore);
     // The runtime announces a stream a moment late: by then it may be reset, or the whole session given up.
     if (this.#over) return;
+    mergeSmallFrames(stream);
     const head = readRequestHead(rawHeaders, this.#authorities);
     const { oversized, end } = this.#guard.head(head.bytes);
     if (end !== undefined) return this.end(end);
