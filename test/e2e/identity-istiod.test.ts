@@ -127,12 +127,12 @@ test("the token of the pod leads to certificates, read anew for each, and lies a
 
 test("with its authority away it serves until the last second, then refuses, and comes back by itself", async (context) => {
   const { istiod, start } = await place(context);
-  istiod.part = { lifeMs: 8_000 };
+  istiod.part = { lifeMs: 12_000 };
   const proxy = await start();
   const certificate = await certificates(proxy);
   await istiod.stop();
   const ends = Date.parse((certificate as unknown as { expirationTime: string }).expirationTime);
-  while (Date.now() < ends - 2_000) {
+  while (Date.now() < ends - 3_000) {
     await talks(proxy);
   }
   await proxy.logged({ message: "identity expired", code: "IDENTITY_EXPIRED" });
