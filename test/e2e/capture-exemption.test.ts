@@ -1,9 +1,10 @@
 // Who is exempted from capture: uproxy itself, told by its user or by a mark, and what becomes of what it must not carry. Hosts are
 // network namespaces; both backends, IPv4 and IPv6.
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { createToken, initAuthority } from "../support/authority.ts";
 import { assertReset, echoed, startLab, type Lab } from "../support/lab.ts";
 import { asUser } from "../support/mesh.ts";
 import { needs } from "../support/needs.ts";
@@ -143,6 +144,33 @@ for (const backend of ["nft", "iptables"] as const) {
         asking.log.filter(({ code }) => code === "LOOP_DETECTED"),
         [],
       );
+    });
+
+    test("told by a mark, it gets its identity from an authority though the rules are there before it", async () => {
+      const [authorityHost, host] = [await lab.host(), await lab.host()];
+      const folder = join(lab.mesh.folder, "authority");
+      mkdirSync(folder);
+      const ca = await initAuthority(folder);
+      const file = join(folder, "authority.yaml");
+      const listen = `${authorityHost.address}:15912`;
+      const off = { admin: "off", readiness: "off", metrics: "off" };
+      writeFileSync(file, JSON.stringify({ folder: ca, listen, names: ["authority"], ...off }));
+      const serve = commandLine("authority", ["serve", "--config", file]);
+      await lab.start("authority", authorityHost, /"message":"ready"/, serve.command, ...serve.args);
+      writeFileSync(join(folder, "token"), await createToken(ca, "client"));
+      const identity = {
+        authority: {
+          address: listen,
+          serverName: "authority",
+          bundle: join(ca, "root.pem"),
+          token: join(folder, "token"),
+        },
+      };
+      const config = { identity, outbound: { transparent: ":15001" }, capture: { exempt: { mark: 0x539 } } };
+      writeFileSync(join(lab.mesh.folder, "before.yaml"), JSON.stringify({ ...config, resources: { files: "mesh" } }));
+      await lab.capture(host, "apply", "before", backend);
+      const joined = await lab.uproxy("joined", host, config, { account: "client" });
+      await joined.logged({ message: "ready", identity: "spiffe://cluster.local/ns/default/sa/client" });
     });
 
     test("rules of somebody's own may hand connections over by TPROXY", async () => {
