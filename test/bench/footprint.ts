@@ -158,8 +158,7 @@ async function sayInbound(lab: Lab): Promise<void> {
 async function sayOutbound(lab: Lab): Promise<void> {
   const { program } = await start(lab, "client");
   const { before, after, count } = await holdSessionsTo(lab, () => settled([program]));
-  const limit = BUDGETS.sessionKiB + BUDGETS.tunnelKiB;
-  sayEach("session and tunnel, out", before, after, count, limit);
+  sayEach("session and tunnel, out", before, after, count, BUDGETS.dialledSessionKiB);
   await program.stop();
 }
 
