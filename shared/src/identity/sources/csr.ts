@@ -3,6 +3,7 @@
 // that a uproxy holds for its tunnels.
 import { generateKeyPairSync, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
+import { derBitString, derElement, derExtension, derInteger, derOid, derSequence } from "../der-writer.ts";
 import type { SpiffeId } from "../spiffe-id.ts";
 
 /** A new key and the request that proves its possession. */
@@ -13,22 +14,16 @@ export interface KeyAndRequest {
   readonly csrPem: string;
 }
 
-const SEQUENCE = 0x30;
 const SET = 0x31;
-const INTEGER = 0x02;
-const BIT_STRING = 0x03;
-const OCTET_STRING = 0x04;
-const OID = 0x06;
 /** `[0]`, constructed: the attributes of a request. */
 const ATTRIBUTES = 0xa0;
 /** `[6]`: a URI among the alternative names. */
 const URI = 0x86;
 
-const EXTENSION_REQUEST = der(OID, Buffer.from("2a864886f70d01090e", "hex"));
-const SUBJECT_ALT_NAME = der(OID, Buffer.from("551d11", "hex"));
-const ECDSA_WITH_SHA256 = der(SEQUENCE, der(OID, Buffer.from("2a8648ce3d040302", "hex")));
-const TRUE = Buffer.from("0101ff", "hex");
-const VERSION_1 = der(INTEGER, Buffer.from([0]));
+const EXTENSION_REQUEST = derOid("2a864886f70d01090e");
+const SUBJECT_ALT_NAME = "551d11";
+const ECDSA_WITH_SHA256 = derSequence(derOid("2a8648ce3d040302"));
+const VERSION_1 = derInteger(Buffer.of(0));
 
 /** Makes a key and a request for it. Without `id` the request names nobody: who we are is decided by what we prove. */
 export function newKeyAndRequest(id: SpiffeId | undefined): KeyAndRequest {
@@ -40,31 +35,18 @@ export function newKeyAndRequest(id: SpiffeId | undefined): KeyAndRequest {
 }
 
 function requestOf(privateKey: KeyObject, publicKey: KeyObject, id: SpiffeId | undefined): Buffer {
-  const info = der(
-    SEQUENCE,
+  const info = derSequence(
     VERSION_1,
-    der(SEQUENCE),
+    derSequence(),
     publicKey.export({ type: "spki", format: "der" }),
-    der(ATTRIBUTES, ...(id === undefined ? [] : [namesAttribute(id)])),
+    derElement(ATTRIBUTES, ...(id === undefined ? [] : [namesAttribute(id)])),
   );
-  // A bit string begins with the number of bits that its last octet does not use.
-  const signature = Buffer.concat([Buffer.from([0]), sign("sha256", info, privateKey)]);
-  return der(SEQUENCE, info, ECDSA_WITH_SHA256, der(BIT_STRING, signature));
+  return derSequence(info, ECDSA_WITH_SHA256, derBitString(sign("sha256", info, privateKey)));
 }
 
 function namesAttribute(id: SpiffeId): Buffer {
-  const names = der(SEQUENCE, der(URI, Buffer.from(id)));
-  const extension = der(SEQUENCE, SUBJECT_ALT_NAME, TRUE, der(OCTET_STRING, names));
-  return der(SEQUENCE, EXTENSION_REQUEST, der(SET, der(SEQUENCE, extension)));
-}
-
-function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
-  const content = Buffer.concat(parts);
-  const { length } = content;
-  // An ID has at most 2,048 octets, so two octets of length are always enough.
-  const head =
-    length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff];
-  return Buffer.concat([Buffer.from(head), content]);
+  const names = derExtension(SUBJECT_ALT_NAME, true, derSequence(derElement(URI, Buffer.from(id))));
+  return derSequence(EXTENSION_REQUEST, derElement(SET, derSequence(names)));
 }
 
 function pem(bytes: Buffer): string {
