@@ -26,8 +26,8 @@ export async function tryLock(folder: string, name: LockName): Promise<HeldLock 
   try {
     const file = new DatabaseSync(path, { timeout: 0 });
     try {
-      // Nothing is ever written, so there is nothing to roll back.
-      file.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
+      // Nothing is ever written, so there is nothing to roll back; a journal on a full disk could not be begun.
+      file.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
       return { release: () => (file.isOpen ? file.close() : undefined) };
     } catch (error) {
       file.close();

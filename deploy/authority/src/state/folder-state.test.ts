@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
@@ -89,6 +89,20 @@ test("a revocation is seen, and who was revoked while it asked gets nothing", as
     undefined,
     "a new certificate, by a token, is no matter",
   );
+});
+
+test("a list that another authority over the intermediate has signed counts, whoever looks first", async (t) => {
+  const folder = await testFolder(t);
+  const other = join(folder, "..", "other");
+  await cp(folder, other, { recursive: true });
+  const { state } = await serveFolder(t, folder);
+  must(await revoke(other, { serial: "AA" }, { reason: "unspecified", now: NOW }));
+  await mkdir(join(folder, "crls"));
+  await cp(join(other, "crl.pem"), join(folder, "crls", "other.pem"));
+  const record = { id: REVIEWS, rootId: state.issuer().rootId, serial: "A1", notAfter: NOW + HOUR_MS };
+  assert.equal(await state.record(record), undefined);
+  const [list, ...others] = [...state.trust().revocations.values()].flat();
+  assert.deepEqual([[...(list?.serials ?? [])], others], [["aa"], []]);
 });
 
 test("the lists are signed again while the server runs", async (t) => {

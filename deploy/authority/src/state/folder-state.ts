@@ -17,7 +17,7 @@ import { tryLock, whileLocked } from "./folder-lock.ts";
 import type { HeldLock } from "./folder-lock.ts";
 import { appendIssued } from "./issued-log.ts";
 import type { IssuedEntry } from "./issued-log.ts";
-import { careFor } from "./renewal.ts";
+import { careFor, refreshUnderLock } from "./renewal.ts";
 import { readLists, readRevoked } from "./revocation-store.ts";
 
 /** What commands write is seen within a second: a look, and the time that it takes. */
@@ -131,7 +131,9 @@ class FolderState implements AuthorityState {
     const before = this.#view.revokedIds;
     const refusals = new Map<string, Failure>();
     if ((await stampOf(this.#options.folder)) !== this.#view.stamp) {
+      const unsigned = await refreshUnderLock(this.#options.folder, this.#options.clock.now());
       await this.#look();
+      this.#tell(unsigned ?? this.#view.problem);
       const ids = new Set([...this.#view.revokedIds].filter(([serial]) => !before.has(serial)).map(([, id]) => id));
       for (const { entry } of batch) {
         if (ids.has(entry.id))

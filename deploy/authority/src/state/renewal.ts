@@ -17,12 +17,17 @@ export async function careFor(folder: string, now: number, isRound: boolean): Pr
   if (isFailure(isDue)) return isDue;
   if (!isDue && !isRound) return undefined;
   return whileLocked(folder, async () => {
-    const renewed = await renewIntermediates(folder, now);
-    if (isFailure(renewed)) return renewed;
-    const refreshed = await refreshRevocations(folder, renewed, now);
-    if (isFailure(refreshed)) return refreshed;
-    return isRound ? compactIssued(folder, now) : undefined;
+    const refused = await refreshUnderLock(folder, now);
+    return refused === undefined && isRound ? compactIssued(folder, now) : refused;
   });
+}
+
+/** Renews what ends and signs lists that are due. To be called under the lock for writing. Fails with IDENTITY_UNAVAILABLE. */
+export async function refreshUnderLock(folder: string, now: number): Promise<Failure | undefined> {
+  const renewed = await renewIntermediates(folder, now);
+  if (isFailure(renewed)) return renewed;
+  const refreshed = await refreshRevocations(folder, renewed, now);
+  return isFailure(refreshed) ? refreshed : undefined;
 }
 
 /** The roots of a folder, their intermediates renewed where that is due. To be called under the lock for writing. */
