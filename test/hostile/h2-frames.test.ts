@@ -106,13 +106,15 @@ const MADE_TO_RESET: readonly (readonly [what: string, frames: (stream: number) 
 ];
 
 for (const [what, frames] of MADE_TO_RESET) {
-  test(`H2 ${what}, many times over: tunnels end with their streams, and the process stays`, async () => {
+  test(`H2 ${what}, many times over: the session ends, and its tunnels with it`, async () => {
     const { pair, raw, end } = await scene();
-    for (let stream = 3; stream < 2_000 && !raw.closed; stream += 2) {
+    for (let stream = 3; stream < 20_000 && !raw.closed; stream += 2) {
       await raw.sendAll(h2.headers(stream, h2.connectFields(HOSTILE)), frames(stream));
       if (stream % 100 === 3) await new Promise(setImmediate);
     }
-    raw.close();
+    await raw.end();
+    const code = "MISBEHAVING_PEER";
+    await until(`an event with ${code}`, () => pair.serverEvents.some(({ failure }) => failure?.code === code));
     await until("all streams to end", () => pair.server.streams <= 1);
     await end();
   });

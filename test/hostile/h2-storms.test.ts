@@ -1,13 +1,13 @@
 // Hostile on both sides of a session: servers that take back what they have granted (H8) or answer what opens no tunnel (H10), and
 // clients whose frames are noise (H9) or break off in the middle of a head (H3).
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure, type FailureCode } from "@culvert/shared/failure/failure.ts";
 import * as h2 from "../support/h2-raw.ts";
 import type { RawH2 } from "../support/h2-raw.ts";
 import { held, postCondition, startNeighbour } from "../support/neighbour.ts";
-import { tunnelCast, tunnelPair } from "../support/tunnel-pair.ts";
-import { until } from "../support/until.ts";
+import { must, tunnelCast, tunnelPair } from "../support/tunnel-pair.ts";
+import { until, within } from "../support/until.ts";
 
 const REFUSED_STREAM = 7;
 const CALLERS = 20;
@@ -48,6 +48,77 @@ for (const [what, code, react] of SERVERS) {
     peer.close();
   });
 }
+
+test("H8 a server that allows no streams: callers are told in time, and few sessions are opened for them", async () => {
+  const { server } = await tunnelCast();
+  const none = h2.settings([[h2.SETTING.MAX_CONCURRENT_STREAMS, 0]]);
+  let requests = 0;
+  const peer = await h2.listenRaw(server, (raw) => {
+    raw.send(none, h2.settingsAck());
+    raw.keep = 0;
+    raw.onFrame = ({ type }) => void (requests += type === h2.TYPE.HEADERS ? 1 : 0);
+  });
+  const pair = await tunnelPair();
+  const target = { ...pair.target, port: peer.port };
+  const codes = await within(
+    "an answer to every caller",
+    Promise.all(
+      Array.from({ length: CALLERS }, async () => {
+        const opened = await pair.pool.open(target, { authority: "10.0.0.1:80", headers: {} });
+        return isFailure(opened) ? opened.code : "open";
+      }),
+    ),
+  );
+  deepEqual([...new Set(codes)], ["PEER_REFUSED_STREAM"]);
+  ok(requests <= CALLERS, `${requests} requests for ${CALLERS} callers`);
+  ok(peer.connections.length <= CALLERS, `${peer.connections.length} sessions for ${CALLERS} callers`);
+  await until("no entry in the pool", () => pair.pool.stats().sessions === 0);
+  await pair.close();
+  peer.close();
+});
+
+test("H8 a server that takes back every stream it has granted: open tunnels go on, new callers are told, and it is used again", async (context) => {
+  const { server } = await tunnelCast();
+  let allowed = 100;
+  const peer = await h2.listenRaw(server, (raw) => {
+    raw.send(h2.settings([[h2.SETTING.MAX_CONCURRENT_STREAMS, allowed]]), h2.settingsAck());
+    raw.keep = 0;
+    raw.onFrame = ({ type, stream }) => {
+      if (type === h2.TYPE.HEADERS) raw.send(h2.headers(stream, [[":status", "200"]]));
+      else if (type === h2.TYPE.DATA) raw.send(h2.data(stream, "echo"));
+    };
+  });
+  context.after(() => peer.close());
+  const pair = await tunnelPair();
+  context.after(() => pair.close());
+  const open = (): ReturnType<typeof pair.pool.open> =>
+    pair.pool.open({ ...pair.target, port: peer.port }, { authority: "10.0.0.1:80", headers: {} });
+  const { stream } = must(await open());
+  let echoed = 0;
+  stream.on("data", (chunk: Buffer) => void (echoed += chunk.length));
+  const asked = async (): Promise<void> => {
+    const already = echoed;
+    stream.write("?");
+    await until("the echo", () => echoed > already);
+  };
+  await asked();
+  const allow = async (streams: number): Promise<void> => {
+    allowed = streams;
+    for (const raw of peer.connections) raw.send(h2.settings([[h2.SETTING.MAX_CONCURRENT_STREAMS, streams]]));
+    await until("the SETTINGS", () => stream.session?.remoteSettings.maxConcurrentStreams === streams);
+  };
+  await allow(0);
+  const refused = await within("an answer", open());
+  ok(isFailure(refused));
+  equal(refused.code, "PEER_REFUSED_STREAM");
+  await asked();
+  equal(stream.closed, false);
+  await allow(100);
+  const again = must(await within("a tunnel", open()));
+  await asked();
+  again.stream.close();
+  stream.close();
+});
 
 /** Numbers that are the same in every run (xorshift, 32 bits). */
 function randomFrom(seed: number): (below: number) => number {

@@ -352,11 +352,14 @@ export class TunnelSession {
   }
 
   #onSettings(maxConcurrentStreams: number): void {
-    const before = this.#peerStreams ?? 0;
+    const before = this.#peerStreams;
     this.#peerStreams = maxConcurrentStreams;
-    // A peer that allows none will answer nothing of what waits for it.
-    if (maxConcurrentStreams === 0) this.end(fail("PEER_REFUSED_STREAM", `${this.remote} allows no streams`));
-    else if (maxConcurrentStreams > before) this.#options.onRoom(this);
+    if (maxConcurrentStreams === 0) {
+      // A peer that allows none from the start will answer nothing of what waits for it. One that takes back what it has granted
+      // wants no more for now: what is open goes on (RFC 9113 section 5.1.2).
+      const live = before !== undefined && this.#streams > 0;
+      if (!live) this.end(fail("PEER_REFUSED_STREAM", `${this.remote} allows no streams`));
+    } else if (maxConcurrentStreams > (before ?? 0)) this.#options.onRoom(this);
   }
 
   /** More than the peer's limit were opened before its SETTINGS came: no wonder. Else it knows something that we do not. */
