@@ -69,6 +69,7 @@ export const FAMILY_SUITES: readonly string[] = [
   "postgres",
   "proxy",
   "tcp",
+  "unix-sockets",
   "waypoint",
   "waypoint-bodies",
   "waypoint-commands",
