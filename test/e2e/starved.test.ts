@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { describe, test, type TestContext } from "node:test";
 import { countThenAnswer, echo, startTcpApp } from "../support/apps.ts";
-import { memoryCgroup } from "../support/cgroup.ts";
+import { memoryCgroup, processorCgroup } from "../support/cgroup.ts";
 import { ask } from "../support/http.ts";
 import { startMesh, PORTS, type Mesh, type ProxyOptions } from "../support/mesh.ts";
 import { service, workloadEntry } from "../support/resources.ts";
@@ -133,5 +133,30 @@ describe("short of processor", () => {
       server.log.filter(({ error }) => String(error).includes("does not answer PING")),
       [],
     );
+  });
+
+  test("F26 with a tenth of a processor everything is slower, and nothing fails", async (context) => {
+    const cgroup = processorCgroup(10);
+    if (cgroup === undefined) return context.skip("no control group of processor time can be made here");
+    const { mesh, client, app } = await pair(context);
+    mesh.atEnd(async () => cgroup.remove());
+    const limits = { pingInterval: "1s", pingTimeout: "5s" };
+    const server = await mesh.uproxy({ ...app, prefix: cgroup.prefix, config: { limits } });
+    const caller = await mesh.uproxy({ ...client, config: { limits } });
+    const old = await dial(client.address, ECHO);
+    await echoes(old);
+    // Several seconds of work for what it may have.
+    for (let round = 0; round < 15; round += 1) {
+      const answers = Array.from({ length: 20 }, () => converse(client.address, ECHO, "hello"));
+      for (const answer of answers) assert.equal(String((await answer).received), "hello");
+      await echoes(old);
+    }
+    old.close();
+    for (const { log } of [server, caller]) {
+      assert.deepEqual(
+        log.filter(({ code }) => code !== undefined),
+        [],
+      );
+    }
   });
 });

@@ -169,6 +169,7 @@ describe("faults of the peer and of the path", needs({ root: true, commands: ["i
   for (const [percent, count] of [
     [1, 8],
     [5, 4],
+    [20, 1],
   ] as const) {
     test(`F4 ${percent} % loss: every byte arrives, and no PING is given up`, async () => {
       const lost = client.log.filter(({ code }) => code === "PEER_LOST").length;
