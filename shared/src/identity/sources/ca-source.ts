@@ -11,6 +11,7 @@ import { authoritiesOf, takeRevocations } from "../trust/revocations.ts";
 import { identityFromAnswer, objectionTo } from "./answer.ts";
 import type { CertificateSigner } from "./certificate-signer.ts";
 import { newKeyAndRequest } from "./csr.ts";
+import { Expiry } from "./expiry.ts";
 import { keepIdentity, readKeptIdentity } from "./kept-identity.ts";
 import { Published } from "./published.ts";
 import { Renewal } from "./renewal.ts";
@@ -73,7 +74,7 @@ class CaSource implements ReloadableSource {
   #trustStream: TrustStream | undefined;
   #trust: TrustState | undefined;
   #revocations: Revocations = new Map();
-  #expiryTold = false;
+  readonly #expiry = new Expiry();
   #tried = false;
   #closed = false;
   /** The last write of what is kept. */
@@ -216,7 +217,6 @@ class CaSource implements ReloadableSource {
 
   #publish(identity: Identity): void {
     const isFirst = this.#published.now === undefined;
-    this.#expiryTold = false;
     const trusting = this.#trusting(identity);
     if (!isFirst) this.#options.onEvent({ kind: "changed", identity: trusting });
     this.#published.put(trusting);
@@ -254,14 +254,7 @@ class CaSource implements ReloadableSource {
   }
 
   #tellExpiry(): void {
-    const svid = this.#published.now?.svid;
-    if (svid === undefined) return;
-    const isOver = this.#options.clock.now() > svid.notAfter;
-    const isTold = this.#expiryTold;
-    // A clock that was wrong and is set right lets it end a second time.
-    this.#expiryTold = isOver;
-    if (!isOver || isTold) return;
-    const ended = `${svid.id}: the certificate ended at ${new Date(svid.notAfter).toISOString()}`;
-    this.#options.onEvent({ kind: "expired", failure: fail("IDENTITY_EXPIRED", ended) });
+    const failure = this.#expiry.due(this.#published.now?.svid, this.#options.clock.now());
+    if (failure !== undefined) this.#options.onEvent({ kind: "expired", failure });
   }
 }

@@ -1,6 +1,6 @@
 // Machine. An identity from mounted files: watched, swapped whole, the last good one kept.
 import { hash } from "node:crypto";
-import { fail, isFailure } from "../../failure/failure.ts";
+import { isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import type { Clock } from "../../net/clock.ts";
 import { identityFromTexts, readIdentityTexts } from "./identity-folder.ts";
@@ -8,6 +8,8 @@ import type { IdentityLocation, IdentityTexts } from "./identity-folder.ts";
 import { selfCheck } from "../identity.ts";
 import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
 import { FolderWatch } from "../watch-folders.ts";
+import { Expiry } from "./expiry.ts";
+import { Published } from "./published.ts";
 
 /** What `openFilesSource` needs. */
 export interface FilesSourceOptions {
@@ -29,14 +31,13 @@ export async function openFilesSource(options: FilesSourceOptions): Promise<Relo
 
 class WatchedFiles implements ReloadableSource {
   readonly #options: FilesSourceOptions;
-  readonly #listeners = new Set<(identity: Identity) => void>();
+  readonly #published = new Published();
   readonly #folders: FolderWatch;
-  #identity: Identity;
   /** What was read last, used or not; a second look at the same is silent. */
   #seen: string;
   /** What the identity in use was made of: files that return to it are no change. */
   #used: string;
-  #expiryTold = false;
+  readonly #expiry = new Expiry();
   #failures = 0;
   #lastFailure: Failure | undefined;
   #reading: Promise<void> | undefined;
@@ -45,7 +46,7 @@ class WatchedFiles implements ReloadableSource {
 
   constructor(options: FilesSourceOptions, texts: IdentityTexts, identity: Identity) {
     this.#options = options;
-    this.#identity = identity;
+    this.#published.put(identity);
     this.#seen = fingerprintOf(texts);
     this.#used = this.#seen;
     this.#folders = new FolderWatch({
@@ -54,16 +55,15 @@ class WatchedFiles implements ReloadableSource {
       onUnwatched: (folder, reason) => options.onEvent({ kind: "unwatched", folder, reason }),
     });
     this.#folders.watch(texts.folders);
-    this.#tellDoubt();
+    this.#tellDoubt(identity);
   }
 
   get(): Identity {
-    return this.#identity;
+    return this.#published.get();
   }
 
   onChange(listener: (identity: Identity) => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return this.#published.onChange(listener);
   }
 
   get state(): SourceState {
@@ -76,7 +76,7 @@ class WatchedFiles implements ReloadableSource {
   close(): void {
     this.#closed = true;
     this.#folders.close();
-    this.#listeners.clear();
+    this.#published.close();
   }
 
   /** One look at a time; a call during a look is answered by another look after it. */
@@ -128,26 +128,21 @@ class WatchedFiles implements ReloadableSource {
     }
     this.#failures = 0;
     this.#lastFailure = undefined;
-    this.#identity = identity;
     this.#used = this.#seen;
-    this.#expiryTold = false;
     this.#options.onEvent({ kind: "changed", identity });
-    this.#tellDoubt();
-    for (const listener of this.#listeners) listener(identity);
+    this.#tellDoubt(identity);
+    this.#published.put(identity);
   }
 
   /** A root that was taken out of the bundle must lose its trust at once, even if our own certificate still hangs on it. */
-  #tellDoubt(): void {
-    const failure = selfCheck(this.#identity, this.#options.clock.now());
+  #tellDoubt(identity: Identity): void {
+    const failure = selfCheck(identity, this.#options.clock.now());
     if (failure !== undefined) this.#options.onEvent({ kind: "doubtful", failure });
   }
 
   #tellExpiry(): void {
-    const { id, notAfter } = this.#identity.svid;
-    if (this.#expiryTold || this.#options.clock.now() <= notAfter) return;
-    this.#expiryTold = true;
-    const failure = fail("IDENTITY_EXPIRED", `${id}: the certificate ended at ${new Date(notAfter).toISOString()}`);
-    this.#options.onEvent({ kind: "expired", failure });
+    const failure = this.#expiry.due(this.#published.get().svid, this.#options.clock.now());
+    if (failure !== undefined) this.#options.onEvent({ kind: "expired", failure });
   }
 }
 

@@ -13,6 +13,7 @@ import type { Clock, Timer } from "../../net/clock.ts";
 import { makeIdentity, sameTrust, selfCheck } from "../identity.ts";
 import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../source.ts";
 import { authoritiesOf, takeRevocations } from "../trust/revocations.ts";
+import { Expiry } from "./expiry.ts";
 import { Published } from "./published.ts";
 import { readX509Response } from "./workload-response.ts";
 import type { X509Response } from "./workload-response.ts";
@@ -71,7 +72,7 @@ class WorkloadApi implements ReloadableSource {
   /** What has been told since the last good answer: the same again is silent. */
   #told = "";
   #toldProblems: ReadonlySet<string> = new Set();
-  #expiryTold = false;
+  readonly #expiry = new Expiry();
   #closed = false;
 
   constructor(options: WorkloadApiOptions) {
@@ -189,7 +190,6 @@ class WorkloadApi implements ReloadableSource {
     const before = this.#published.now;
     const isRenewed = before?.svid.chainPem !== identity.svid.chainPem;
     if (!isRenewed && sameTrust(before, identity)) return;
-    this.#expiryTold = false;
     if (before !== undefined) this.#options.onEvent({ kind: isRenewed ? "changed" : "trust-changed", identity });
     this.#published.put(identity);
     this.#settle();
@@ -224,13 +224,8 @@ class WorkloadApi implements ReloadableSource {
   }
 
   #tellExpiry(): void {
-    const svid = this.#published.now?.svid;
-    if (svid === undefined || this.#expiryTold || this.#options.clock.now() <= svid.notAfter) return;
-    this.#expiryTold = true;
-    const failure = fail(
-      "IDENTITY_EXPIRED",
-      `${svid.id}: the certificate ended at ${new Date(svid.notAfter).toISOString()}`,
-    );
+    const failure = this.#expiry.due(this.#published.now?.svid, this.#options.clock.now());
+    if (failure === undefined) return;
     this.#options.onEvent({ kind: "expired", failure });
     // An agent that hangs answers PINGs still.
     this.#askAnew();
