@@ -42,7 +42,7 @@ test("of the sources of an identity the configured one alone is loaded", async (
   const folderOfSources = "shared/src/identity/sources/";
   assert.deepEqual(
     own.filter((name) => name.startsWith(folderOfSources)).map((name) => name.slice(folderOfSources.length)),
-    ["published.ts", "workload-api.ts", "workload-response.ts"],
+    ["expiry.ts", "published.ts", "workload-api.ts", "workload-response.ts"],
   );
   const list = readFileSync(moduleListFile, "utf8");
   assert.doesNotMatch(list, /shared\/src\/grpc|workload-api|ca-source/);
