@@ -19,14 +19,12 @@ import { AcceptedRequest, AuthorityCache, readRequestHead, refuseStream } from "
 import type { TunnelRequest } from "./request.ts";
 import type { PeerShare, PeerShares } from "./peer-shares.ts";
 import { ProofLife } from "./proof-life.ts";
-import { endsFor } from "./session-end.ts";
+import { cutOff, sayFarewell } from "./session-end.ts";
 import { mergeSmallFrames } from "./small-frames.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
 
 const PROTOCOL_ERROR = 0x1;
-/** How long the peer has to take our GOAWAY before its socket is destroyed. */
-const FAREWELL_MS = 500;
 
 export interface ServerSessionOptions {
   readonly session: ServerHttp2Session;
@@ -133,21 +131,10 @@ export class ServerSession {
   end(failure: Failure): void {
     if (this.#over) return;
     const { socket, clock } = this.#options;
-    if (failure.code === "DRAINING" && this.#streams === 0) {
-      // Nothing is cut short: an end in order, which neither side has to mind.
-      this.#session.close();
-      clock.after(FAREWELL_MS, () => socket.destroy());
-      return;
-    }
+    if (failure.code === "DRAINING" && this.#streams === 0) return sayFarewell(this.#session, socket, clock);
     this.#over = true;
     this.#failure ??= failure;
-    if (this.#session.destroyed) return;
-    endsFor(this.#session, failure);
-    // What the runtime sends at a destroy may be lost behind a write that is under way; this is sent now.
-    this.#session.goaway(failure.traits.resetCode);
-    // Without an error the runtime would end the streams in order, and what was cut short would look whole.
-    this.#session.destroy(new Error(failure.toString()), failure.traits.resetCode);
-    clock.after(FAREWELL_MS, () => socket.destroy());
+    cutOff(this.#session, socket, failure, clock);
   }
 
   /** Looks at everything that has a deadline. */

@@ -14,11 +14,11 @@ import { peerOfSocket } from "../identity/verify.ts";
 import { bind } from "../net/bind.ts";
 import type { BoundAddress } from "../net/bind.ts";
 import type { Clock, Timer } from "../net/clock.ts";
-import { processDescriptors } from "../net/descriptors.ts";
 import { endpoint } from "../net/endpoint.ts";
 import { formatAuthority } from "./authority.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { TunnelRequest } from "./request.ts";
+import { Handshakes } from "./handshakes.ts";
 import { PeerShares } from "./peer-shares.ts";
 import { ServerSession } from "./server-session.ts";
 import { serverSessionOptions } from "./session-options.ts";
@@ -79,10 +79,7 @@ class Listener implements TunnelServer {
   readonly #server: ReturnType<typeof createServer>;
   readonly #sessions = new Set<ServerSession>();
   readonly #shares: PeerShares;
-  /** Connections whose handshake is not over, by remote address, oldest first. */
-  readonly #shaking = new Map<string, Socket>();
-  /** `ip:port` of those connections: a socket whose handshake has failed no longer knows it. */
-  readonly #remotes = new WeakMap<Socket, string>();
+  readonly #handshakes: Handshakes;
   readonly #stopWatching: () => void;
   #tick: Timer | undefined;
   #isClosing = false;
@@ -92,6 +89,7 @@ class Listener implements TunnelServer {
     this.#options = options;
     this.address = { host: options.host, port: options.port };
     this.#shares = new PeerShares(limits);
+    this.#handshakes = new Handshakes(limits);
     this.#contexts = new TlsContexts(identity, options.compliance);
     this.#server = createServer({
       ...this.#contexts.serverOptions(),
@@ -99,7 +97,7 @@ class Listener implements TunnelServer {
       noDelay: true,
     });
     this.#server.maxConnections = limits.maxSessions + limits.maxHandshakes;
-    this.#server.on("connection", (socket: Socket) => this.#onConnection(socket));
+    this.#server.on("connection", (socket: Socket) => this.#handshakes.begin(socket));
     this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
     this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       this.#refuse(socket, handshakeFailure(error, socket));
@@ -143,7 +141,7 @@ class Listener implements TunnelServer {
     if (this.#isClosing) return;
     this.#isClosing = true;
     this.#server.close();
-    for (const socket of this.#shaking.values()) socket.destroy();
+    this.#handshakes.close();
     this.drain();
   }
 
@@ -154,41 +152,9 @@ class Listener implements TunnelServer {
     if (this.#server.listening) await new Promise((resolve) => this.#server.once("close", resolve));
   }
 
-  /** Bounds the connections that have proved nothing: the one that takes longest makes room. */
-  #onConnection(socket: Socket): void {
-    const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
-    if (!processDescriptors.admit(fd)) {
-      socket.destroy();
-      return;
-    }
-    const key = remoteOf(socket);
-    this.#remotes.set(socket, key);
-    this.#shaking.set(key, socket);
-    socket.on("close", () => this.#shaking.delete(key));
-    const { maxHandshakes, maxHandshakesPerAddress } = this.#options.limits;
-    if (this.#shaking.size > maxHandshakes) {
-      const [oldest] = this.#shaking.values();
-      oldest?.destroy();
-    } else if (this.#shaking.size > maxHandshakesPerAddress) this.#makeRoom(socket, maxHandshakesPerAddress);
-  }
-
-  /** Bounds those of one address: its own slowest one makes room, nobody else's. */
-  #makeRoom({ remoteAddress }: Socket, most: number): void {
-    let oldest: Socket | undefined;
-    let count = 0;
-    for (const socket of this.#shaking.values()) {
-      if (socket.remoteAddress !== remoteAddress) continue;
-      oldest ??= socket;
-      count += 1;
-    }
-    if (count > most) oldest?.destroy();
-  }
-
   #onSecure(socket: TLSSocket): void {
     const { identity, limits, clock, onRequest, onEvent } = this.#options;
-    const remote = remoteOf(socket);
-    this.#shaking.delete(remote);
-    socket.on("error", ignore);
+    const remote = this.#handshakes.succeeded(socket);
     const own = identity.get();
     const peer = this.#admit(socket, own);
     if (isFailure(peer)) return this.#refuse(socket, peer);
@@ -233,11 +199,7 @@ class Listener implements TunnelServer {
   }
 
   #refuse(socket: TLSSocket, failure: Failure): void {
-    socket.on("error", ignore);
-    // A private link to the TCP socket below; without it the log names no address.
-    const { _parent: tcp } = socket as TLSSocket & { readonly _parent?: Socket };
-    const remote = (tcp === undefined ? undefined : this.#remotes.get(tcp)) ?? remoteOf(socket);
-    socket.destroy();
+    const remote = this.#handshakes.refuse(socket);
     this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
   }
 
@@ -259,9 +221,3 @@ function handshakeFailure(error: Error, socket: TLSSocket): Failure {
   if (verdict === undefined || verdict === null) return acceptFailure(error);
   return certificateFailure(verdict instanceof Error ? verdict.message : verdict);
 }
-
-function remoteOf(socket: Socket): string {
-  return formatAuthority(socket.remoteAddress ?? "", socket.remotePort ?? 0);
-}
-
-function ignore(): void {}

@@ -15,8 +15,8 @@ import type { VerifiedPeer } from "@culvert/shared/identity/verify.ts";
 import { bind } from "@culvert/shared/net/bind.ts";
 import type { BoundAddress } from "@culvert/shared/net/bind.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
-import { processDescriptors } from "@culvert/shared/net/descriptors.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
+import { Handshakes } from "@culvert/shared/tunnel/handshakes.ts";
 import { serverSessionOptions } from "@culvert/shared/tunnel/session-options.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
@@ -69,10 +69,7 @@ class TlsListener implements Listener {
   readonly #held = new Map<string, number>();
   /** Sessions of those who have no identity. */
   #strangers = 0;
-  /** Connections whose handshake is not over, oldest first. */
-  readonly #shaking = new Set<Socket>();
-  /** `ip:port` of those connections: a socket whose handshake has failed no longer knows it. */
-  readonly #remotes = new WeakMap<Socket, string>();
+  readonly #handshakes: Handshakes;
   readonly #stopWatching: () => void;
   readonly #idle = Promise.withResolvers<void>();
   #tick: Timer | undefined;
@@ -82,6 +79,7 @@ class TlsListener implements Listener {
     const { identity, limits } = options;
     this.#options = options;
     this.address = { host: options.host, port: options.port };
+    this.#handshakes = new Handshakes(limits.session);
     this.#contexts = new TlsContexts(identity);
     this.#server = createServer({
       ...this.#tlsOptions(),
@@ -89,7 +87,7 @@ class TlsListener implements Listener {
       noDelay: true,
     });
     this.#server.maxConnections = limits.maxSessions + limits.session.maxHandshakes;
-    this.#server.on("connection", (socket: Socket) => this.#onConnection(socket));
+    this.#server.on("connection", (socket: Socket) => this.#handshakes.begin(socket));
     this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
     this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
       this.#refuse(socket, fail("PEER_TLS_FAILURE", error.message));
@@ -134,7 +132,7 @@ class TlsListener implements Listener {
     if (this.#isClosing) return;
     this.#isClosing = true;
     this.#server.close();
-    for (const socket of this.#shaking) socket.destroy();
+    this.#handshakes.close();
     this.drain();
   }
 
@@ -155,32 +153,9 @@ class TlsListener implements Listener {
     return { ...this.#contexts.serverOptions(), rejectUnauthorized: false };
   }
 
-  /** Bounds the connections that have proved nothing: the one that takes longest makes room, of one address its own. */
-  #onConnection(socket: Socket): void {
-    const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
-    if (!processDescriptors.admit(fd)) {
-      socket.destroy();
-      return;
-    }
-    this.#remotes.set(socket, remoteOf(socket));
-    this.#shaking.add(socket);
-    socket.on("close", () => this.#shaking.delete(socket));
-    const { maxHandshakes, maxHandshakesPerAddress } = this.#options.limits.session;
-    if (this.#shaking.size > maxHandshakes) {
-      const [oldest] = this.#shaking;
-      oldest?.destroy();
-    } else if (this.#shaking.size > maxHandshakesPerAddress) {
-      const own = [...this.#shaking].filter(({ remoteAddress }) => remoteAddress === socket.remoteAddress);
-      if (own.length > maxHandshakesPerAddress) own[0]?.destroy();
-    }
-  }
-
   #onSecure(socket: TLSSocket): void {
     const { identity, limits, clock, onCall, onRefused } = this.#options;
-    const remote = remoteOf(socket);
-    const { _parent: tcp } = socket as TLSSocket & { readonly _parent?: Socket };
-    if (tcp !== undefined) this.#shaking.delete(tcp);
-    socket.on("error", ignore);
+    const remote = this.#handshakes.succeeded(socket);
     const own = identity.get();
     const certificate = this.#certificateOf(socket, own);
     const isStranger = certificate === undefined || isFailure(certificate);
@@ -232,11 +207,7 @@ class TlsListener implements Listener {
   }
 
   #refuse(socket: TLSSocket, failure: Failure): void {
-    socket.on("error", ignore);
-    const { _parent: tcp } = socket as TLSSocket & { readonly _parent?: Socket };
-    const remote = (tcp === undefined ? undefined : this.#remotes.get(tcp)) ?? remoteOf(socket);
-    socket.destroy();
-    this.#options.onRefused(remote, failure);
+    this.#options.onRefused(this.#handshakes.refuse(socket), failure);
   }
 
   /** New handshakes get the new certificate; sessions go on, but for those of who is no longer trusted. */
@@ -245,9 +216,3 @@ class TlsListener implements Listener {
     for (const session of this.#sessions) session.identityChanged(identity);
   }
 }
-
-function remoteOf(socket: Socket): string {
-  return formatHostPort(socket.remoteAddress ?? "", socket.remotePort ?? 0);
-}
-
-function ignore(): void {}

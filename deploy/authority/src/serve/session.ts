@@ -13,11 +13,10 @@ import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { SessionGuard } from "@culvert/shared/tunnel/guard.ts";
 import { Keepalive } from "@culvert/shared/tunnel/keepalive.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
+import { cutOff, sayFarewell } from "@culvert/shared/tunnel/session-end.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
 
-/** How long a caller has to take our GOAWAY before its socket is destroyed. */
-const FAREWELL_MS = 500;
 /** What a field line weighs beside its octets (RFC 9113 section 6.5.2). */
 const FIELD_OVERHEAD = 32;
 
@@ -100,19 +99,12 @@ export class Session {
 
   /** Ends everything now: GOAWAY with the failure's code, every call reset. */
   end(failure: Failure): void {
-    const { socket, clock } = this.#options;
     if (this.#over) return;
-    if (failure.code === "DRAINING" && this.#streams.size === 0) {
-      this.#session.close();
-      clock.after(FAREWELL_MS, () => socket.destroy());
-      return;
-    }
+    const { socket, clock } = this.#options;
+    if (failure.code === "DRAINING" && this.#streams.size === 0) return sayFarewell(this.#session, socket, clock);
     this.#over = true;
     this.#failure ??= failure;
-    if (this.#session.destroyed) return;
-    this.#session.goaway(failure.traits.resetCode);
-    this.#session.destroy(new Error(failure.toString()), failure.traits.resetCode);
-    clock.after(FAREWELL_MS, () => socket.destroy());
+    cutOff(this.#session, socket, failure, clock);
   }
 
   /** Looks at everything that has a deadline. */

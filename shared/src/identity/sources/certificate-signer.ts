@@ -7,6 +7,7 @@ import { dialTls } from "../../grpc/dial.ts";
 import { bytesOf, decodeMessage, encodeMessage } from "../../grpc/message.ts";
 import { CallEnd, GRPC } from "../../grpc/status.ts";
 import type { Clock } from "../../net/clock.ts";
+import { formatHostPort } from "../../net/ip.ts";
 import { certificatesFromPem } from "../pem.ts";
 import { readPublicFile } from "../read-file.ts";
 import type { Identity } from "../source.ts";
@@ -95,7 +96,7 @@ export function signerAt(address: AuthorityAddress, clock: Clock): CertificateSi
 
 /** `host:port`, as logs name an authority. */
 export function nameOf({ host, port }: AuthorityAddress): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return formatHostPort(host, port);
 }
 
 /** A client of the authority, whose sessions begin with the TLS options of then. */
