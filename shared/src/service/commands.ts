@@ -1,6 +1,5 @@
 // Pure but for the files that they name. The commands that uproxy and waypoint have in common: run, check, wait, and
 // what `explain` needs to ask offline or of a running process.
-import { stat } from "node:fs/promises";
 import {
   EXIT,
   wrongUsage,
@@ -10,11 +9,11 @@ import {
   type Complaint,
   type ExitCode,
 } from "../config/cli.ts";
-import { formatConfigError, type ConfigError } from "../config/config-error.ts";
-import { environment } from "../config/env.ts";
+import type { ConfigError } from "../config/config-error.ts";
 import { openResourceFolder } from "../config/files-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
 import type { CommonConfig } from "../config/process-config.ts";
+import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
 import type { Problem, Snapshot } from "../config/snapshot.ts";
 import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
@@ -32,32 +31,14 @@ export interface ProgramKind<C extends CommonConfig> {
   readonly run: (config: C) => Promise<ExitCode | StartFailure>;
 }
 
-const CONFIG_OPTION = {
-  name: "config",
-  value: "F",
-  short: "c",
-  help: "process configuration; default: the program's .yaml here, then in /etc/culvert",
-} as const;
-
 /** `run`, `check` and `wait`. */
 export function commonCommands<C extends CommonConfig>(kind: ProgramKind<C>): readonly Command[] {
   return [runCommand(kind), checkCommand(kind), waitCommand(kind)];
 }
 
-/** The option that names the configuration, for commands that read it. */
-export const configOption: typeof CONFIG_OPTION = CONFIG_OPTION;
-
 /** Reads the process configuration that the arguments name, or says all that is wrong with it. */
-export async function loadConfig<C extends CommonConfig>(
-  kind: ProgramKind<C>,
-  args: Arguments,
-): Promise<C | Complaint> {
-  const file = args.text("config") ?? (await firstExisting([`${kind.name}.yaml`, `/etc/culvert/${kind.name}.yaml`]));
-  if (file === undefined) {
-    return wrongUsage(`no --config given, and neither ./${kind.name}.yaml nor /etc/culvert/${kind.name}.yaml exists`);
-  }
-  const config = await kind.load(file, environment());
-  return isErrors(config) ? wrongUsage(listed("configuration", config.map(formatConfigError))) : config;
+export function loadConfig<C extends CommonConfig>(kind: ProgramKind<C>, args: Arguments): Promise<C | Complaint> {
+  return loadProgramFile(kind.name, args, kind.load);
 }
 
 /** Reads a resource folder once, for commands that decide offline. */
@@ -198,23 +179,4 @@ async function waitReady(
     }
     await pause(POLL_MS);
   }
-}
-
-async function firstExisting(files: readonly string[]): Promise<string | undefined> {
-  for (const file of files) {
-    const found = await stat(file).then(
-      (entry) => entry.isFile(),
-      () => false,
-    );
-    if (found) return file;
-  }
-  return undefined;
-}
-
-function isErrors(value: object): value is readonly ConfigError[] {
-  return Array.isArray(value);
-}
-
-function listed(what: string, lines: readonly string[]): string {
-  return lines.length === 1 ? (lines[0] ?? "") : `${lines.length} errors in the ${what}:\n${lines.join("\n")}`;
 }

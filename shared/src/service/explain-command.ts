@@ -1,12 +1,13 @@
 // Pure but for the files that it names. The frame of `explain`: the question from the command line, asked of the files or
 // of a running process; what the question is and who answers it is the program's.
+import { CONFIG_OPTION } from "../config/program-file.ts";
 import { EXIT, wrongUsage, type Arguments, type Command, type Complaint, type OptionSpec } from "../config/cli.ts";
 import type { CommonConfig } from "../config/process-config.ts";
 import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import { systemClock } from "../net/clock.ts";
-import { askAdmin, configOption, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
+import { askAdmin, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
 
 /** One line a step, the last of them the outcome. */
 export type Explained = readonly string[];
@@ -30,7 +31,7 @@ export function explainCommand<C extends CommonConfig, Q>(kind: ProgramKind<C>, 
     summary: explainer.summary,
     options: [
       ...explainer.options,
-      configOption,
+      CONFIG_OPTION,
       { name: "admin", value: "ADDR", help: "ask the running process at this admin address instead of the files" },
     ],
     run: async (args, io) => {

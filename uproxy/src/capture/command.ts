@@ -1,4 +1,5 @@
 // Machine. `uproxy capture`: prints the rules, or hands the very same script to the shell.
+import { CONFIG_OPTION } from "@culvert/shared/config/program-file.ts";
 import {
   EXIT,
   wrongUsage,
@@ -9,7 +10,7 @@ import {
 } from "@culvert/shared/config/cli.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { configOption, isComplaint, loadConfig, type ProgramKind } from "@culvert/shared/service/commands.ts";
+import { isComplaint, loadConfig, type ProgramKind } from "@culvert/shared/service/commands.ts";
 
 /** `capture print|apply|remove`. */
 export function captureCommand(kind: ProgramKind<UproxyConfig>): Command {
@@ -24,7 +25,7 @@ export function captureCommand(kind: ProgramKind<UproxyConfig>): Command {
       },
     ],
     options: [
-      configOption,
+      CONFIG_OPTION,
       {
         name: "backend",
         value: "nft|iptables",

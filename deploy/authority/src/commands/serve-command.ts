@@ -1,10 +1,11 @@
 // Machine. `authority serve` and `authority check`.
 import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { Command } from "@culvert/shared/config/cli.ts";
+import { CONFIG_OPTION } from "@culvert/shared/config/program-file.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { isComplaint } from "@culvert/shared/service/commands.ts";
 import { readAuthority } from "../state/authority-folder.ts";
-import { CONFIG_OPTION, loadAuthorityConfig } from "./config.ts";
+import { loadAuthorityConfig } from "./config.ts";
 
 /** `authority serve --config F`. */
 export const serveCommand: Command = {
