@@ -48,6 +48,10 @@ async function read(path: string, most: number, isKey: boolean): Promise<Buffer 
 
 /** The failure to read a file or folder, with the system's code and nothing of the content. */
 export function unreadable(path: string, error: unknown): Failure {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-  return fail("IDENTITY_UNAVAILABLE", `${path}: cannot be read (${code})`);
+  return fail("IDENTITY_UNAVAILABLE", `${path}: cannot be read (${codeOf(error)})`);
+}
+
+/** The system's code of an error. */
+export function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "unknown error";
 }

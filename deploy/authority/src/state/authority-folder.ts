@@ -12,19 +12,8 @@ import { parseSpiffeId, parseTrustDomain, pathOf, trustDomainOf } from "@culvert
 import type { TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { chainOf } from "../ca/certificate-authority.ts";
 import type { CertificateAuthority } from "../ca/certificate-authority.ts";
-import {
-  PRIVATE_FOLDER,
-  PUBLIC,
-  SECRET,
-  attempt,
-  exists,
-  removeQuietly,
-  removeStaged,
-  stagingOf,
-  syncFolder,
-  unwritable,
-  writeFileWhole,
-} from "./files.ts";
+import { removeQuietly, stagingOf, syncFolder, writeFileWhole } from "@culvert/shared/identity/write-file.ts";
+import { PRIVATE_FOLDER, PUBLIC, SECRET, attempt, exists, removeStaged, unwritable } from "./files.ts";
 
 /** A root with the intermediate below it, as one thing that is trusted or signs. */
 export interface Root {

@@ -4,8 +4,9 @@ import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
-import { readPublicBytes } from "@culvert/shared/identity/read-file.ts";
-import { SECRET, attempt, codeOf, writeFileWhole } from "./files.ts";
+import { codeOf, readPublicBytes } from "@culvert/shared/identity/read-file.ts";
+import { writeFileWhole } from "@culvert/shared/identity/write-file.ts";
+import { SECRET, attempt } from "./files.ts";
 
 /** A certificate that was issued. Times are milliseconds since the epoch. */
 export interface IssuedEntry {

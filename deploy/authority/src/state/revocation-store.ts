@@ -6,7 +6,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
-import { readPublicBytes } from "@culvert/shared/identity/read-file.ts";
+import { codeOf, readPublicBytes } from "@culvert/shared/identity/read-file.ts";
 import type { RevocationList } from "@culvert/shared/identity/source.ts";
 import { MAX_CRL_FILE_BYTES, MAX_LISTS, revocationListsFromDers } from "@culvert/shared/identity/trust/revocations.ts";
 import { hasSigned } from "@culvert/shared/identity/trust/revoked.ts";
@@ -15,7 +15,8 @@ import { REVOCATION_REASONS, entriesOf, signRevocationList } from "../ca/crl.ts"
 import type { RevocationReason, RevokedEntry } from "../ca/crl.ts";
 import { mayRevoke } from "../ca/imported-ca.ts";
 import type { Root, Roots } from "./authority-folder.ts";
-import { PUBLIC, SECRET, attempt, codeOf, writeFileWhole } from "./files.ts";
+import { writeFileWhole } from "@culvert/shared/identity/write-file.ts";
+import { PUBLIC, SECRET, attempt } from "./files.ts";
 
 /** Something revoked. Times are milliseconds since the epoch. */
 export interface Revoked extends RevokedEntry {

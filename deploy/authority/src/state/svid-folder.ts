@@ -10,7 +10,8 @@ import { readPublicFile } from "@culvert/shared/identity/read-file.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { IssuedSvid } from "../ca/certificate-authority.ts";
 import { isAuthorityFolder } from "./authority-folder.ts";
-import { PRIVATE_FOLDER, PUBLIC, SECRET, attempt, exists, writeFileWhole } from "./files.ts";
+import { writeFileWhole } from "@culvert/shared/identity/write-file.ts";
+import { PRIVATE_FOLDER, PUBLIC, SECRET, attempt, exists } from "./files.ts";
 
 const SVID = { certificate: "svid.pem", key: "key.pem", bundle: "bundle.pem" } as const;
 

@@ -5,10 +5,11 @@ import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
-import { readKeyFile } from "@culvert/shared/identity/read-file.ts";
+import { codeOf, readKeyFile } from "@culvert/shared/identity/read-file.ts";
 import { hashOfSecret, isJoinTokenId, isSecretOf, newJoinToken } from "../proof/join-token.ts";
 import type { JoinToken } from "../proof/join-token.ts";
-import { PRIVATE_FOLDER, SECRET, codeOf, syncFolder, unwritable, writeFileWhole } from "./files.ts";
+import { syncFolder, writeFileWhole } from "@culvert/shared/identity/write-file.ts";
+import { PRIVATE_FOLDER, SECRET, unwritable } from "./files.ts";
 
 /** A token as it is kept. */
 export interface StoredToken {

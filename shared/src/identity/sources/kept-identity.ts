@@ -1,14 +1,13 @@
 // Machine. The last certificate and key of a workload in one file of its own: after a restart a one-time token is spent, and the
 // authority may be away. One file, so that key and certificate are never of two different answers.
-import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
-import { readKeyFile } from "../read-file.ts";
+import { codeOf, readKeyFile } from "../read-file.ts";
 import type { Identity } from "../source.ts";
 import { trustDomainOf } from "../spiffe-id.ts";
+import { writeFileWhole } from "../write-file.ts";
 import { identityFromAnswer } from "./answer.ts";
 
 const SECRET = 0o600;
@@ -30,22 +29,12 @@ export async function readKeptIdentity(path: string): Promise<Identity | undefin
 
 /** Keeps an identity at `path`: key, chain and the roots of its own trust domain. Fails with IDENTITY_UNAVAILABLE. */
 export async function keepIdentity(path: string, { svid, bundles }: Identity): Promise<Failure | undefined> {
-  const fresh = `${path}.${randomBytes(6).toString("hex")}`;
+  const roots = bundles.get(trustDomainOf(svid.id))?.pem ?? "";
   try {
     await mkdir(dirname(path), { recursive: true, mode: SECRET_FOLDER });
-    const roots = bundles.get(trustDomainOf(svid.id))?.pem ?? "";
-    {
-      await using file = await open(fresh, "wx", SECRET);
-      await file.writeFile(svid.keyPem + svid.chainPem + roots);
-      await file.sync();
-    }
-    await rename(fresh, path);
-    await using folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    await folder.sync();
+    await writeFileWhole(path, svid.keyPem + svid.chainPem + roots, SECRET);
     return undefined;
   } catch (error) {
-    await rm(fresh, { force: true }).catch(() => undefined);
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-    return fail("IDENTITY_UNAVAILABLE", `${path}: the identity cannot be kept (${code})`);
+    return fail("IDENTITY_UNAVAILABLE", `${path}: the identity cannot be kept (${codeOf(error)})`);
   }
 }
