@@ -26,7 +26,19 @@ import { MeshView } from "@culvert/waypoint/mesh/view.ts";
 import { Reporter } from "@culvert/waypoint/report.ts";
 import { OutsideNames } from "@culvert/waypoint/upstream/outside-names.ts";
 import { Upstream } from "@culvert/waypoint/upstream/upstream.ts";
-import { id, policy, route, routeRule, service, snapshot, TRUST_DOMAIN, workload } from "../support/fixtures.ts";
+import {
+  id,
+  policy,
+  route,
+  routeBackend,
+  routeMatch,
+  routeParent,
+  routeRule,
+  service,
+  snapshot,
+  TRUST_DOMAIN,
+  workload,
+} from "../support/fixtures.ts";
 import { must } from "../support/must.ts";
 
 const RULES = 10;
@@ -69,17 +81,16 @@ const mesh = snapshot(
     ],
     routes: [
       route("app", {
-        parents: [{ namespace: "default", name: "app", port: undefined }],
+        parents: [routeParent("app")],
         rules: Array.from({ length: ROUTES }, (_, index) =>
           routeRule({
             matches: [
-              {
+              routeMatch({
                 path: { kind: "prefix", value: index === 0 ? "/" : `/area-${index}` },
-                method: undefined,
-                headers: index === 0 ? [] : [{ name: "x-version", value: `v${index}` }],
-              },
+                headers: index === 0 ? [] : [{ name: "x-version", kind: "exact", value: `v${index}` }],
+              }),
             ],
-            backends: [{ kind: "service", namespace: "default", name: "app", port: 80, weight: 1, invalid: undefined }],
+            backends: [routeBackend("app", 80)],
           }),
         ),
       }),

@@ -1,6 +1,12 @@
 // Pure. What a mesh is made of, for unit tests: what a test does not name has its usual value. Whatever has a name is named as
 // `namespace/name`, or as `name` in namespace `default`.
-import type { HttpRoute, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
+import type {
+  HttpRoute,
+  HttpRouteBackend,
+  HttpRouteMatch,
+  HttpRouteRule,
+  RouteParent,
+} from "@culvert/shared/config/http-route.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { parseTrustDomain, workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { parseCidr, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
@@ -146,12 +152,64 @@ export function policy(name: string, parts: Partial<Omit<AuthorizationPolicy, ke
 
 /** A route for any host, attached to nothing. */
 export function route(name: string, parts: Partial<Omit<HttpRoute, keyof Named>> = {}): HttpRoute {
-  return { ...named(name), createdAt: 0, parents: [], hostnames: [], rules: [], notUnderstood: undefined, ...parts };
+  return {
+    kind: "HTTPRoute",
+    ...named(name),
+    createdAt: 0,
+    parents: [],
+    hostnames: [],
+    rules: [],
+    notUnderstood: undefined,
+    ...parts,
+  };
 }
 
 /** A rule of a route, for all requests, that leads nowhere. */
 export function routeRule(parts: Partial<HttpRouteRule> = {}): HttpRouteRule {
-  return { name: undefined, matches: [], backends: [], notUnderstood: undefined, ...parts };
+  return {
+    name: undefined,
+    matches: [],
+    filters: [],
+    backends: [],
+    timeouts: { requestMs: 0, backendRequestMs: 0 },
+    retry: undefined,
+    persistence: undefined,
+    notUnderstood: undefined,
+    ...parts,
+  };
+}
+
+/** A match of the path prefix `/`. */
+export function routeMatch(parts: Partial<HttpRouteMatch> = {}): HttpRouteMatch {
+  return { path: { kind: "prefix", value: "/" }, method: undefined, headers: [], query: [], ...parts };
+}
+
+/** All ports of a Service, as parent of a route. */
+export function routeParent(name: string, parts: Partial<RouteParent> = {}): RouteParent {
+  const own = named(name);
+  return {
+    namespace: own.namespace,
+    name: own.name,
+    kind: "service",
+    port: undefined,
+    sectionName: undefined,
+    ...parts,
+  };
+}
+
+/** A Service port as backend of a route, with weight 1. */
+export function routeBackend(name: string, port: number, parts: Partial<HttpRouteBackend> = {}): HttpRouteBackend {
+  const own = named(name);
+  return {
+    kind: "service",
+    namespace: own.namespace,
+    name: own.name,
+    port,
+    weight: 1,
+    filters: [],
+    invalid: undefined,
+    ...parts,
+  };
 }
 
 /** A snapshot of these workloads, services and waypoints. */
@@ -162,6 +220,8 @@ export function snapshot(contents: Partial<DirectoryContents>, parts: Partial<Sn
     policies: [],
     peerAuthentications: [],
     routes: [],
+    streamRoutes: [],
+    backendTls: [],
     problems: [],
     ...parts,
   };

@@ -2,30 +2,23 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
-import { id, route, routeRule } from "@culvert/test/support/fixtures.ts";
+import { id, route, routeBackend, routeMatch, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
 import { explainRequest, type RequestQuestion } from "./explain.ts";
 import { policy, SELF, service, servicePort, snapshot, workload } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 
-const backend = (name: string, weight: number): HttpRouteBackend => ({
-  kind: "service",
-  namespace: "default",
-  name,
-  port: 9080,
-  weight,
-  invalid: undefined,
-});
+const backend = (name: string, weight: number): HttpRouteBackend => routeBackend(name, 9080, { weight });
 const ROUTE = route("split", {
-  parents: [{ namespace: "default", name: "reviews", port: 9080 }],
+  parents: [routeParent("reviews", { port: 9080 })],
   rules: [
     routeRule({
       name: "beta",
       matches: [
-        {
+        routeMatch({
           path: { kind: "prefix", value: "/v2" },
           method: "GET",
-          headers: [{ name: "x-beta", value: "yes" }],
-        },
+          headers: [{ name: "x-beta", kind: "exact", value: "yes" }],
+        }),
       ],
       backends: [backend("v1", 90), backend("v2", 10), backend("gone", 0)],
     }),

@@ -66,6 +66,8 @@ export function buildSnapshot(
     directory,
     policies: ofKind(resources, "AuthorizationPolicy").map(({ policy }) => policy),
     peerAuthentications: ofKind(resources, "PeerAuthentication").map(({ peerAuthentication }) => peerAuthentication),
+    streamRoutes: [],
+    backendTls: [],
     routes: ofKind(resources, "HTTPRoute").map(({ route }) => checkBackends(route, directory)),
     problems: [...parsed.problems, ...duplicates(resources), ...danglingReferences(resources, directory)],
   };

@@ -1,7 +1,9 @@
 // Types. One whole, immutable state of the mesh configuration, and where such states come from.
 import type { AuthorizationPolicy, PeerAuthentication } from "../policy/authorization.ts";
 import type { Directory } from "../workload/directory.ts";
+import type { BackendTls } from "./backend-tls.ts";
 import type { HttpRoute } from "./http-route.ts";
+import type { StreamRoute } from "./stream-route.ts";
 
 /** Something in the resources that is wrong or not understood, for the log, `config_dump` and `check`. */
 export interface Problem {
@@ -26,6 +28,8 @@ export interface Snapshot {
   readonly policies: readonly AuthorizationPolicy[];
   readonly peerAuthentications: readonly PeerAuthentication[];
   readonly routes: readonly HttpRoute[];
+  readonly streamRoutes: readonly StreamRoute[];
+  readonly backendTls: readonly BackendTls[];
   readonly problems: readonly Problem[];
 }
 

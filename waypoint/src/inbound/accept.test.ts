@@ -8,7 +8,7 @@ import type { HttpRoute, HttpRouteBackend } from "@culvert/shared/config/http-ro
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { PolicyOperation } from "@culvert/shared/policy/authorization.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
-import { id, ip, route, routeRule } from "@culvert/test/support/fixtures.ts";
+import { id, ip, route, routeBackend, routeMatch, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { until, within } from "@culvert/test/support/until.ts";
 import { policy, service, servicePort, workload, type MeshParts } from "../mesh-fixtures.ts";
@@ -46,7 +46,7 @@ function denyCurl(operation?: PolicyOperation): ReturnType<typeof policy> {
 }
 
 function to(name: string): HttpRouteBackend {
-  return { kind: "service", namespace: "default", name, port: 9080, weight: 1, invalid: undefined };
+  return routeBackend(name, 9080);
 }
 
 /** An endpoint of `db` at which nobody listens. */
@@ -151,10 +151,9 @@ describe("tunnels at the waypoint", () => {
   });
 
   test("a route that is not understood, matches nothing or leads nowhere has its own code", async () => {
-    const parents = [{ namespace: "default", name: "reviews", port: undefined }];
+    const parents = [routeParent("reviews")];
     const base = route("r", { parents });
-    const all = { path: { kind: "prefix", value: "/" }, method: undefined, headers: [] } as const;
-    const rule = routeRule({ name: "main", matches: [all] });
+    const rule = routeRule({ name: "main", matches: [routeMatch()] });
     const cases: readonly (readonly [HttpRoute, number, string])[] = [
       [base, 404, "ROUTE_NOT_FOUND"],
       [{ ...base, notUnderstood: "spec.rules[0].filters" }, 500, "ROUTE_NOT_UNDERSTOOD"],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
-import { id, ip, service, serviceEntry, servicePort, workload } from "@culvert/test/support/fixtures.ts";
+import { id, ip, routeBackend, service, serviceEntry, servicePort, workload } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { SELF, snapshot, waypointInstance } from "../mesh-fixtures.ts";
 import { MeshView } from "./view.ts";
@@ -82,7 +82,7 @@ test("what is there for a namespace is there for its callers", () => {
 
 /** Where a route of a namespace that names a host leads, or why not. */
 function routed(name: string, port = 443, namespace = "default"): string {
-  const group = view.backend({ kind: "host", namespace, name, port, weight: 1, invalid: undefined });
+  const group = view.backend(routeBackend(`${namespace}/${name}`, port, { kind: "host" }));
   return isFailure(group) ? group.detail : group.endpoints.map(({ address }) => address).join(" ");
 }
 

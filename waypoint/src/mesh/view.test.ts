@@ -4,7 +4,7 @@ import type { HttpRoute } from "@culvert/shared/config/http-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { AuthorizationPolicy, PolicyOperation, PolicySource } from "@culvert/shared/policy/authorization.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
-import { id, ip, route } from "@culvert/test/support/fixtures.ts";
+import { id, ip, route, routeBackend, routeParent } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { policy, SELF, service, servicePort, snapshot, workload } from "../mesh-fixtures.ts";
 import { ConnectionGuard } from "./guard.ts";
@@ -88,7 +88,7 @@ test("a policy of the Gateway holds for all that it serves", () => {
 });
 
 test("routes belong to services, endpoints keep their load over a change", () => {
-  const mesh = view([], [route("r", { parents: [{ namespace: "default", name: "reviews", port: undefined }] })]);
+  const mesh = view([], [route("r", { parents: [routeParent("reviews")] })]);
   const caller = { id: id("default/curl"), namespace: "default" };
   const bySvc = must(mesh.destination(must(parseAuthority("reviews:9080")), caller));
   const byIp = must(mesh.destination(must(parseAuthority("10.0.0.1:9080")), caller));
@@ -103,14 +103,7 @@ test("routes belong to services, endpoints keep their load over a change", () =>
 
 test("a backend must be a service port that speaks HTTP/1.1", () => {
   const mesh = view([]);
-  const backend = {
-    kind: "service",
-    namespace: "default",
-    name: "reviews",
-    port: 9080,
-    weight: 1,
-    invalid: undefined,
-  } as const;
+  const backend = routeBackend("reviews", 9080);
   assert.ok(!isFailure(mesh.backend(backend)));
   for (const bad of [{ name: "none" }, { port: 80 }, { name: "chat" }]) {
     const result = mesh.backend({ ...backend, ...bad });

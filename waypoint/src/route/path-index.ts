@@ -2,7 +2,7 @@
 
 /** How a path is matched: the whole, or whole segments from the start (Gateway API `Exact`, `PathPrefix`). */
 export interface PathMatch {
-  readonly kind: "exact" | "prefix";
+  readonly kind: "exact" | "prefix" | "regex";
   readonly value: string;
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { HttpRoute, HttpRouteMatch, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
-import { route as routeOf, routeRule } from "@culvert/test/support/fixtures.ts";
+import { route as routeOf, routeMatch, routeRule } from "@culvert/test/support/fixtures.ts";
 import { RouteGroup } from "./route-group.ts";
 
 interface MatchText {
@@ -13,11 +13,11 @@ interface MatchText {
 
 function match({ path = "/", method, headers = {} }: MatchText): HttpRouteMatch {
   const exact = path.startsWith("=");
-  return {
+  return routeMatch({
     path: { kind: exact ? "exact" : "prefix", value: exact ? path.slice(1) : path },
     method,
-    headers: Object.entries(headers).map(([name, value]) => ({ name, value })),
-  };
+    headers: Object.entries(headers).map(([name, value]) => ({ name, kind: "exact", value })),
+  });
 }
 
 function rule(name: string, matches: MatchText[], more: Partial<HttpRouteRule> = {}): HttpRouteRule {
@@ -87,8 +87,8 @@ test("of two header matches for one name the first counts", () => {
   const twice = {
     ...match({}),
     headers: [
-      { name: "a", value: "1" },
-      { name: "a", value: "2" },
+      { name: "a", kind: "exact" as const, value: "1" },
+      { name: "a", kind: "exact" as const, value: "2" },
     ],
   };
   const group = new RouteGroup([route("r", [{ ...rule("x", []), matches: [twice] }])]);

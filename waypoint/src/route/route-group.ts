@@ -35,7 +35,7 @@ interface Candidate {
   readonly ruleIndex: number;
 }
 
-const EVERYTHING: HttpRouteMatch = { path: { kind: "prefix", value: "/" }, method: undefined, headers: [] };
+const EVERYTHING: HttpRouteMatch = { path: { kind: "prefix", value: "/" }, method: undefined, headers: [], query: [] };
 
 /**
  * Routes attached to the same service port from the same side (producer, or consumers of one namespace), compiled once

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { HttpRoute, HttpRouteParent } from "@culvert/shared/config/http-route.ts";
+import type { HttpRoute, RouteParent } from "@culvert/shared/config/http-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
-import { route as routeOf, routeRule } from "@culvert/test/support/fixtures.ts";
+import { route as routeOf, routeBackend, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
 import { chooseBackend } from "./backend.ts";
 import { RouteIndex, ServiceRoutes } from "./service-routes.ts";
 
 const REVIEWS = { namespace: "default", name: "reviews", port: 9080 };
 
-function route(uid: string, ...parents: HttpRouteParent[]): HttpRoute {
+function route(uid: string, ...parents: RouteParent[]): HttpRoute {
   return routeOf(uid, { parents, rules: [routeRule()] });
 }
 
@@ -19,8 +19,8 @@ function attached(routes: HttpRoute[], caller: string | undefined): string {
   return isFailure(found) ? found.code : found.route.uid;
 }
 
-function to(port: number | undefined, name = "reviews"): HttpRouteParent {
-  return { namespace: "default", name, port };
+function to(port: number | undefined, name = "reviews"): RouteParent {
+  return routeParent(name, { port });
 }
 
 test("a parent reference names the port of the service, or all of them", () => {
@@ -32,7 +32,7 @@ test("a parent reference names the port of the service, or all of them", () => {
 });
 
 test("a consumer's routes take the place of the producer's, for that consumer alone", () => {
-  const parent = { namespace: "default", name: "reviews", port: undefined };
+  const parent = routeParent("reviews");
   const routes = [route("default/producer", parent), route("shop/consumer", parent)];
   assert.equal(attached(routes, "shop"), "shop/consumer");
   assert.equal(attached(routes, "default"), "default/producer");
@@ -42,14 +42,12 @@ test("a consumer's routes take the place of the producer's, for that consumer al
 });
 
 function split(...weights: (number | string)[]): (random: number) => string {
-  const backends = weights.map((weight, i) => ({
-    kind: "service" as const,
-    namespace: "default",
-    name: `b${i}`,
-    port: 80,
-    weight: Number(String(weight).replace("!", "")),
-    invalid: typeof weight === "string" ? "no such service" : undefined,
-  }));
+  const backends = weights.map((weight, i) =>
+    routeBackend(`b${i}`, 80, {
+      weight: Number(String(weight).replace("!", "")),
+      invalid: typeof weight === "string" ? "no such service" : undefined,
+    }),
+  );
   const rule = routeRule({ backends });
   return (random) => {
     const chosen = chooseBackend({ route: route("default/r"), rule, name: "rules[0]" }, random);

@@ -2,12 +2,20 @@
 // do makes that rule answer 500; what a rule matches by and Culvert cannot yet tell apart makes the whole route answer
 // 500, because any request might be meant.
 import { isDnsLabel, isDnsName } from "../names.ts";
-import type { HttpRouteBackend, HttpRouteMatch, HttpRouteParent, HttpRouteRule } from "../http-route.ts";
+import type { HttpRouteBackend, HttpRouteMatch, NamedMatch, HttpRouteRule, RouteParent } from "../http-route.ts";
 import type { Fields } from "./fields.ts";
 import { placeOf, type Report } from "./report.ts";
 import type { HttpRouteResource, Metadata } from "./resource.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] as const;
+
+/** What a rule is that says nothing more. */
+const PLAIN_RULE = {
+  filters: [],
+  timeouts: { requestMs: 0, backendRequestMs: 0 },
+  retry: undefined,
+  persistence: undefined,
+} as const;
 
 /** Weights above this are refused by Gateway API as well. */
 const MOST_WEIGHT = 1_000_000;
@@ -27,12 +35,13 @@ export function parseHttpRoute(
   }
   // An absent list of rules is one rule that matches everything and has no backend (Gateway API default).
   if (spec.get("rules") === undefined)
-    rules.push({ name: undefined, matches: [], backends: [], notUnderstood: undefined });
+    rules.push({ ...PLAIN_RULE, name: undefined, matches: [], backends: [], notUnderstood: undefined });
   spec.end();
   return {
     kind: "HTTPRoute",
     metadata,
     route: {
+      kind: "HTTPRoute",
       uid: `${metadata.namespace}/${metadata.name}`,
       namespace: metadata.namespace,
       name: metadata.name,
@@ -46,7 +55,7 @@ export function parseHttpRoute(
 }
 
 /** The Services that the route is attached to; a Gateway as parent is the business of ingress. */
-function* parseParents(metadata: Metadata, spec: Fields, report: Report): Generator<HttpRouteParent> {
+function* parseParents(metadata: Metadata, spec: Fields, report: Report): Generator<RouteParent> {
   for (const { fields } of spec.each("parentRefs")) {
     const group = fields.string("group") ?? "gateway.networking.k8s.io";
     const kind = fields.string("kind") ?? "Gateway";
@@ -63,7 +72,7 @@ function* parseParents(metadata: Metadata, spec: Fields, report: Report): Genera
       report.notUnderstood(fields.node, fields.at("sectionName"), "is not supported for a Service; use port");
     }
     fields.end();
-    if (name !== undefined) yield { namespace, name, port };
+    if (name !== undefined) yield { namespace, name, kind: "service", port, sectionName: undefined };
     else if (fields.get("name") === undefined)
       report.malformed(fields.node, fields.at("name"), "expected a name, found nothing");
   }
@@ -85,26 +94,27 @@ function parseRule(metadata: Metadata, fields: Fields, rule: Report, route: Repo
   for (const { fields: backend } of fields.each("backendRefs")) backends.push(parseBackend(metadata, backend, rule));
   for (const unsupported of ["filters", "timeouts", "retry", "sessionPersistence"]) refuse(fields, unsupported, rule);
   fields.end();
-  return { name, matches, backends, notUnderstood: rule.reason };
+  return { ...PLAIN_RULE, name, matches, backends, notUnderstood: rule.reason };
 }
 
 /** One match. What cannot be told apart is reported at the route, and what is left of the match is wider than it was. */
 function parseMatch(fields: Fields, report: Report): HttpRouteMatch {
   const path = parsePath(fields.fields("path"), report);
   const method = fields.word("method", METHODS);
-  const headers: { name: string; value: string }[] = [];
+  const headers: NamedMatch[] = [];
   for (const { fields: header } of fields.each("headers")) {
     const type = header.string("type") ?? "Exact";
     const name = header.string("name", "a header name", (text) => /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$/.test(text));
     const value = header.string("value");
     header.end();
     if (type !== "Exact") report.notUnderstood(header.node, header.at("type"), "only Exact is supported");
-    else if (name !== undefined && value !== undefined) headers.push({ name: name.toLowerCase(), value });
+    else if (name !== undefined && value !== undefined)
+      headers.push({ name: name.toLowerCase(), kind: "exact", value });
     else report.malformed(header.node, header.path, "expected a name and a value");
   }
   refuse(fields, "queryParams", report);
   fields.end();
-  return { path, method, headers };
+  return { path, method, headers, query: [] };
 }
 
 function parsePath(fields: Fields | undefined, report: Report): HttpRouteMatch["path"] {
@@ -152,7 +162,7 @@ function parseBackend(metadata: Metadata, fields: Fields, rule: Report): HttpRou
   // The problem is the operator's to see; the rule itself is understood.
   if (invalid !== undefined) rule.part().notUnderstood(fields.node, fields.path, invalid);
   const to = { kind: isHost ? "host" : "service", namespace, name: name ?? "", port: port ?? 0 } as const;
-  return { ...to, weight: weight ?? 1, invalid };
+  return { ...to, weight: weight ?? 1, filters: [], invalid };
 }
 
 /** A field that is known to Gateway API and not supported yet; an empty list of it asks for nothing. */
