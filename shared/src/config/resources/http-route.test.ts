@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { HttpRoute } from "../http-route.ts";
+import { routeBackend, routeMatch, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
 import { brief, parseText } from "./text-fixtures.ts";
 
 const HEAD = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n";
@@ -38,42 +39,34 @@ rules:
 - backendRefs: [{name: reviews, port: 80}]`);
   assert.deepEqual(problems, []);
   assert.deepEqual(route, {
+    kind: "HTTPRoute",
     uid: "shop/r",
     namespace: "shop",
     name: "r",
     createdAt: 0,
-    parents: [
-      { namespace: "shop", name: "reviews", port: undefined },
-      { namespace: "other", name: "ratings", port: 9080 },
-    ],
+    parents: [routeParent("shop/reviews"), routeParent("other/ratings", { port: 9080 })],
     hostnames: ["reviews.example.com", "*.example.org"],
     rules: [
-      {
+      routeRule({
         name: "canary",
         matches: [
-          {
+          routeMatch({
             path: { kind: "exact", value: "/v2" },
             method: "GET",
             headers: [
-              { name: "x-canary", value: "yes" },
-              { name: "accept", value: "a/b" },
+              { name: "x-canary", kind: "exact", value: "yes" },
+              { name: "accept", kind: "exact", value: "a/b" },
             ],
-          },
-          { path: { kind: "prefix", value: "/v3/" }, method: undefined, headers: [] },
-          { path: { kind: "prefix", value: "/" }, method: undefined, headers: [] },
+          }),
+          routeMatch({ path: { kind: "prefix", value: "/v3/" } }),
+          routeMatch(),
         ],
         backends: [
-          { kind: "service", namespace: "shop", name: "reviews-v1", port: 9080, weight: 90, invalid: undefined },
-          { kind: "service", namespace: "other", name: "reviews-v2", port: 9080, weight: 0, invalid: undefined },
+          routeBackend("shop/reviews-v1", 9080, { weight: 90 }),
+          routeBackend("other/reviews-v2", 9080, { weight: 0 }),
         ],
-        notUnderstood: undefined,
-      },
-      {
-        name: undefined,
-        matches: [],
-        backends: [{ kind: "service", namespace: "shop", name: "reviews", port: 80, weight: 1, invalid: undefined }],
-        notUnderstood: undefined,
-      },
+      }),
+      routeRule({ backends: [routeBackend("shop/reviews", 80)] }),
     ],
     notUnderstood: undefined,
   });
@@ -81,7 +74,7 @@ rules:
 
 test("no rules are one rule that matches all and leads nowhere", () => {
   const { route } = parse(PARENT);
-  assert.deepEqual(route?.rules, [{ name: undefined, matches: [], backends: [], notUnderstood: undefined }]);
+  assert.deepEqual(route?.rules, [routeRule()]);
   assert.deepEqual(parse(`${PARENT}\nrules: []`).route?.rules, []);
 });
 
@@ -205,9 +198,7 @@ test("a backend may be a host", () => {
     "backendRefs: [{kind: Hostname, group: networking.istio.io, name: api.example.com, port: 443}]",
   );
   assert.deepEqual(problems, []);
-  assert.deepEqual(route?.rules[0]?.backends, [
-    { kind: "host", namespace: "shop", name: "api.example.com", port: 443, weight: 1, invalid: undefined },
-  ]);
+  assert.deepEqual(route?.rules[0]?.backends, [routeBackend("shop/api.example.com", 443, { kind: "host" })]);
 });
 
 describe("a backend that can never be served keeps its share", () => {
