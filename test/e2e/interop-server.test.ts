@@ -230,10 +230,11 @@ describe("a uproxy as tunnel server", () => {
   });
 
   test("a reset by the app is a reset of the stream", async () => {
+    const earlier = silent.sockets.size;
     const { stream } = await request(session, { ":authority": at(SILENT) });
     stream.on("error", () => {});
     const closed = new Promise<void>((resolve) => void stream.once("close", () => resolve()));
-    await until("the app's connection", () => silent.sockets.size > 0);
+    await until("the app's connection", () => silent.sockets.size > earlier);
     for (const socket of silent.sockets) socket.resetAndDestroy();
     await closed;
     assert.notEqual(stream.rstCode, 0);

@@ -30,7 +30,7 @@ const scripts: Readonly<Record<string, Script>> = {
   "/continue": (socket) => {
     socket.write("HTTP/1.1 100 Continue\r\n\r\n");
     socket.once("data", (body: Buffer) =>
-      socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body.toString()}`),
+      socket.end(`HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body.toString()}`),
     );
   },
   "/refuses-expectation": atOnce("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n"),
