@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import * as fc from "fast-check";
 import { type Outcome, play, type Script } from "@culvert/waypoint/http1/play-fixtures.ts";
+import { mutate, mutation } from "./http1-mutation.ts";
 
 /** Stretches of requests: the more of them are valid, the further a conversation gets. */
 const REQUESTS = [
@@ -28,43 +29,6 @@ const RESPONSES = [
   "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
   "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 Oh\r\nContent-Length: 1\r\n\r\n!",
 ];
-const TROUBLE = ["\r", "\n", "\r\n", "\0", " ", "\t", ":", ";", ",", "0", "5", "F", "-", "_", "a", "\u00e9", "\u007f"];
-const FIELDS = [
-  "Content-Length: 5\r\n",
-  "Transfer-Encoding: chunked\r\n",
-  "Connection: close\r\n",
-  "Connection: upgrade\r\n",
-  "Upgrade: h2c\r\n",
-  "Host: other\r\n",
-  "x-culvert-via: waypoint.default/reviews.default\r\n",
-];
-
-interface Mutation {
-  /** Where, as a share of the text. */
-  readonly at: number;
-  readonly cut: number;
-  readonly insert: string;
-}
-
-const mutation: fc.Arbitrary<Mutation> = fc.record({
-  at: fc.double({ min: 0, max: 1, noNaN: true }),
-  cut: fc.constantFrom(0, 0, 1, 2),
-  insert: fc.oneof(fc.constantFrom(...TROUBLE), fc.constantFrom(...FIELDS), fc.constant("")),
-});
-
-/** Fields go where a line begins, all else anywhere. */
-function mutate(text: string, mutations: readonly Mutation[]): string {
-  let result = text;
-  for (const { at, cut, insert } of mutations) {
-    const end = result.search(/\{FIN\}$/);
-    const length = end < 0 ? result.length : end;
-    let position = Math.floor(at * length);
-    if (insert.endsWith("\r\n") && insert !== "\r\n") position = Math.max(0, result.indexOf("\r\n", position)) + 2;
-    position = Math.min(position, length);
-    result = result.slice(0, position) + insert + result.slice(Math.min(length, position + cut), undefined);
-  }
-  return result;
-}
 
 const conversation = fc.record({
   requests: fc.array(fc.constantFrom(...REQUESTS), { minLength: 1, maxLength: 4 }),
