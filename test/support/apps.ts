@@ -1,5 +1,10 @@
 // Machine. Applications of a mesh under test: plain TCP and HTTP servers in the test's own process that know nothing of any mesh.
-import { createServer as createHttpServer, type IncomingMessage } from "node:http";
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server as HttpServer,
+} from "node:http";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
 /** An application that runs. */
@@ -73,6 +78,18 @@ export function smtp(socket: Socket): void {
     }
   });
   socket.on("end", () => socket.end());
+}
+
+/** An HTTP app that does with each request what `onRequest` says; `prepare` may listen to the server's other events. */
+export function serveHttp(
+  host: string,
+  port: number,
+  onRequest: RequestListener,
+  prepare: (server: HttpServer) => void = () => {},
+): Promise<App> {
+  const server = createHttpServer(onRequest);
+  prepare(server);
+  return listen(server, host, port);
 }
 
 /** What the HTTP app tells of a request. */
