@@ -20,11 +20,12 @@ import { Http1Downstream } from "@culvert/waypoint/http1/downstream.ts";
 import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
 import { Http1Shared } from "@culvert/waypoint/http1/shared-state.ts";
 import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
-import { RequestServices } from "@culvert/waypoint/inbound/request-services.ts";
+import { TunnelServices } from "@culvert/waypoint/inbound/tunnel-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
 import { Reporter } from "@culvert/waypoint/report.ts";
 import { OutsideNames } from "@culvert/waypoint/upstream/outside-names.ts";
+import { UpstreamConnections } from "@culvert/waypoint/upstream/connections.ts";
 import { Upstream } from "@culvert/waypoint/upstream/upstream.ts";
 import {
   id,
@@ -120,7 +121,7 @@ const upstream = new Upstream({
 });
 const options = { view: () => view, upstream, reporter, random: Math.random };
 const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
-const pool = new UpstreamPool(http);
+const ways = new UpstreamConnections(new UpstreamPool(http));
 const caller = id("default/caller");
 const authority = must(parseAuthority("app.default.svc.cluster.local:80"));
 let connections = 0;
@@ -135,8 +136,8 @@ must(
       const request = { peer: { id: caller }, authority, rawAuthority: "app:80", source, local };
       connections += 1;
       const tunnel = tunnelOf(`c${connections}`, request as unknown as TunnelRequest, self, clock.monotonic());
-      const services = new RequestServices(tunnel, options, () => {});
-      return new Http1Downstream(socketChannel(socket, "downstream"), services, http, pool).start();
+      const services = new TunnelServices(tunnel, options, () => {});
+      return new Http1Downstream(socketChannel(socket, "downstream"), services, http, ways).start();
     },
   }),
 );

@@ -8,20 +8,25 @@ import { canonicalHost } from "./canonical/host.ts";
 import { canonicalTarget } from "./canonical/target.ts";
 import { FakeChannel } from "./channel-fixtures.ts";
 import type { ByteChannel } from "./channel/channel.ts";
-import type {
-  CanonicalTarget,
-  Endpoint,
-  ExchangeFacts,
-  ExchangePeer,
-  ExchangeServices,
-  RequestHead,
-  RouteChoice,
+import {
+  PLAIN_CHOICE,
+  type CanonicalTarget,
+  type ConnectionServices,
+  type Endpoint,
+  type ExchangeFacts,
+  type ExchangePeer,
+  type ExchangeServices,
+  type RequestCopy,
+  type RouteChoice,
 } from "./exchange-services.ts";
+import { HopHeaders } from "./hop-headers.ts";
+import type { RequestHead } from "./http/message.ts";
 import { Http1Downstream } from "./http1/downstream.ts";
 import { HeaderSlots } from "./http1/header-slots.ts";
 import { DEFAULT_HTTP1_LIMITS, type Http1Limits } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
+import { UpstreamConnections } from "./upstream/connections.ts";
 
 export const PEER: ExchangePeer = {
   id: id("default/client"),
@@ -42,21 +47,28 @@ interface Recorded {
   readonly attempts: number;
 }
 
+/** An endpoint that speaks HTTP/1.1. */
+export function endpointNamed(key: string): Endpoint {
+  return { key, address: `${key}:80`, speaks: "http1" };
+}
+
 /** Services that permit everything and know the endpoints a, b and c, and that write down what they are asked. */
-export class FakeServices implements ExchangeServices {
-  readonly peer: ExchangePeer;
+export class FakeServices implements ConnectionServices, ExchangeServices {
+  readonly hop: HopHeaders;
   readonly slots = new HeaderSlots(["user-agent", "x-flavour"]);
   readonly records: Recorded[] = [];
   /** Endpoint keys, `+a` when picked and `-a` when settled. */
   readonly load: string[] = [];
   readonly flavours: string[] = [];
   readonly opened: { readonly endpoint: Endpoint; readonly channel: FakeChannel }[] = [];
-  endpoints: readonly Endpoint[] = ["a", "b", "c"].map((key) => ({ key, address: `${key}:80` }));
+  endpoints: readonly Endpoint[] = ["a", "b", "c"].map(endpointNamed);
   /** Answers of the next `open` calls; a channel when empty. */
   readonly refusals: Failure[] = [];
   /** Opens wait for `letOpen`. */
   held = false;
-  timeoutMs = 0;
+  /** What the route says beyond the usual. */
+  choice: Partial<RouteChoice> = {};
+  copied: readonly RequestCopy[] = [];
   isClosed = false;
   readonly #waiting: (() => void)[] = [];
   readonly #permit: Permit | Denial = decide(compilePolicies([], "l7"), {
@@ -67,7 +79,11 @@ export class FakeServices implements ExchangeServices {
   });
 
   constructor(peer: ExchangePeer = PEER) {
-    this.peer = peer;
+    this.hop = new HopHeaders(peer);
+  }
+
+  requests(): ExchangeServices {
+    return this;
   }
 
   begin(): HeaderSlots {
@@ -88,7 +104,11 @@ export class FakeServices implements ExchangeServices {
   route(head: RequestHead, target: CanonicalTarget): RouteChoice | Failure {
     const slot = this.slots.slotOf("x-flavour") ?? -1;
     for (let i = 0; i < head.fieldCount(slot); i += 1) this.flavours.push(head.fieldValue(slot, i) ?? "");
-    return target.path === "/nowhere" ? fail("ROUTE_NOT_FOUND", target.path) : { timeoutMs: this.timeoutMs };
+    return target.path === "/nowhere" ? fail("ROUTE_NOT_FOUND", target.path) : { ...PLAIN_CHOICE, ...this.choice };
+  }
+
+  copies(): readonly RequestCopy[] {
+    return this.copied;
   }
 
   pick(_route: RouteChoice, tried: readonly Endpoint[]): Endpoint | Failure {
@@ -133,21 +153,21 @@ export class Bench {
   readonly services: FakeServices;
   readonly client = new FakeChannel();
   readonly shared: Http1Shared;
-  readonly pool: UpstreamPool;
+  readonly connections: UpstreamConnections;
   readonly connection: Http1Downstream;
 
   constructor(limits: Partial<Http1Limits> = {}, peer: ExchangePeer = PEER) {
     this.services = new FakeServices(peer);
     this.shared = new Http1Shared({ ...DEFAULT_HTTP1_LIMITS, ...limits }, this.clock);
-    this.pool = new UpstreamPool(this.shared);
-    this.connection = new Http1Downstream(this.client, this.services, this.shared, this.pool);
+    this.connections = new UpstreamConnections(new UpstreamPool(this.shared));
+    this.connection = new Http1Downstream(this.client, this.services, this.shared, this.connections);
     this.connection.start();
   }
 
   /** Another client of the same process. */
   another(services: FakeServices = new FakeServices()): { client: FakeChannel; services: FakeServices } {
     const client = new FakeChannel();
-    new Http1Downstream(client, services, this.shared, this.pool).start();
+    new Http1Downstream(client, services, this.shared, this.connections).start();
     return { client, services };
   }
 

@@ -1,13 +1,17 @@
 // Types. What one HTTP exchange needs from the parts around it: everything between the bytes of a request and the
-// bytes of its response that is not HTTP/1.1 itself. One `ExchangeServices` object stands behind each downstream
-// connection; since a connection serves one request at a time, it may keep what it learns about the request in flight.
+// bytes of its response that is not HTTP itself. One `ExchangeServices` object serves one request at a time, so it may keep
+// what it learns about the request in flight.
+import type { RouteRetry } from "@culvert/shared/config/http-route.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { RequestFacts } from "@culvert/shared/policy/authorization.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import type { ByteChannel } from "./channel/channel.ts";
+import type { HopHeaders } from "./hop-headers.ts";
+import type { HttpVersion, RequestDraft, RequestHead, RequestMessage } from "./http/message.ts";
 import type { HeaderSlots } from "./http1/header-slots.ts";
+import type { LocalAnswer } from "./local-answer.ts";
 
 declare const canonicalTarget: unique symbol;
 
@@ -21,24 +25,52 @@ export interface CanonicalTarget extends RequestFacts {
   readonly query: string;
 }
 
-/** The head of the request in flight. Only valid during the call that it is handed to: what is needed later is read then. */
-export interface RequestHead {
-  readonly method: string;
-  /** Origin form as received (`/path?query`, visible ASCII, not normalized) or `*`; an absolute form has been split. */
-  readonly target: string;
-  /** Value of the one `Host`, not yet checked beyond its characters; `undefined` only in HTTP/1.0. */
-  readonly authority: string | undefined;
-  readonly version: "HTTP/1.1" | "HTTP/1.0";
-  /** How many fields of the request carry the name of `slot`, a number from the `HeaderSlots` that `begin` returned. */
-  fieldCount(slot: number): number;
-  /** Value of the `index`-th (from 0) of them, without surrounding whitespace; rules see a list, never a join. */
-  fieldValue(slot: number, index: number): string | undefined;
+/** What a route changes on the way. Absent for a route that changes nothing, which then costs nothing. */
+export interface RouteEdits {
+  /** Changes the request before it is sent, once, whatever the number of attempts. */
+  request(draft: RequestDraft): void;
+  /**
+   * The field lines of a final response as the client gets them.
+   *
+   * @param endpoint that gave the response; `undefined` for an answer of the route itself
+   */
+  response(status: number, fields: string, endpoint: Endpoint | undefined): string;
 }
 
 /** What a route says of how its requests are carried. Extended by the router with what `pick` needs. */
 export interface RouteChoice {
-  /** Milliseconds from the request's head to the response's head; 0 for the general limit only. */
+  /** Milliseconds from the request's head to the end of the response; 0 for the general limits only. */
   readonly timeoutMs: number;
+  /** The same for one attempt, from when the request is sent. */
+  readonly attemptTimeoutMs: number;
+  readonly retry: RouteRetry | undefined;
+  /** Waits so long before anything else. */
+  readonly delayMs: number;
+  /** The answer of the route itself: no application is asked. */
+  readonly answer: LocalAnswer | undefined;
+  readonly edits: RouteEdits | undefined;
+  /** Copies are to be made: see `copies`. */
+  readonly mirrored: boolean;
+}
+
+/** A route that only leads somewhere. */
+export const PLAIN_CHOICE: RouteChoice = {
+  timeoutMs: 0,
+  attemptTimeoutMs: 0,
+  retry: undefined,
+  delayMs: 0,
+  answer: undefined,
+  edits: undefined,
+  mirrored: false,
+};
+
+/** A copy of a request on its way to somewhere else. It looks after itself and never holds up the request. */
+export interface RequestCopy {
+  /** Body bytes; those that are kept are copied. */
+  data(bytes: Buffer, start: number, end: number): void;
+  finish(trailers: string): void;
+  /** The request was broken off. */
+  abandon(): void;
 }
 
 /** One place that a request can be sent to. Extended by the balancer with what `open` needs. */
@@ -50,6 +82,8 @@ export interface Endpoint {
   readonly key: string;
   /** `ip:port` of the application, for the log. */
   readonly address: string;
+  /** Version of HTTP that it is spoken to in; `either`: as the client speaks. */
+  readonly speaks: "http1" | "http2" | "either";
 }
 
 /** The client as its connection proved it. Fixed for the life of the connection. */
@@ -74,7 +108,7 @@ export interface ExchangeFacts {
   /** Path and query: as canonicalized and forwarded, else as received, else empty. */
   readonly path: string;
   readonly authority: string;
-  readonly version: "HTTP/1.1" | "HTTP/1.0";
+  readonly version: HttpVersion;
   /** Status sent to the client, 0 when none was sent. */
   readonly status: number;
   /** `true` when the answer was ours and not the upstream's. */
@@ -94,9 +128,18 @@ export interface ExchangeFacts {
   readonly attempts: number;
 }
 
+/** What stands behind one downstream connection. */
+export interface ConnectionServices {
+  /** What this hop says of the client. */
+  readonly hop: HopHeaders;
+  /** Services for requests that come one after another; requests in flight at the same time need one each. */
+  requests(): ExchangeServices;
+  /** The downstream connection is gone; nothing is called after this. */
+  closed(): void;
+}
+
 /** What `exchange.ts` asks, in this order for each request. All but `open` answer at once; nothing throws. */
 export interface ExchangeServices {
-  readonly peer: ExchangePeer;
   /**
    * A request has come in: choose the snapshot that everything about it will be asked from, and say which fields of
    * the head its routes, policies and log read (compiled once for each snapshot, not once for each request).
@@ -108,6 +151,8 @@ export interface ExchangeServices {
   authorize(head: RequestHead, target: CanonicalTarget): Permit | Denial;
   /** `ROUTE_NOT_FOUND`, `ROUTE_NOT_UNDERSTOOD`, `BACKEND_INVALID` when there is none. */
   route(head: RequestHead, target: CanonicalTarget): RouteChoice | Failure;
+  /** The copies of a request that its route makes; asked only of a route that says so. */
+  copies(route: RouteChoice, message: RequestMessage, permit: Permit): readonly RequestCopy[];
   /**
    * An endpoint that is none of `tried`, counted as one more request in flight there until `settle`.
    * `NO_HEALTHY_UPSTREAM` when there is none; the answer to a retry that finds none is the failure before it.
@@ -119,6 +164,4 @@ export interface ExchangeServices {
   open(endpoint: Endpoint, permit: Permit): Promise<ByteChannel | Failure>;
   /** The exchange is over: log and metrics. Once for each request that had begun, well-formed or not. */
   record(facts: ExchangeFacts): void;
-  /** The downstream connection is gone; nothing is called after this. */
-  closed(): void;
 }

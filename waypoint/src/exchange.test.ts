@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fail } from "@culvert/shared/failure/failure.ts";
-import { Bench, PEER, turn } from "./exchange-fixtures.ts";
+import { Bench, endpointNamed, PEER, turn } from "./exchange-fixtures.ts";
 
 const GET = "GET /x HTTP/1.1\r\nHost: reviews\r\n\r\n";
 const POST = "POST /x HTTP/1.1\r\nHost: reviews\r\nContent-Length: 5\r\n\r\nhello";
@@ -26,7 +26,7 @@ test("goes to another endpoint when one cannot be reached", async () => {
 
 test("tries three endpoints and no more, and says what the last one said", async () => {
   const bench = new Bench();
-  bench.services.endpoints = ["a", "b", "c", "d"].map((key) => ({ key, address: `${key}:80` }));
+  bench.services.endpoints = ["a", "b", "c", "d"].map(endpointNamed);
   bench.services.refusals.push(refused("a"), refused("b"), fail("PEER_TIMEOUT", "c"));
   await bench.send(GET);
   assert.deepEqual(codes(bench), ["503 PEER_TIMEOUT 3"]);
@@ -42,7 +42,7 @@ test("a denial by the peer is not tried elsewhere", async () => {
 
 test("without another endpoint the first failure is the answer", async () => {
   const bench = new Bench();
-  bench.services.endpoints = [{ key: "a", address: "a:80" }];
+  bench.services.endpoints = [endpointNamed("a")];
   bench.services.refusals.push(refused("a"));
   await bench.send(GET);
   assert.deepEqual(codes(bench), ["503 PEER_UNREACHABLE 1"]);
@@ -130,7 +130,7 @@ test("a connection that opens for a client who has left serves the next one", as
   assert.equal(bench.services.isClosed, true);
   bench.services.letOpen();
   await turn();
-  assert.deepEqual(bench.pool.size, { total: 1, idle: 1 });
+  assert.deepEqual(bench.connections.size, { total: 1, idle: 1 });
   const { client } = bench.another();
   client.receive(GET);
   await bench.answer(OK);
@@ -144,12 +144,12 @@ test("a client who leaves takes the request at the application with it", async (
   assert.equal(bench.app().wasReset, true);
   assert.deepEqual(codes(bench), ["0 DOWNSTREAM_CLOSED 1"]);
   assert.deepEqual(bench.services.load, ["+a", "-a"]);
-  assert.deepEqual(bench.pool.size, { total: 0, idle: 0 });
+  assert.deepEqual(bench.connections.size, { total: 0, idle: 0 });
 });
 
 test("a route's timeout is answered 504", async () => {
   const bench = new Bench();
-  bench.services.timeoutMs = 500;
+  bench.services.choice = { timeoutMs: 500 };
   await bench.send(GET);
   bench.clock.advance(499);
   assert.equal(bench.client.written, "");

@@ -4,6 +4,8 @@ import type { ExchangePeer } from "./exchange-services.ts";
 
 /** The fields that are the same for each request of one connection, built once. */
 export class HopHeaders {
+  /** The client has proved who it is: what it says of its requests is believed. */
+  readonly knowsPeer: boolean;
   readonly #address: string;
   readonly #viaToken: string;
   /** The line of the client's certificate, empty for plaintext. */
@@ -12,6 +14,7 @@ export class HopHeaders {
   readonly #usual: string;
 
   constructor(peer: ExchangePeer) {
+    this.knowsPeer = peer.id !== undefined;
     this.#address = peer.address;
     this.#viaToken = peer.viaToken;
     const by = peer.ownId === undefined ? "" : `By=${peer.ownId};`;

@@ -31,6 +31,7 @@ import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Reporter } from "./report.ts";
+import { UpstreamConnections } from "./upstream/connections.ts";
 import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
@@ -127,7 +128,7 @@ export class Bench {
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random: Math.random },
       live: this.live,
       http,
-      pool: new UpstreamPool(http),
+      connections: new UpstreamConnections(new UpstreamPool(http)),
       clock,
       makeId: () => `t${this.lines.length}`,
     });

@@ -18,6 +18,7 @@ import { waypointAdmin } from "./admin.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
+import { UpstreamConnections } from "./upstream/connections.ts";
 import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { gatewayUid, type WaypointSelf } from "./mesh/destination.ts";
@@ -48,7 +49,7 @@ class Waypoint implements Service {
   readonly #config: WaypointConfig;
   readonly #live = new LiveTunnels();
   readonly #tunnelPool: TunnelPool;
-  readonly #httpPool: UpstreamPool;
+  readonly #connections: UpstreamConnections;
   readonly #acceptor: Acceptor;
   readonly #stops: (() => void)[] = [];
   #view: MeshView;
@@ -80,7 +81,7 @@ class Waypoint implements Service {
       clock,
     });
     const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
-    this.#httpPool = new UpstreamPool(http);
+    this.#connections = new UpstreamConnections(new UpstreamPool(http));
     const upstream = new Upstream({
       pool: this.#tunnelPool,
       names: new OutsideNames(clock),
@@ -94,7 +95,7 @@ class Waypoint implements Service {
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random },
       live: this.#live,
       http,
-      pool: this.#httpPool,
+      connections: this.#connections,
       clock,
       makeId: foundation.newId,
     });
@@ -148,7 +149,7 @@ class Waypoint implements Service {
   holds(): ReturnType<Service["holds"]> {
     const { sessions, streams } = this.#tunnelPool.stats();
     return {
-      connections: { inbound: this.#live.size, outbound: this.#httpPool.size.total },
+      connections: { inbound: this.#live.size, outbound: this.#connections.size.total },
       sessions: { inbound: this.#server?.sessions ?? 0, outbound: sessions },
       tunnels: { inbound: this.#server?.streams ?? 0, outbound: streams },
     };
@@ -173,7 +174,7 @@ class Waypoint implements Service {
   async close(): Promise<void> {
     for (const stop of this.#stops) stop();
     this.#live.endAll(fail("DRAINING", "the drain timeout has passed"));
-    this.#httpPool.drain();
+    this.#connections.drain();
     await this.#server?.close();
     this.#tunnelPool.close();
   }

@@ -5,16 +5,17 @@ import type { ByteChannel, ByteSink } from "../channel/channel.ts";
 import { Outgoing } from "../channel/outgoing.ts";
 import { Stash } from "../channel/stash.ts";
 import { type Due, NEVER } from "../deadlines.ts";
-import type { ExchangeServices } from "../exchange-services.ts";
+import type { ConnectionServices } from "../exchange-services.ts";
 import { Exchange, type ExchangeClient } from "../exchange.ts";
-import { localReply } from "../local-reply.ts";
+import { CHUNKED, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../http/body-kind.ts";
+import type { ResponseHead } from "../http/message.ts";
+import { reasonOf } from "../http/reason.ts";
+import type { LocalAnswer } from "../local-answer.ts";
+import type { UpstreamConnections } from "../upstream/connections.ts";
 import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
 import { CR, LF, at } from "./parse/bytes.ts";
-import { CHUNKED, NO_BODY, UNTIL_CLOSE, type BodyKind } from "./parse/framing.ts";
-import type { ResponseHeadReader } from "./parse/response-head.ts";
 import { BAD, INCOMPLETE } from "./parse/scan.ts";
 import type { Http1Shared } from "./shared-state.ts";
-import type { UpstreamPool } from "./upstream-pool.ts";
 
 /** Between requests, or in the head of one. */
 const WAITING = 0;
@@ -40,7 +41,7 @@ const CLIENT_FULL = 4;
 export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   dueAt: number;
   readonly #channel: ByteChannel;
-  readonly #services: ExchangeServices;
+  readonly #services: ConnectionServices;
   readonly #shared: Http1Shared;
   readonly #exchange: Exchange;
   readonly #out: Outgoing;
@@ -66,11 +67,16 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   #lingeredBytes = 0;
   #lingeredSince = 0;
 
-  constructor(channel: ByteChannel, services: ExchangeServices, shared: Http1Shared, pool: UpstreamPool) {
+  constructor(
+    channel: ByteChannel,
+    services: ConnectionServices,
+    shared: Http1Shared,
+    connections: UpstreamConnections,
+  ) {
     this.#channel = channel;
     this.#services = services;
     this.#shared = shared;
-    this.#exchange = new Exchange(this, services, shared, pool);
+    this.#exchange = new Exchange(this, services, shared, connections);
     this.#out = new Outgoing(channel);
     this.#decoder = new BodyDecoder(shared.limits);
     this.#stash = new Stash(shared.limits.stashBytes);
@@ -162,12 +168,12 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     else this.#unhold(UPSTREAM_FULL);
   }
 
-  sendInterim(head: ResponseHeadReader): void {
+  sendInterim(head: ResponseHead): void {
     // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
-    if (!this.#oldClient) this.#out.text(`${head.keptHead()}\r\n`);
+    if (!this.#oldClient) this.#out.text(`${statusLine(head.status, head.reason)}${head.keptFields()}\r\n`);
   }
 
-  sendHead(head: ResponseHeadReader): void {
+  sendHead(head: ResponseHead, fields: string): void {
     this.#responseBody = head.body;
     if (head.body === CHUNKED || head.body === UNTIL_CLOSE)
       this.#responseBody = this.#oldClient ? UNTIL_CLOSE : CHUNKED;
@@ -176,7 +182,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#state === BODY && head.status >= 300) this.#keepAlive = false;
     const framing = this.#responseBody === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
     const connection = this.#keepAlive ? "" : "connection: close\r\n";
-    this.#out.text(`${head.keptHead()}${framing}${connection}\r\n`);
+    this.#out.text(`${statusLine(head.status, head.reason)}${fields}${framing}${connection}\r\n`);
   }
 
   sendData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
@@ -190,12 +196,12 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#responseBody === CHUNKED) this.#out.text(`0\r\n${this.#takesTrailers ? trailers : ""}\r\n`);
   }
 
-  sendLocal(failure: Failure): number {
-    const { httpStatus } = failure.traits;
+  sendLocal({ status, fields, body }: LocalAnswer): void {
     // A client whose request makes no sense is not trusted with another one on this connection.
-    if (this.#state !== RESPONSE || this.#draining || httpStatus === 400) this.#keepAlive = false;
-    this.#out.text(localReply(failure, !this.#keepAlive, this.#toHead));
-    return httpStatus;
+    if (this.#state !== RESPONSE || this.#draining || status === 400) this.#keepAlive = false;
+    const connection = this.#keepAlive ? "" : "connection: close\r\n";
+    const length = status === 204 || status === 304 ? "" : `content-length: ${body.length}\r\n`;
+    this.#out.text(`${statusLine(status, undefined)}${fields}${length}${connection}\r\n${this.#toHead ? "" : body}`);
   }
 
   flush(): boolean {
@@ -419,4 +425,9 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     }
     if (this.#holds === 0 && this.#state !== CLOSED) this.#channel.resume();
   }
+}
+
+/** "HTTP/1.1" is the version of this hop, whatever the application speaks (RFC 9110 section 2.5). */
+function statusLine(status: number, reason: string | undefined): string {
+  return `HTTP/1.1 ${status} ${reason ?? reasonOf(status)}\r\n`;
 }

@@ -22,6 +22,7 @@ export interface Http1Limits {
   readonly upstreamIdlePerEndpoint: number;
   readonly upstreamPerEndpoint: number;
   readonly otherEndpoints: number;
+  readonly replayBytes: number;
 }
 
 /** What holds when the configuration says nothing else. */
@@ -62,4 +63,6 @@ export const DEFAULT_HTTP1_LIMITS: Http1Limits = {
   upstreamPerEndpoint: 1024,
   /** Endpoints tried after the first one has failed to take the request. */
   otherEndpoints: 2,
+  /** Of a request body, kept so that a route's retry can send it again; a longer one is sent once (Linkerd's bound). */
+  replayBytes: 64 * 1024,
 };

@@ -19,6 +19,7 @@ import { FakeServices } from "../exchange-fixtures.ts";
 import { Http1Downstream } from "./downstream.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./limits.ts";
 import { Http1Shared } from "./shared-state.ts";
+import { UpstreamConnections } from "../upstream/connections.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
 /** A waypoint's HTTP path between real ends. */
@@ -109,7 +110,7 @@ function serving(open: () => Promise<ByteChannel>): Omit<Path, "dial" | "close">
   connection(channel: ByteChannel): void;
 } {
   const shared = new Http1Shared(DEFAULT_HTTP1_LIMITS, systemClock);
-  const pool = new UpstreamPool(shared);
+  const connections = new UpstreamConnections(new UpstreamPool(shared));
   const services = new OpeningServices(open);
   const channels: ByteChannel[] = [];
   return {
@@ -117,7 +118,7 @@ function serving(open: () => Promise<ByteChannel>): Omit<Path, "dial" | "close">
     channels,
     connection: (channel) => {
       channels.push(channel);
-      new Http1Downstream(channel, services, shared, pool).start();
+      new Http1Downstream(channel, services, shared, connections).start();
     },
   };
 }

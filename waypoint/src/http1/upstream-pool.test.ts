@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fail } from "@culvert/shared/failure/failure.ts";
-import { Bench, FakeServices, turn } from "../exchange-fixtures.ts";
+import { Bench, endpointNamed, FakeServices, turn } from "../exchange-fixtures.ts";
 import { messagesOf } from "./message-fixtures.ts";
 
 const GET = "GET /x HTTP/1.1\r\nHost: reviews\r\n\r\n";
@@ -10,7 +10,7 @@ const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 /** A bench whose `count` clients have had one request each, over as many connections to endpoint a, all idle now. */
 async function warm(count: number, limits: ConstructorParameters<typeof Bench>[0] = {}): Promise<Bench> {
   const bench = new Bench(limits);
-  bench.services.endpoints = [{ key: "a", address: "a:80" }];
+  bench.services.endpoints = [endpointNamed("a")];
   bench.client.receive(GET);
   for (let i = 1; i < count; i += 1) bench.another(bench.services).client.receive(GET);
   await turn();
@@ -25,7 +25,7 @@ function requests(bench: Bench, index: number): number {
 
 test("the connection used last is used next, and the others grow old", async () => {
   const bench = await warm(3);
-  assert.deepEqual(bench.pool.size, { total: 3, idle: 3 });
+  assert.deepEqual(bench.connections.size, { total: 3, idle: 3 });
   for (let i = 0; i < 4; i += 1) {
     bench.clock.advance(10_000);
     await bench.send(GET);
@@ -39,7 +39,7 @@ test("the connection used last is used next, and the others grow old", async () 
     [0, 1, 2].map((index) => bench.app(index).ended),
     [true, true, false],
   );
-  assert.deepEqual(bench.pool.size, { total: 1, idle: 1 });
+  assert.deepEqual(bench.connections.size, { total: 1, idle: 1 });
 });
 
 test("an idle connection that ends, closes or speaks is never chosen", async () => {
@@ -49,7 +49,7 @@ test("an idle connection that ends, closes or speaks is never chosen", async () 
   bench.app(1).receive("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
   assert.equal(bench.app(3).ended, true);
   assert.equal(bench.app(1).wasReset, true);
-  assert.deepEqual(bench.pool.size, { total: 1, idle: 1 });
+  assert.deepEqual(bench.connections.size, { total: 1, idle: 1 });
   await bench.send(GET);
   assert.deepEqual(
     [0, 1, 2, 3].map((index) => requests(bench, index)),
@@ -84,7 +84,7 @@ test("one endpoint has as many connections as it may, and the next request is to
 
 test("connections that could not be opened count no longer", async () => {
   const bench = new Bench({ upstreamPerEndpoint: 1 });
-  bench.services.endpoints = [{ key: "a", address: "a:80" }];
+  bench.services.endpoints = [endpointNamed("a")];
   for (let i = 0; i < 3; i += 1) {
     bench.services.refusals.push(fail("PEER_UNREACHABLE", "test"));
     await bench.send(GET);
@@ -93,13 +93,13 @@ test("connections that could not be opened count no longer", async () => {
     bench.services.records.map((record) => record.code),
     ["PEER_UNREACHABLE", "PEER_UNREACHABLE", "PEER_UNREACHABLE"],
   );
-  assert.deepEqual(bench.pool.size, { total: 0, idle: 0 });
+  assert.deepEqual(bench.connections.size, { total: 0, idle: 0 });
 });
 
 test("endpoints of different keys share nothing", async () => {
   const bench = await warm(1);
   const services = new FakeServices();
-  services.endpoints = [{ key: "b", address: "a:80" }];
+  services.endpoints = [endpointNamed("b")];
   bench.another(services).client.receive(GET);
   await turn();
   assert.equal(services.opened.length, 1);
@@ -108,21 +108,21 @@ test("endpoints of different keys share nothing", async () => {
 
 test("more idle connections than wanted end in order", async () => {
   const bench = await warm(5, { upstreamIdlePerEndpoint: 2 });
-  assert.deepEqual(bench.pool.size, { total: 2, idle: 2 });
+  assert.deepEqual(bench.connections.size, { total: 2, idle: 2 });
   assert.equal(bench.services.opened.filter(({ channel }) => channel.ended).length, 3);
 });
 
 test("draining ends what is idle now, and what comes back later", async () => {
   const bench = await warm(2);
   await bench.send(GET);
-  bench.pool.drain();
+  bench.connections.drain();
   assert.equal(bench.app(0).ended, true);
   assert.equal(bench.app(1).ended, false);
   await bench.answer(OK, 1);
   await turn();
   assert.equal(bench.app(1).ended, true);
   bench.clock.advance(3_000);
-  assert.deepEqual(bench.pool.size, { total: 0, idle: 0 });
+  assert.deepEqual(bench.connections.size, { total: 0, idle: 0 });
 });
 
 test("a connection that was ended and does not follow is cut off", async () => {

@@ -1,6 +1,8 @@
 // Machine. Kept-alive upstream connections by endpoint. The one used last is used next, so that the others grow old and are
 // let go; each idle one is watched, and one that says or ends anything is gone before it can be chosen.
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { ByteChannel } from "../channel/channel.ts";
+import type { Endpoint } from "../exchange-services.ts";
 import type { Http1Shared } from "./shared-state.ts";
 import { Http1Upstream, type UpstreamHome } from "./upstream.ts";
 
@@ -26,23 +28,28 @@ export class UpstreamPool implements UpstreamHome {
     return this.#shelves.get(key)?.idle.pop();
   }
 
-  /** Room for one more connection to `key`: `false` when it has as many as it may. To be followed by `adopt` or `cancel`. */
-  reserve(key: string): boolean {
+  /**
+   * One more connection to `endpoint`, not on the shelf: start a request on it, or give it back. TOO_MANY_CONNECTIONS when the
+   * endpoint has as many as it may, APP_UNREACHABLE when it ends at once, else what `dial` says.
+   */
+  async open(endpoint: Endpoint, dial: () => Promise<ByteChannel | Failure>): Promise<Http1Upstream | Failure> {
+    const { key, address } = endpoint;
+    if (!this.#reserve(key)) return fail("TOO_MANY_CONNECTIONS", `to ${address}`);
+    const channel = await dial();
+    if (isFailure(channel)) {
+      this.#drop(key);
+      return channel;
+    }
+    const connection = new Http1Upstream(channel, key, this, this.#shared);
+    return connection.idle ? connection : fail("APP_UNREACHABLE", `${address} ended the connection at once`);
+  }
+
+  #reserve(key: string): boolean {
     const shelf = this.#shelves.get(key);
     if (shelf === undefined) this.#shelves.set(key, { idle: [], total: 1 });
     else if (shelf.total >= this.#shared.limits.upstreamPerEndpoint) return false;
     else shelf.total += 1;
     return true;
-  }
-
-  /** The reserved connection did not come about. */
-  cancel(key: string): void {
-    this.#drop(key);
-  }
-
-  /** The reserved connection is open. It is not on the shelf: start a request on it, or `release` it. */
-  adopt(key: string, channel: ByteChannel): Http1Upstream {
-    return new Http1Upstream(channel, key, this, this.#shared);
   }
 
   /**

@@ -5,28 +5,12 @@ import type { ByteChannel, ByteSink } from "../channel/channel.ts";
 import { Outgoing } from "../channel/outgoing.ts";
 import { Stash } from "../channel/stash.ts";
 import { type Due, NEVER } from "../deadlines.ts";
+import { CHUNKED } from "../http/body-kind.ts";
+import type { RequestMessage, ResponseSink, UpstreamRequest } from "../http/message.ts";
 import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
-import { CHUNKED, type BodyKind } from "./parse/framing.ts";
 import type { ResponseHeadReader } from "./parse/response-head.ts";
 import { BAD, INCOMPLETE } from "./parse/scan.ts";
 import type { Http1Shared } from "./shared-state.ts";
-
-/** Who waits for the response. Called in this order: any `onInterim`, one `onHead`, any `onData`, one `onResponseEnd`. */
-export interface ResponseSink {
-  /** A 1xx head. Like `onHead`'s it is only valid during the call. */
-  onInterim(head: ResponseHeadReader): void;
-  onHead(head: ResponseHeadReader): void;
-  /** Body bytes `start` to `end`, without framing; see `Outgoing.bytes` for the others. */
-  onData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void;
-  /** The response is whole. The connection has been given back already. */
-  onResponseEnd(trailers: string): void;
-  /** All of one read has been handed over: the moment to write. Not called after `onResponseEnd`. */
-  onReadEnd(): void;
-  /** The request's bytes have been taken: there is room again. */
-  onUpstreamDrain(): void;
-  /** The response will not come, or not whole. `answered`: some byte of it had come. */
-  onUpstreamFailed(failure: Failure, answered: boolean): void;
-}
 
 /** Where the connection goes when it is free, and who is told when it is gone. */
 export interface UpstreamHome {
@@ -44,11 +28,10 @@ const GONE = 4;
 type State = typeof IDLE | typeof HEAD | typeof BODY | typeof ENDING | typeof GONE;
 
 /** See the head of the file. */
-export class Http1Upstream implements ByteSink, Due {
+export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
   dueAt = NEVER;
   /** Key of the pool that it belongs to. */
   readonly key: string;
-  /** It has served a request before, so the application may have closed it while ours was on its way. */
   reused = false;
   readonly #channel: ByteChannel;
   readonly #home: UpstreamHome;
@@ -83,17 +66,20 @@ export class Http1Upstream implements ByteSink, Due {
     return this.#state === IDLE;
   }
 
-  /** Takes a request: its whole head with the empty line. The body follows by `data`, then `finish`, then `flush`. */
-  start(sink: ResponseSink, head: string, toHead: boolean, body: BodyKind): void {
+  start(sink: ResponseSink, message: RequestMessage): void {
     this.#sink = sink;
     this.#state = HEAD;
-    this.#toHead = toHead;
-    this.#chunked = body === CHUNKED;
+    this.#toHead = message.method === "HEAD";
+    this.#chunked = message.body === CHUNKED;
     this.#requestDone = false;
     this.#answered = false;
     this.#interims = 0;
     this.dueAt = NEVER;
-    this.#out.text(head);
+    const te = message.takesTrailers ? "te: trailers\r\nconnection: te\r\n" : "";
+    const framing = this.#chunked ? "transfer-encoding: chunked\r\n" : "";
+    this.#out.text(
+      `${message.method} ${message.path} HTTP/1.1\r\nhost: ${message.authority}\r\n${message.fields}${te}${framing}\r\n`,
+    );
   }
 
   data(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
@@ -102,13 +88,11 @@ export class Http1Upstream implements ByteSink, Due {
     if (this.#chunked) this.#out.text("\r\n");
   }
 
-  /** The request is whole. `trailers` are lines with their CRLF. */
   finish(trailers: string): void {
     if (this.#chunked) this.#out.text(`0\r\n${trailers}\r\n`);
     this.#requestDone = true;
   }
 
-  /** Writes what was gathered. `false`: wait for `onUpstreamDrain`. */
   flush(): boolean {
     return this.#out.flush();
   }
@@ -125,7 +109,10 @@ export class Http1Upstream implements ByteSink, Due {
     this.#channel.resume();
   }
 
-  /** Nobody wants the response any more: the connection ends, and so does the request at the application. */
+  giveBack(): void {
+    this.#home.release(this);
+  }
+
   abandon(failure: Failure | undefined): void {
     this.#sink = undefined;
     this.#discard(failure);

@@ -6,15 +6,15 @@ import type { ByteChannel } from "../channel/channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { Http1Downstream } from "../http1/downstream.ts";
 import type { Http1Shared } from "../http1/shared-state.ts";
-import type { UpstreamPool } from "../http1/upstream-pool.ts";
 import { describeDestination, protocolOf, type Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
+import type { UpstreamConnections } from "../upstream/connections.ts";
 import { HeldChannel } from "./held-channel.ts";
 import type { LiveTunnel, LiveTunnels } from "./live-tunnels.ts";
 import { OpaqueTunnel, type Answer, type OpaqueTunnelOptions } from "./opaque-tunnel.ts";
 import { guardOf } from "./request-plan.ts";
-import { RequestServices, type RequestServicesOptions } from "./request-services.ts";
 import { sniff } from "./sniff.ts";
+import { TunnelServices, type RequestServicesOptions } from "./tunnel-services.ts";
 import { tunnelOf } from "./tunnel.ts";
 
 /**
@@ -30,7 +30,7 @@ export interface AcceptorOptions {
   readonly opaque: OpaqueTunnelOptions;
   readonly live: LiveTunnels;
   readonly http: Http1Shared;
-  readonly pool: UpstreamPool;
+  readonly connections: UpstreamConnections;
   readonly clock: Clock;
   readonly makeId: () => string;
 }
@@ -79,10 +79,10 @@ export class Acceptor {
   };
 
   #serveHttp(live: LiveTunnel, channel: ByteChannel): void {
-    const { services: options, live: tunnels, http, pool } = this.#options;
+    const { services: options, live: tunnels, http, connections } = this.#options;
     live.protocol = "http";
-    const services = new RequestServices(live.tunnel, options, () => tunnels.release(live));
-    const connection = new Http1Downstream(channel, services, http, pool);
+    const services = new TunnelServices(live.tunnel, options, () => tunnels.release(live));
+    const connection = new Http1Downstream(channel, services, http, connections);
     connection.start();
     live.serve({
       recheck: (view) => services.recheck(view),

@@ -1,5 +1,5 @@
 // Pure. Which fields of a request's head are read, by routes and by the log, and where each is found.
-import type { RequestHead } from "../exchange-services.ts";
+import type { RequestHead } from "../http/message.ts";
 import { HeaderSlots } from "../http1/header-slots.ts";
 import type { RouteGroup } from "../route/route-group.ts";
 

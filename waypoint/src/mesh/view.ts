@@ -87,8 +87,8 @@ export class MeshView {
       const chosen = at === undefined ? [] : group.endpoints.filter(({ ip }) => ip === at);
       return chosen.length === 0 ? group : new EndpointGroup(group.name, chosen);
     }
-    const { workload, ip, port } = destination;
-    const endpoint = workloadEndpoint(this.#context, workload, ip, port);
+    const { workload, ip, port, appProtocol } = destination;
+    const endpoint = workloadEndpoint(this.#context, workload, ip, port, appProtocol);
     return isFailure(endpoint) ? endpoint : new EndpointGroup(`${workload.uid}:${port}`, [endpoint]);
   }
 
@@ -123,7 +123,7 @@ export class MeshView {
   /** Resolution NONE: the endpoint is the address or name that was asked for; else the host of the entry. */
   #passEndpoint(service: Service, port: ServicePort, asked: Ip | string = service.hostname): UpstreamEndpoint {
     const { directory } = this.snapshot;
-    return passEndpoint(service, asked, port.port, (ip) => isOutside(directory, ip));
+    return passEndpoint(service, asked, port, (ip) => isOutside(directory, ip));
   }
 
   #groupOf(service: Service, port: ServicePort): EndpointGroup {

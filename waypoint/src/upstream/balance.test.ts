@@ -78,7 +78,7 @@ test("an instance of the waypoint itself is never a destination", () => {
   assert.deepEqual(group([instance]).endpoints, []);
   const disguised = workload("default/reviews-1", "10.0.0.9");
   assert.deepEqual(group([self, disguised]).endpoints, [], "nor is what hides behind its tunnel port");
-  const refused = workloadEndpoint(context([instance]), instance, ip("10.0.0.9"), 9080);
+  const refused = workloadEndpoint(context([instance]), instance, ip("10.0.0.9"), 9080, "http");
   assert.ok(isFailure(refused) && refused.code === "SELF_CALL");
 });
 

@@ -3,7 +3,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
-import type { Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Endpoint } from "../exchange-services.ts";
 
@@ -95,11 +95,12 @@ export function serviceEndpoints(
   servicePort: ServicePort,
 ): UpstreamEndpoint[] {
   const endpoints: UpstreamEndpoint[] = [];
+  const speaks = spokenAs(servicePort.appProtocol);
   for (const workload of context.directory.endpoints(service)) {
     const port = targetPort(service, servicePort, workload);
     if (port === undefined || !usable(context, workload)) continue;
     for (const ip of workload.addresses) {
-      const endpoint = makeEndpoint(context, workload, ip, port);
+      const endpoint = makeEndpoint(context, workload, ip, port, speaks);
       if (!isFailure(endpoint)) endpoints.push(endpoint);
     }
   }
@@ -112,17 +113,18 @@ export function workloadEndpoint(
   workload: Workload,
   ip: Ip,
   port: number,
+  appProtocol: AppProtocol,
 ): UpstreamEndpoint | Failure {
   if (isOwn(context, workload)) return fail("SELF_CALL", `${workload.uid} is reached through this waypoint's own port`);
   if (!usable(context, workload)) return fail("NO_HEALTHY_UPSTREAM", `workload ${workload.uid} is not healthy`);
-  return makeEndpoint(context, workload, ip, port);
+  return makeEndpoint(context, workload, ip, port, spokenAs(appProtocol));
 }
 
 /** An address or name that a ServiceEntry lets pass as it was asked for. Its load is not kept: there are too many of them. */
 export function passEndpoint(
   { namespace, entry, hostname }: Service,
   asked: string,
-  port: number,
+  { port, appProtocol }: ServicePort,
   isOutside: (ip: Ip) => boolean,
 ): UpstreamEndpoint {
   const ip = parseIp(asked);
@@ -149,7 +151,7 @@ export function passEndpoint(
   };
   const key = `tcp ${address}`;
   const reach: Reach = ip === undefined ? { kind: "name", host: asked, isOutside } : { kind: "plain", ip };
-  return { key, address, workload, ip, port, reach, weight: 1, load: { inFlight: 0 } };
+  return { key, address, speaks: spokenAs(appProtocol), workload, ip, port, reach, weight: 1, load: { inFlight: 0 } };
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {
@@ -165,16 +167,29 @@ function isOwn(context: EndpointContext, workload: Workload): boolean {
   );
 }
 
-function makeEndpoint(context: EndpointContext, workload: Workload, ip: Ip, port: number): UpstreamEndpoint | Failure {
+/** Which version of HTTP is spoken on a port of a protocol. */
+function spokenAs(appProtocol: AppProtocol): Endpoint["speaks"] {
+  if (appProtocol === "http") return "http1";
+  return appProtocol === "http2" || appProtocol === "grpc" ? "http2" : "either";
+}
+
+function makeEndpoint(
+  context: EndpointContext,
+  workload: Workload,
+  ip: Ip,
+  port: number,
+  speaks: Endpoint["speaks"],
+): UpstreamEndpoint | Failure {
   const address = formatHostPort(ip, port);
   const weight = workload.weight / workload.addresses.length;
   if (workload.protocol === "none") {
     const key = `tcp ${address}`;
-    return { key, address, workload, ip, port, reach: { kind: "plain", ip }, weight, load: context.loads.of(key) };
+    const reach: Reach = { kind: "plain", ip };
+    return { key, address, speaks, workload, ip, port, reach, weight, load: context.loads.of(key) };
   }
   const expected = identityOfWorkload(workload, context.trustDomain);
   if (isFailure(expected)) return expected;
   const key = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
   const reach: Reach = { kind: "tunnel", ip, port: workload.hbonePort, authority: address, expected };
-  return { key, address, workload, ip, port, reach, weight, load: context.loads.of(key) };
+  return { key, address, speaks, workload, ip, port, reach, weight, load: context.loads.of(key) };
 }

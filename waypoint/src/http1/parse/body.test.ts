@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DEFAULT_HTTP1_LIMITS } from "../limits.ts";
 import { BROKEN, BodyDecoder, DATA, DONE, MORE } from "./body.ts";
-import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
+import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
 
 interface Decoded {
   readonly body: string;

@@ -3,7 +3,7 @@
 import { CR, HEX, LF, SEMICOLON, VALUE, at } from "./bytes.ts";
 import { HeaderSlots } from "../header-slots.ts";
 import type { Http1Limits } from "../limits.ts";
-import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
+import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
 import { COMPLETE, HeadScanner, NAME_END, STRIDE } from "./scan.ts";
 
 /** All bytes are used; more must come. */

@@ -4,15 +4,6 @@ import { equalsName } from "../header-slots.ts";
 import { at } from "./bytes.ts";
 import { STRIDE, VALUE_END, VALUE_START } from "./scan.ts";
 
-/** How the end of a body is found. */
-export const NO_BODY = 0;
-export const LENGTH = 1;
-export const CHUNKED = 2;
-/** Responses only: up to the end of the connection. */
-export const UNTIL_CLOSE = 3;
-
-export type BodyKind = typeof NO_BODY | typeof LENGTH | typeof CHUNKED | typeof UNTIL_CLOSE;
-
 const CHUNKED_NAME = Buffer.from("chunked", "latin1");
 
 function integer(list: Int32Array, index: number): number {

@@ -1,12 +1,13 @@
 // Pure. What a scanned request head means to this hop: target, framing of the body, what the connection was asked, which
 // fields go on and which end here (RFC 9112 sections 3, 6 and 9; RFC 9110 section 7.6.1).
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
-import type { RequestHead } from "../../exchange-services.ts";
+import { type BodyKind, CHUNKED, LENGTH, NO_BODY } from "../../http/body-kind.ts";
+import type { HttpVersion, RequestHead } from "../../http/message.ts";
 import { equalsName, type HeaderSlots } from "../header-slots.ts";
 import { SLASH, at } from "./bytes.ts";
 import { ConnectionOptions } from "./connection-options.ts";
 import * as field from "./field-names.ts";
-import { type BodyKind, CHUNKED, IN_CHUNKS, LENGTH, NO_BODY, readFraming } from "./framing.ts";
+import { IN_CHUNKS, readFraming } from "./framing.ts";
 import { readHost, readOtherForm, sameAuthority } from "./request-target.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
 
@@ -30,14 +31,15 @@ export class RequestHeadReader implements RequestHead {
   method = "";
   target = "";
   authority: string | undefined = undefined;
-  version: "HTTP/1.1" | "HTTP/1.0" = "HTTP/1.1";
+  version: HttpVersion = "HTTP/1.1";
   body: BodyKind = NO_BODY;
   /** Of a body of kind `LENGTH`, at least 1. */
   contentLength = 0;
   /** The client lets this connection serve another request. */
   keepAlive = true;
-  /** `TE: trailers`: the client can take trailers in the response. */
+  /** `TE: trailers` was said. */
   takesTrailers = false;
+  readonly upgrade: string | undefined = undefined;
   #bytes: Buffer = NOTHING;
   readonly #options = new ConnectionOptions();
   readonly #fates: Uint8Array;
@@ -79,7 +81,6 @@ export class RequestHeadReader implements RequestHead {
     this.#bytes = NOTHING;
   }
 
-  /** Sorts the fields that `slots` names. */
   fill(slots: HeaderSlots): void {
     const { size } = slots;
     if (size > this.#firstOfSlot.length) this.#firstOfSlot = new Int32Array(size);
@@ -112,7 +113,6 @@ export class RequestHeadReader implements RequestHead {
     return undefined;
   }
 
-  /** The field lines that go on as they came, each with its CRLF. */
   keptFields(): string {
     const { fields, count, fieldsEnd } = this.scanner;
     let text = "";
@@ -126,17 +126,14 @@ export class RequestHeadReader implements RequestHead {
     return fieldsEnd > from ? text + this.#bytes.toString("latin1", from, fieldsEnd) : text;
   }
 
-  /** All `x-forwarded-for` of the request as one list, empty when there is none. */
   forwardedFor(): string {
     return this.#forwardedFor < 0 ? "" : this.#joined(field.X_FORWARDED_FOR);
   }
 
-  /** All `x-culvert-via` of the request as one list, empty when there is none. */
   via(): string {
     return this.#via < 0 ? "" : this.#joined(field.X_CULVERT_VIA);
   }
 
-  /** The one well-formed `x-request-id`, else empty. */
   requestId(): string {
     if (this.#requestIds !== 1) return "";
     const value = this.#value(this.#requestId);

@@ -1,15 +1,19 @@
 // Pure. What a scanned response head means to this hop: framing of the body, whether the connection may serve again, which
 // fields go on (RFC 9112 sections 4, 6 and 9).
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
+import type { ResponseHead } from "../../http/message.ts";
 import { ConnectionOptions } from "./connection-options.ts";
 import * as field from "./field-names.ts";
-import { CHUNKED, IN_CHUNKS, LENGTH, NO_BODY, readFraming, UNSAID, UNTIL_CLOSE, type BodyKind } from "./framing.ts";
+import { IN_CHUNKS, readFraming, UNSAID } from "./framing.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
 
 const NOTHING = Buffer.alloc(0);
+/** Behind "HTTP/1.1 200 ". */
+const REASON_START = 13;
 
 /** Reads one response head after another out of the scanner's table; one object serves all connections in turn. */
-export class ResponseHeadReader {
+export class ResponseHeadReader implements ResponseHead {
   readonly scanner: HeadScanner;
   status = 0;
   body: BodyKind = NO_BODY;
@@ -48,16 +52,21 @@ export class ResponseHeadReader {
     this.#bytes = NOTHING;
   }
 
-  /** Status line of this hop and the field lines that go on as they came, each with its CRLF. */
-  keptHead(): string {
+  get reason(): string {
+    const from = this.#start + REASON_START;
+    const to = this.scanner.fieldsStart - 2;
+    return to > from ? this.#bytes.toString("latin1", from, to) : "";
+  }
+
+  keptFields(): string {
     const { fields, count, fieldsEnd } = this.scanner;
     const bytes = this.#bytes;
-    // "HTTP/1.1" is the version of this hop, whatever the upstream speaks (RFC 9110 section 2.5).
-    let text = this.scanner.minor === 1 ? "" : "HTTP/1.1";
-    let from = this.scanner.minor === 1 ? this.#start : this.#start + 8;
+    let text = "";
+    let from = this.scanner.fieldsStart;
     for (let i = 0; i < count; i += 1) {
       if (this.#dropped[i] === 0) continue;
-      text += bytes.toString("latin1", from, fields[i * STRIDE]);
+      const line = fields[i * STRIDE] as number;
+      if (line > from) text += bytes.toString("latin1", from, line);
       from = i + 1 < count ? (fields[(i + 1) * STRIDE] as number) : fieldsEnd;
     }
     return fieldsEnd > from ? text + bytes.toString("latin1", from, fieldsEnd) : text;

@@ -1,0 +1,108 @@
+// Machine. What the HTTP requests of one tunnel have in common: who calls, what a view means for them, the metrics they count in.
+import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { RequestSeries } from "@culvert/shared/observe/request-metrics.ts";
+import { canonicalHost, type CanonicalHost } from "../canonical/host.ts";
+import type { ConnectionServices, ExchangeServices } from "../exchange-services.ts";
+import { HopHeaders } from "../hop-headers.ts";
+import { gatewayToken } from "../mesh/destination.ts";
+import type { MeshView } from "../mesh/view.ts";
+import type { Reporter } from "../report.ts";
+import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import { RequestPlan } from "./request-plan.ts";
+import { RequestServices } from "./request-services.ts";
+import type { Tunnel } from "./tunnel.ts";
+
+/** What the requests of a tunnel are served with; the same for all tunnels. */
+export interface RequestServicesOptions {
+  readonly view: () => MeshView;
+  readonly upstream: Upstream;
+  readonly reporter: Reporter;
+  /** At least 0, less than 1. */
+  readonly random: () => number;
+}
+
+/** Series kept for one tunnel; beyond it they are looked up anew. */
+const MOST_SERIES = 64;
+
+/** The services behind one tunnel. */
+export class TunnelServices implements ConnectionServices {
+  readonly hop: HopHeaders;
+  readonly tunnel: Tunnel;
+  readonly options: RequestServicesOptions;
+  readonly #onClosed: () => void;
+  readonly #series = new Map<UpstreamEndpoint | undefined, RequestSeries>();
+  readonly #inFlight = new Set<RequestServices>();
+  #plan: RequestPlan;
+  #host: CanonicalHost | Failure | undefined;
+  #rawHost = "";
+
+  constructor(tunnel: Tunnel, options: RequestServicesOptions, onClosed: () => void) {
+    this.tunnel = tunnel;
+    this.options = options;
+    this.#onClosed = onClosed;
+    const view = options.view();
+    this.#plan = new RequestPlan(view, tunnel);
+    this.hop = new HopHeaders({
+      id: tunnel.request.peer.id,
+      address: tunnel.request.source.ip,
+      ownId: view.self.id,
+      viaToken: `${gatewayToken(view.self.gateway)}/${this.#plan.destinationToken}`,
+    });
+  }
+
+  requests(): ExchangeServices {
+    return new RequestServices(this);
+  }
+
+  closed(): void {
+    this.#onClosed();
+  }
+
+  /** A request begins: the plan that all about it is asked from. */
+  begin(request: RequestServices): RequestPlan {
+    this.#inFlight.add(request);
+    const view = this.options.view();
+    if (view !== this.#plan.view) {
+      this.#plan = new RequestPlan(view, this.tunnel);
+      this.#series.clear();
+    }
+    return this.#plan;
+  }
+
+  /** A request is over. */
+  end(request: RequestServices): void {
+    this.#inFlight.delete(request);
+  }
+
+  /** Why a request in flight may not go on under `view`; `undefined` when all may. */
+  recheck(view: MeshView): Failure | undefined {
+    const plan = new RequestPlan(view, this.tunnel);
+    for (const request of this.#inFlight) {
+      const failure = request.recheck(plan);
+      if (failure !== undefined) return failure;
+    }
+    return undefined;
+  }
+
+  /** The canonical form of a host; most clients name the same one again and again. */
+  canonicalHost(raw: string): CanonicalHost | Failure {
+    if (this.#host === undefined || raw !== this.#rawHost) {
+      this.#host = canonicalHost(raw);
+      this.#rawHost = raw;
+    }
+    return this.#host;
+  }
+
+  /** The metrics of requests to an endpoint. */
+  seriesOf({ view, destination }: RequestPlan, endpoint: UpstreamEndpoint | undefined): RequestSeries {
+    let series = this.#series.get(endpoint);
+    if (series === undefined) {
+      const known = isFailure(destination) ? undefined : destination;
+      series = this.options.reporter.requestSeries(view, this.tunnel, known, endpoint);
+      if (this.#series.size >= MOST_SERIES) this.#series.clear();
+      this.#series.set(endpoint, series);
+    }
+    return series;
+  }
+}

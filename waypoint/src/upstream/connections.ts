@@ -1,0 +1,47 @@
+// Machine. The connections of the process to its applications, whichever version of HTTP they speak.
+import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { ByteChannel } from "../channel/channel.ts";
+import type { Endpoint } from "../exchange-services.ts";
+import type { HttpVersion, UpstreamRequest } from "../http/message.ts";
+import type { UpstreamPool } from "../http1/upstream-pool.ts";
+
+/** Gives each request a way to its endpoint. */
+export class UpstreamConnections {
+  readonly #http1: UpstreamPool;
+
+  constructor(http1: UpstreamPool) {
+    this.#http1 = http1;
+  }
+
+  /** A way that is open already. `asked` is what the client speaks, for endpoints that speak either. */
+  take(endpoint: Endpoint, _asked: HttpVersion): UpstreamRequest | undefined {
+    return this.#http1.take(endpoint.key);
+  }
+
+  /**
+   * A new way: to be started, or given back. Never rejects.
+   *
+   * @param dial opens a connection to the endpoint, if one is needed
+   */
+  async open(
+    endpoint: Endpoint,
+    _asked: HttpVersion,
+    dial: () => Promise<ByteChannel | Failure>,
+  ): Promise<UpstreamRequest | Failure> {
+    try {
+      return await this.#http1.open(endpoint, dial);
+    } catch (error) {
+      return fail("INTERNAL", String(error));
+    }
+  }
+
+  /** Connections, and those of them that are idle. */
+  get size(): { readonly total: number; readonly idle: number } {
+    return this.#http1.size;
+  }
+
+  /** Ends what is idle in order; what is in use ends with its requests. */
+  drain(): void {
+    this.#http1.drain();
+  }
+}
