@@ -171,6 +171,33 @@ describe("tunnels at the waypoint", () => {
     assert.equal((await bench.ask("127.0.0.1:9080", "/")).status, 200);
   });
 
+  test("a rule says how long a request may take, and when it is sent again", async () => {
+    let asked = 0;
+    const flaky = await bench.app(
+      "flaky-1",
+      httpApp((request, response) => {
+        asked += 1;
+        if (request.url === "/never") return;
+        response.statusCode = asked === 1 ? 503 : 200;
+        response.end();
+      }),
+    );
+    const rule = routeRule({
+      backends: [to("flaky")],
+      timeouts: { requestMs: 500, backendRequestMs: 100 },
+      retry: { codes: [503], attempts: 1, backoffMs: 0 },
+    });
+    await bench.use({
+      services: [service("default/flaky")],
+      workloads: [flaky],
+      routes: [route("r", { parents: [routeParent("flaky")], rules: [rule] })],
+    });
+    assert.equal((await bench.ask("flaky:9080", "/once")).status, 200);
+    assert.equal(asked, 2);
+    const late = await bench.ask("flaky:9080", "/never");
+    assert.deepEqual([late.status, late.headers["culvert-code"], asked], [504, "UPSTREAM_TIMEOUT", 4]);
+  });
+
   test("a declared TCP port passes bytes and half-closes both ways", async () => {
     const connection = must(await bench.open("db:7000"));
     connection.end("PRI whatever \u0000");

@@ -1,5 +1,6 @@
 // Machine. What the exchange asks about one request: destination, policy, route, endpoint, log. Each request is answered from
 // the one view that `begin` has chosen for it.
+import type { HttpRouteRule } from "@culvert/shared/config/http-route.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import { canonicalTarget } from "../canonical/target.ts";
@@ -83,7 +84,7 @@ export class RequestServices implements ExchangeServices {
   route(head: RequestHead, target: CanonicalTarget): RouteChoice | Failure {
     const { view, group, destination, headers } = this.#planned();
     if (isFailure(destination)) return destination;
-    if (group === undefined) return this.#choose(view.group(destination));
+    if (group === undefined) return this.#choose(view.group(destination), undefined);
     const values = headers.routed.map((slot) => joinedValue(head, slot));
     const routed = group.find({
       method: target.method,
@@ -95,7 +96,7 @@ export class RequestServices implements ExchangeServices {
     this.#route = routed.route.uid;
     this.#rule = routed.name;
     const backend = chooseBackend(routed, this.#of.options.random());
-    return isFailure(backend) ? backend : this.#choose(view.backend(backend));
+    return isFailure(backend) ? backend : this.#choose(view.backend(backend), routed.rule);
   }
 
   copies(): readonly RequestCopy[] {
@@ -151,9 +152,17 @@ export class RequestServices implements ExchangeServices {
     return this.#plan;
   }
 
-  #choose(group: EndpointGroup | Failure): Choice | Failure {
+  #choose(group: EndpointGroup | Failure, rule: HttpRouteRule | undefined): Choice | Failure {
     if (isFailure(group)) return group;
     this.#cluster = group.name;
-    return { ...PLAIN_CHOICE, group };
+    if (rule === undefined) return { ...PLAIN_CHOICE, group };
+    const { timeouts, retry } = rule;
+    return {
+      ...PLAIN_CHOICE,
+      timeoutMs: timeouts.requestMs,
+      attemptTimeoutMs: timeouts.backendRequestMs,
+      retry,
+      group,
+    };
   }
 }
