@@ -13,19 +13,23 @@ export interface Needs {
   readonly bpf?: boolean;
 }
 
+/** What of it the machine does not have, in words. */
+export function missing({ root = false, commands = [] }: Omit<Needs, "bpf">): string[] {
+  const absent = commands.filter((name) => findCommand(name) === undefined).map((name) => `the command ${name}`);
+  return root && !isRoot() ? ["root (network namespaces)", ...absent] : absent;
+}
+
 /**
  * Options for `test` or `describe`: `test("…", needs({ commands: ["psql"] }), …)`.
  * Throws, which fails the file, when something is missing and skipping is not allowed.
  */
 export function needs({ root = false, commands = [], bpf = false }: Needs): { skip: string | false } {
-  const missing: string[] = [];
-  if (root && !isRoot()) missing.push("root (network namespaces)");
-  for (const name of commands) if (findCommand(name) === undefined) missing.push(`the command ${name}`);
-  if (missing.length === 0) {
+  const lacking = missing({ root, commands });
+  if (lacking.length === 0) {
     const refusal = bpf ? bpfRefusal() : undefined;
     return { skip: refusal === undefined ? false : `the kernel refuses BPF: ${refusal}` };
   }
-  const reason = `needs ${missing.join(" and ")}; .ci/run installs what is missing`;
+  const reason = `needs ${lacking.join(" and ")}; .ci/run installs what is missing`;
   if (strict()) throw new Error(`${reason}. CI or CULVERT_TEST_STRICT is set, so nothing may be skipped`);
   return { skip: reason };
 }

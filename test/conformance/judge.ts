@@ -1,0 +1,95 @@
+// Pure. Holds what came of requests against what a case demands, as a list of differences in words; an empty one is a pass.
+import type { Ask, Headers, Mirror, Share } from "./case.ts";
+import type { Answer } from "./job.ts";
+import { joined, readSaw, type Saw } from "./saw.ts";
+
+/** How far the part of a pod may be from what its weight says, of all requests. */
+const SHARE_TOLERANCE = 0.05;
+/** How many standard deviations the number of copies may be from what its probability says: beyond it is chance once in 15,000 times. */
+const MIRROR_DEVIATIONS = 4;
+
+/** The parts of a request's URL. */
+export interface Parts {
+  readonly host: string;
+  readonly port: number;
+  readonly authority: string;
+  readonly target: string;
+}
+
+/** Splits `http://echo:8080/path`; the port is that of the scheme where none stands. */
+export function partsOf(url: string): Parts {
+  const [, authority = "", target = ""] = /^[a-z]+:\/\/([^/]*)(.*)$/.exec(url) ?? [];
+  const [, host = "", port = ""] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(authority) ?? [];
+  return { host: host.replace(/[[\]]/g, ""), port: Number(port || 80), authority, target: target || "/" };
+}
+
+/** What is wrong with one answer. `url` is that of the request with its addresses put in. */
+export function judge(ask: Ask, url: string, answer: Answer): string[] {
+  if (answer.error !== undefined) return [`no answer: ${answer.error}`];
+  const wrong: string[] = [];
+  const differ = (what: string, got: unknown, wanted: unknown): void => {
+    if (got !== wanted) wrong.push(`${what} is ${JSON.stringify(got)} in place of ${JSON.stringify(wanted)}`);
+  };
+  if (!ask.status.includes(answer.status)) differ("status", answer.status, ask.status.join(" or "));
+  if (ask.grpc !== undefined) differ("grpc-status", answer.grpc, ask.grpc);
+  if (ask.location !== undefined) differ("location", joined(answer.fields, "location"), ask.location);
+  wrong.push(...headersWrong("answered", ask.answers, answer.fields));
+  if (ask.text !== undefined && !answer.text.includes(ask.text)) differ("body", answer.text, ask.text);
+  if (wrong.length > 0) return wrong;
+  const saw = readSaw(answer.text);
+  if (ask.pods.length === 0) {
+    if (saw !== undefined) wrong.push(`${saw.pod} answered, though nobody should`);
+    return wrong;
+  }
+  return saw === undefined ? [`no pod answered: ${answer.text.slice(0, 200)}`] : sawWrong(ask, url, saw);
+}
+
+function sawWrong(ask: Ask, url: string, saw: Saw): string[] {
+  const { target, authority } = partsOf(url);
+  const wrong = headersWrong("backend saw", ask.saw, saw.fields);
+  const differ = (what: string, got: string | undefined, wanted: string): void => {
+    if (got !== undefined && got !== wanted) wrong.push(`${what} that the backend saw is ${got} in place of ${wanted}`);
+  };
+  if (!ask.pods.some((pod) => isOf(saw, pod))) wrong.push(`${saw.pod} answered in place of ${ask.pods.join(" or ")}`);
+  differ("method", saw.method, ask.method);
+  differ("path", saw.path, ask.path ?? target);
+  differ("host", saw.host, ask.sawHost ?? ask.host ?? authority);
+  if (ask.sawHttp !== undefined) differ("HTTP version", saw.http, ask.sawHttp);
+  return wrong;
+}
+
+function isOf({ pod }: Saw, name: string): boolean {
+  return pod.startsWith(`${name}-`);
+}
+
+function headersWrong(who: string, wanted: Headers, fields: Saw["fields"]): string[] {
+  return wanted.flatMap(([name, value]) => {
+    const got = joined(fields, name)?.replaceAll(", ", ",");
+    return got === value ? [] : [`${who} ${name}: ${got ?? "(absent)"} in place of ${value ?? "(absent)"}`];
+  });
+}
+
+/** What is wrong with many answers to the same request. */
+export function judgeShare({ ask, parts, count }: Share, url: string, answers: readonly Answer[]): string[] {
+  const counts = new Map<string, number>();
+  const wrong = new Set<string>();
+  const pods = Object.keys(parts);
+  for (const answer of answers) {
+    for (const problem of judge({ ...ask, pods }, url, answer)) wrong.add(problem);
+    const pod = pods.find((name) => readSaw(answer.text)?.pod.startsWith(`${name}-`));
+    if (pod !== undefined) counts.set(pod, (counts.get(pod) ?? 0) + 1);
+  }
+  for (const [pod, part] of Object.entries(parts)) {
+    const got = (counts.get(pod) ?? 0) / count;
+    if (Math.abs(got - part) > SHARE_TOLERANCE) wrong.add(`${pod} has ${got} of ${count} requests in place of ${part}`);
+  }
+  return [...wrong];
+}
+
+/** What is wrong with the number of copies that a pod has had. */
+export function judgeCopies({ count, copies }: Mirror, pod: string, seen: number): string[] {
+  const part = copies[pod] ?? 0;
+  const expected = part * count;
+  const bound = MIRROR_DEVIATIONS * Math.sqrt(expected * (1 - part));
+  return Math.abs(seen - expected) <= bound ? [] : [`${pod} has ${seen} copies of ${count} requests, not ${expected}`];
+}

@@ -1,0 +1,71 @@
+// Machine. Runs cases one after another in one world, and tells of each what is wrong.
+import { randomUUID } from "node:crypto";
+import type { Needs } from "../support/needs.ts";
+import { until } from "../support/until.ts";
+import type { Case, Mirror, PodName } from "./case.ts";
+import { judge, judgeCopies, judgeShare } from "./judge.ts";
+import type { ConformanceLab, EchoKind } from "./lab.ts";
+
+/** What came of a case. */
+export interface Outcome {
+  readonly name: string;
+  /** Differences in words; none is a pass. */
+  readonly problems: readonly string[];
+}
+
+/** Runs one case. The world keeps its resources until the next. */
+export async function runCase(
+  lab: ConformanceLab,
+  { resources, requests, shares, mirrors, name }: Case,
+): Promise<Outcome> {
+  const problems: string[] = [];
+  const tell = (what: string, found: readonly string[]): void => {
+    problems.push(...found.map((problem) => `${what}: ${problem}`));
+  };
+  try {
+    await lab.put(resources);
+    const each = requests.map(async (ask) => {
+      const url = lab.urlOf(ask);
+      const [answer] = await lab.ask(ask);
+      if (answer !== undefined) tell(`${ask.method} ${url}`, judge(ask, url, answer));
+    });
+    await Promise.all(each);
+    for (const share of shares) {
+      const url = lab.urlOf(share.ask);
+      tell(`${share.count} × ${url}`, judgeShare(share, url, await lab.ask(share.ask, share.count)));
+    }
+    for (const mirror of mirrors) tell(`${mirror.count} × ${mirror.ask.url}`, await runMirror(lab, mirror));
+  } catch (error) {
+    problems.push(error instanceof Error ? error.message : String(error));
+  }
+  return { name, problems };
+}
+
+/** Copies are found by an id in the query. The last of them may still be on its way when the answers are there. */
+async function runMirror(lab: ConformanceLab, mirror: Mirror): Promise<string[]> {
+  const id = randomUUID();
+  const plain = lab.urlOf(mirror.ask);
+  const url = `${plain}${plain.includes("?") ? "&" : "?"}id=${id}`;
+  const answers = await lab.ask(mirror.ask, mirror.count, url);
+  const wrong = new Set(answers.flatMap((answer) => judge(mirror.ask, url, answer)));
+  for (const pod of Object.keys(mirror.copies) as PodName[]) {
+    let problems: string[] = [];
+    await until(`the copies to ${pod}`, () => {
+      problems = judgeCopies(mirror, pod, lab.told(pod, id));
+      return problems.length === 0;
+    }).catch(() => undefined);
+    for (const problem of problems) wrong.add(problem);
+  }
+  return [...wrong];
+}
+
+/** What a run needs of the machine. */
+export function conformanceNeeds(kind: EchoKind): Needs {
+  const own = ["ip", "nft", "curl", "setpriv", "unshare"];
+  return { root: true, commands: kind === "own" ? own : [...own, "istio-echo-server"] };
+}
+
+/** Whether a case can be run with an echo app. */
+export function fitsEcho({ ownEchoOnly }: Case, kind: EchoKind): boolean {
+  return kind === "own" || !ownEchoOnly;
+}
