@@ -255,7 +255,7 @@ describe("authorization at a waypoint", () => {
     assert.equal(await verdict("GET", "/plain"), "200");
     await shop.put("routes", [
       httpRoute("shop", "shop", [
-        { matches: [{ path: { type: "RegularExpression", value: "/re.*" } }], backendRefs },
+        { matches: [{ path: { type: "Glob", value: "/re*" } }], backendRefs },
         { matches: prefix("/"), backendRefs },
       ]),
     ]);

@@ -3,6 +3,7 @@
 import { runCommandLine } from "@culvert/shared/config/cli.ts";
 import { loadWaypointConfig } from "@culvert/shared/config/load-process-config.ts";
 import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import { routing } from "@culvert/shared/config/routing/routing.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
 import { explainCommand } from "@culvert/shared/service/explain-command.ts";
@@ -13,7 +14,8 @@ import { startWaypoint } from "./waypoint.ts";
 const kind: ProgramKind<WaypointConfig> = {
   name: "waypoint",
   load: loadWaypointConfig,
-  run: (config) => runService("waypoint", config, (foundation) => startWaypoint(foundation, config)),
+  routing,
+  run: (config) => runService("waypoint", config, (foundation) => startWaypoint(foundation, config), routing),
 };
 
 // Set, not exit(): what was written must be able to leave the process first.

@@ -4,6 +4,7 @@ import { ip } from "@culvert/test/support/fixtures.ts";
 import type { Ip } from "../net/ip.ts";
 import { buildSnapshot } from "./build.ts";
 import { brief, parseText } from "./resources/text-fixtures.ts";
+import { routing } from "./routing/routing.ts";
 
 const entry = (name: string, spec: string): string => `---
 apiVersion: networking.istio.io/v1
@@ -42,7 +43,7 @@ test("a ServiceEntry is a service for each of its hosts, with the addresses of i
       "hosts: [d.example.com], location: MESH_INTERNAL, resolution: STATIC, endpoints: [{address: 10.0.0.7}]",
     ) +
     REST;
-  const { directory, problems } = buildSnapshot(1, parseText(text), (host) => names.get(host) ?? []);
+  const { directory, problems } = buildSnapshot(1, parseText(text), (host) => names.get(host) ?? [], routing);
   assert.deepEqual(brief(problems), [
     "- 7: spec.hosts: b.example.com is already in that at f.yaml:2",
     "- 27: spec.parentRefs: there is no Service shop/a.example.com",

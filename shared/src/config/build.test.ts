@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { parseIp, type Ip } from "../net/ip.ts";
 import { buildSnapshot } from "./build.ts";
 import { dumpSnapshot } from "./config-dump.ts";
+import { routing } from "./routing/routing.ts";
 import { brief, parseText } from "./resources/text-fixtures.ts";
 import type { Snapshot } from "./snapshot.ts";
 
@@ -12,7 +13,7 @@ function ips(...texts: string[]): Ip[] {
 
 function build(text: string, addresses: Record<string, Ip[]> = {}): Snapshot {
   const known = new Map(Object.entries(addresses));
-  return buildSnapshot(1, parseText(text), (host) => known.get(host) ?? []);
+  return buildSnapshot(1, parseText(text), (host) => known.get(host) ?? [], routing);
 }
 
 interface Marks {

@@ -4,9 +4,9 @@ import { CLUSTER_DOMAIN, Directory } from "../workload/directory.ts";
 import { localityOf } from "../workload/locality.ts";
 import { waypointOf, type Labels } from "../workload/waypoint-of.ts";
 import type { NetworkGateway, Service, Waypoint, WaypointFor, WaypointRef, Workload } from "../workload/workload.ts";
-import type { HttpRoute, HttpRouteBackend } from "./http-route.ts";
-import { duplicates, danglingReferences, missingBackend } from "./cross-check.ts";
+import { duplicates, danglingReferences } from "./cross-check.ts";
 import { DATAPLANE_MODE_LABEL, NETWORK_LABEL, REQUIRE_WAYPOINT_ANNOTATION } from "./resources/metadata.ts";
+import { ofKind } from "./resources/of-kind.ts";
 import { placesOf } from "./resources/service-entry.ts";
 import { DEFAULT_HBONE_PORT } from "./resources/workload-entry.ts";
 import type {
@@ -18,6 +18,7 @@ import type {
   ServiceResource,
   WorkloadEntryResource,
 } from "./resources/resource.ts";
+import type { Routing } from "./routing/routing.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Label that names the node that a workload runs on. */
@@ -28,11 +29,13 @@ const NODE_LABEL = "kubernetes.io/hostname";
  * problem of severity `error` must not be used.
  *
  * @param addressesOf the addresses that a DNS name of a WorkloadEntry stands for now
+ * @param routing joins the routes; without it there are none
  */
 export function buildSnapshot(
   version: number,
   parsed: ParsedResources,
   addressesOf: (host: string) => readonly Ip[],
+  routing?: Routing,
 ): Snapshot {
   const { resources } = parsed;
   const namespaces = new Map<string, Metadata>();
@@ -61,15 +64,21 @@ export function buildSnapshot(
     waypoints,
     gateways,
   });
+  const parts = routing?.join(resources, directory);
   return {
     version,
     directory,
     policies: ofKind(resources, "AuthorizationPolicy").map(({ policy }) => policy),
     peerAuthentications: ofKind(resources, "PeerAuthentication").map(({ peerAuthentication }) => peerAuthentication),
-    streamRoutes: [],
-    backendTls: [],
-    routes: ofKind(resources, "HTTPRoute").map(({ route }) => checkBackends(route, directory)),
-    problems: [...parsed.problems, ...duplicates(resources), ...danglingReferences(resources, directory)],
+    routes: parts?.routes ?? [],
+    streamRoutes: parts?.streamRoutes ?? [],
+    backendTls: parts?.backendTls ?? [],
+    problems: [
+      ...parsed.problems,
+      ...duplicates(resources),
+      ...danglingReferences(resources, directory),
+      ...(parts?.problems ?? []),
+    ],
   };
 }
 
@@ -236,16 +245,4 @@ function markRequiring(
     if (objecting.has(workload.uid) || draft.servicesOf(workload).length === 0) return workload;
     return { ...workload, requireWaypoint: true };
   });
-}
-
-/** Backends that name no Service, or no port of it, can never be served. */
-function checkBackends(route: HttpRoute, directory: Directory): HttpRoute {
-  const check = (backend: HttpRouteBackend): HttpRouteBackend =>
-    backend.invalid === undefined ? { ...backend, invalid: missingBackend(backend, directory) } : backend;
-  return { ...route, rules: route.rules.map((rule) => ({ ...rule, backends: rule.backends.map(check) })) };
-}
-
-/** The resources of one kind. */
-function ofKind<K extends Resource["kind"]>(resources: readonly Resource[], kind: K): Extract<Resource, { kind: K }>[] {
-  return resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
 }

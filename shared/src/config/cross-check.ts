@@ -2,9 +2,10 @@
 import type { Directory } from "../workload/directory.ts";
 import { namedWaypoint, USE_WAYPOINT_LABEL } from "../workload/waypoint-of.ts";
 import type { Service } from "../workload/workload.ts";
-import type { HttpRouteBackend } from "./http-route.ts";
+import type { BackendRef } from "./http-route.ts";
 import { WAYPOINT_WEIGHTS_ANNOTATION } from "./resources/metadata.ts";
 import type { Metadata, Resource } from "./resources/resource.ts";
+import { titleOf } from "./resources/title.ts";
 import type { Problem } from "./snapshot.ts";
 
 /** Two resources of one kind, namespace and name, and two Services with one cluster IP: each is an error at the second. */
@@ -44,7 +45,7 @@ function* repeatedHosts(resources: readonly Resource[]): Generator<Problem> {
   }
 }
 
-/** References to what is not there. None of them opens a way: a missing waypoint, parent or backend serves nobody. */
+/** References to what is not there. None of them opens a way: a missing waypoint serves nobody. */
 export function* danglingReferences(resources: readonly Resource[], directory: Directory): Generator<Problem> {
   yield* repeatedHosts(resources);
   const named = new Set(resources.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`));
@@ -63,8 +64,6 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
         const path = `metadata.annotations["${WAYPOINT_WEIGHTS_ANNOTATION}"]`;
         yield report(path, `there is no waypoint ${ref.namespace}/${ref.name}`);
       }
-    } else if (kind === "HTTPRoute") {
-      yield* danglingInRoute(resource.route, directory, report);
     } else if (kind === "AuthorizationPolicy" && resource.policy.target.kind === "refs") {
       for (const [index, ref] of resource.policy.target.refs.entries()) {
         const uid = `${metadata.namespace}/${ref.name}`;
@@ -76,7 +75,7 @@ export function* danglingReferences(resources: readonly Resource[], directory: D
 }
 
 /** Why a backend cannot be served, as far as that depends on Services and hosts. */
-export function missingBackend(backend: HttpRouteBackend, directory: Directory): string | undefined {
+export function missingBackend(backend: BackendRef, directory: Directory): string | undefined {
   const service = backendService(backend, directory);
   const title = backend.kind === "host" ? `host ${backend.name}` : `Service ${backend.namespace}/${backend.name}`;
   if (service === undefined) return `there is no ${title}`;
@@ -85,45 +84,21 @@ export function missingBackend(backend: HttpRouteBackend, directory: Directory):
 
 /** What a backend names; a host as the route's namespace sees it. */
 export function backendService(
-  { kind, namespace, name }: Pick<HttpRouteBackend, "kind" | "namespace" | "name">,
+  { kind, namespace, name }: Pick<BackendRef, "kind" | "namespace" | "name">,
   directory: Directory,
 ): Service | undefined {
   return kind === "host" ? directory.serviceByHost(name, namespace) : serviceNamed(directory, `${namespace}/${name}`);
 }
 
-/** Routes name Services; the host of a ServiceEntry is none. */
-function serviceNamed(directory: Directory, uid: string): Service | undefined {
+/** What a route names as a Service; the host of a ServiceEntry is none. */
+export function serviceNamed(directory: Directory, uid: string): Service | undefined {
   const service = directory.service(uid);
   return service?.entry === undefined ? service : undefined;
-}
-
-function* danglingInRoute(
-  route: Extract<Resource, { kind: "HTTPRoute" }>["route"],
-  directory: Directory,
-  report: (path: string, text: string) => Problem,
-): Generator<Problem> {
-  for (const { namespace, name, port } of route.parents) {
-    const service = serviceNamed(directory, `${namespace}/${name}`);
-    if (service === undefined) yield report("spec.parentRefs", `there is no Service ${namespace}/${name}`);
-    else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
-      yield report("spec.parentRefs", `Service ${namespace}/${name} has no port ${port}`);
-    }
-  }
-  for (const [ruleIndex, rule] of route.rules.entries()) {
-    for (const [index, backend] of rule.backends.entries()) {
-      const reason = backend.invalid === undefined ? missingBackend(backend, directory) : undefined;
-      if (reason !== undefined) yield report(`spec.rules[${ruleIndex}].backendRefs[${index}]`, reason);
-    }
-  }
 }
 
 function problem({ kind, metadata }: Resource, severity: Problem["severity"], path: string, text: string): Problem {
   const resource = titleOf({ kind, metadata });
   return { file: metadata.source, line: metadata.line, resource, path, text, severity };
-}
-
-function titleOf({ kind, metadata }: Pick<Resource, "kind" | "metadata">): string {
-  return kind === "Namespace" ? `${kind} ${metadata.name}` : `${kind} ${metadata.namespace}/${metadata.name}`;
 }
 
 function placeOf({ source, line }: Metadata): string {

@@ -8,6 +8,7 @@ import type { LastGoodStore } from "./last-good.ts";
 import { NameResolver, type Lookup } from "./name-resolver.ts";
 import { placesOf } from "./resources/service-entry.ts";
 import type { ParsedResources } from "./resources/resource.ts";
+import type { Routing } from "./routing/routing.ts";
 import type { ConfigSource, Problem, Snapshot } from "./snapshot.ts";
 
 /** What a resource folder reports; each is sent once per change. */
@@ -41,6 +42,8 @@ export interface ResourceFolderOptions {
   readonly onEvent: (event: ResourceFolderEvent) => void;
   /** The system's resolver when not given. */
   readonly lookup?: Lookup;
+  /** Reads routes; without it they are passed over. */
+  readonly routing?: Routing | undefined;
   /** Path of the last good snapshot: written after each change, and used when the folder cannot be used at the start. */
   readonly lastGood?: string | undefined;
 }
@@ -56,12 +59,15 @@ const POLL_MS = 5_000;
  * @returns the source with its first snapshot, or the problems of which at least one is an error
  */
 export async function openResourceFolder(options: ResourceFolderOptions): Promise<ResourceFolder | readonly Problem[]> {
-  const { lastGood, clock, onEvent } = options;
+  const { lastGood, clock, onEvent, routing } = options;
   const store =
     lastGood === undefined
       ? undefined
-      : new (await import("./last-good.ts")).LastGoodStore(lastGood, clock, (text) =>
-          onEvent({ kind: "not-saved", text }),
+      : new (await import("./last-good.ts")).LastGoodStore(
+          lastGood,
+          clock,
+          (text) => onEvent({ kind: "not-saved", text }),
+          routing?.kinds,
         );
   const source = new WatchedFolder(options, store);
   const problems = await source.open();
@@ -72,6 +78,7 @@ export async function openResourceFolder(options: ResourceFolderOptions): Promis
 
 class WatchedFolder implements ResourceFolder {
   readonly #folder: string;
+  readonly #routing: Routing | undefined;
   readonly #clock: Clock;
   readonly #onEvent: (event: ResourceFolderEvent) => void;
   readonly #names: NameResolver;
@@ -96,6 +103,7 @@ class WatchedFolder implements ResourceFolder {
   constructor(options: ResourceFolderOptions, store: LastGoodStore | undefined) {
     this.#store = store;
     this.#folder = options.folder;
+    this.#routing = options.routing;
     this.#clock = options.clock;
     this.#onEvent = options.onEvent;
     this.#names = new NameResolver({
@@ -192,7 +200,10 @@ class WatchedFolder implements ResourceFolder {
 
   /** Reads the folder and swaps to it; the problems when it cannot be used. Never rejects. */
   async #read(): Promise<readonly Problem[] | undefined> {
-    const state = await readFolder(this.#folder, this.#files, this.#store?.pack);
+    const state = await readFolder(this.#folder, this.#files, {
+      pack: this.#store?.pack,
+      kinds: this.#routing?.kinds,
+    });
     if (this.#isClosed) return undefined;
     if (!("files" in state)) {
       // Whatever comes next is a change, even the very state that is in use.
@@ -235,7 +246,7 @@ class WatchedFolder implements ResourceFolder {
   #swap(): void {
     if (this.#isClosed) return;
     const version = (this.#snapshot?.version ?? 0) + 1;
-    const snapshot = buildSnapshot(version, this.#parsed, (host) => this.#names.addresses(host));
+    const snapshot = buildSnapshot(version, this.#parsed, (host) => this.#names.addresses(host), this.#routing);
     this.#snapshot = snapshot;
     this.#onEvent({ kind: "swapped", snapshot });
     for (const listener of this.#listeners) listener(snapshot);

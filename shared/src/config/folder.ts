@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { LOAD_LIMITS, loadDocuments } from "./load.ts";
 import { readBounded } from "./read-bounded.ts";
+import type { Kinds } from "./resources/kind-reader.ts";
 import { parseResource } from "./resources/parse-resource.ts";
 import type { ParsedResources, Resource } from "./resources/resource.ts";
 import type { Problem } from "./snapshot.ts";
@@ -32,6 +33,12 @@ export interface ReadFile extends ParsedResources {
 
 /** Makes of a file's documents what is kept of them for the last good snapshot. */
 export type PackFile = (path: string, documents: readonly Node[]) => Uint8Array;
+
+/** What else is made of the files, and which kinds are read beside those that all programs read. */
+export interface ReadOptions {
+  readonly pack?: PackFile | undefined;
+  readonly kinds?: Kinds | undefined;
+}
 
 /** A folder, its sub-folders one level down, and what tells two states of them apart without reading. */
 export interface FolderScan {
@@ -96,12 +103,12 @@ export async function scanFolder(folder: string): Promise<FolderScan | string> {
 export async function readFolder(
   folder: string,
   before: ReadonlyMap<string, ReadFile> = new Map(),
-  pack?: PackFile,
+  { pack, kinds }: ReadOptions = {},
 ): Promise<FolderState | readonly Problem[]> {
   for (let attempt = 1; attempt <= FOLDER_LIMITS.attempts; attempt += 1) {
     const scan = await scanFolder(folder);
     if (typeof scan === "string") return [folderProblem(folder, scan)];
-    const files = await readFiles(scan, before, pack);
+    const files = await readFiles(scan, before, pack, kinds);
     if (typeof files === "string") return [folderProblem(folder, files)];
     const after = await scanFolder(folder);
     if (typeof after === "string" || after.signature !== scan.signature) continue;
@@ -120,6 +127,7 @@ async function readFiles(
   { files }: FolderScan,
   before: ReadonlyMap<string, ReadFile>,
   pack: PackFile | undefined,
+  kinds: Kinds | undefined,
 ): Promise<ReadonlyMap<string, ReadFile> | string> {
   const read = new Map<string, ReadFile>();
   let total = 0;
@@ -133,7 +141,7 @@ async function readFiles(
     if (total > FOLDER_LIMITS.bytes) return `expected at most ${FOLDER_LIMITS.bytes} bytes in all files, found more`;
     const digest = hash("sha256", bytes);
     const known = before.get(path);
-    read.set(path, known?.digest === digest ? known : { digest, ...(await parseFile(path, bytes, pack)) });
+    read.set(path, known?.digest === digest ? known : { digest, ...(await parseFile(path, bytes, pack, kinds)) });
   }
   return read;
 }
@@ -142,6 +150,7 @@ async function parseFile(
   path: string,
   bytes: Uint8Array,
   pack: PackFile | undefined,
+  kinds: Kinds | undefined,
 ): Promise<Omit<ReadFile, "digest">> {
   const resources: Resource[] = [];
   const problems: Problem[] = [];
@@ -152,7 +161,7 @@ async function parseFile(
       const { file, line, path: field, text } = loaded.error;
       problems.push({ file, line, resource: "", path: field, text, severity: "error" });
     } else {
-      const parsed = parseResource(loaded.node);
+      const parsed = parseResource(loaded.node, kinds);
       if (pack !== undefined) nodes.push(loaded.node);
       resources.push(...parsed.resources);
       problems.push(...parsed.problems);

@@ -8,6 +8,7 @@ import type { Clock, Timer } from "../net/clock.ts";
 import { duplicates } from "./cross-check.ts";
 import { LAST_GOOD_LIMITS, packFile, packSnapshot, unpackSnapshot, type LastGood } from "./last-good-format.ts";
 import { formatProblem } from "./problem-text.ts";
+import type { Kinds } from "./resources/kind-reader.ts";
 import { parseResource } from "./resources/parse-resource.ts";
 import type { ParsedResources, Resource } from "./resources/resource.ts";
 import type { Problem } from "./snapshot.ts";
@@ -31,16 +32,18 @@ export class LastGoodStore {
   readonly #path: string;
   readonly #clock: Clock;
   readonly #onFailure: (reason: string) => void;
+  readonly #kinds: Kinds | undefined;
   #next: readonly Uint8Array[] | undefined;
   #timer: Timer | undefined;
   #writing = false;
   #isClosed = false;
 
   /** `onFailure` is told in one sentence why the newest state could not be saved; it must not throw. */
-  constructor(path: string, clock: Clock, onFailure: (reason: string) => void) {
+  constructor(path: string, clock: Clock, onFailure: (reason: string) => void, kinds?: Kinds) {
     this.#path = path;
     this.#clock = clock;
     this.#onFailure = onFailure;
+    this.#kinds = kinds;
   }
 
   /** Makes the part that a file has in the snapshot. */
@@ -56,7 +59,7 @@ export class LastGoodStore {
   async restore(): Promise<Restored | string> {
     const found = await readLastGood(this.#path);
     if (typeof found === "string") return found;
-    const parsed = await parseAll(found);
+    const parsed = await parseAll(found, this.#kinds);
     const errors = parsed.problems.filter(({ severity }) => severity === "error");
     const [first] = errors;
     if (first === undefined) return { savedAt: found.savedAt, parsed };
@@ -90,12 +93,12 @@ export class LastGoodStore {
   }
 }
 
-async function parseAll({ files }: LastGood): Promise<ParsedResources> {
+async function parseAll({ files }: LastGood, kinds: Kinds | undefined): Promise<ParsedResources> {
   const resources: Resource[] = [];
   const problems: Problem[] = [];
   let documents = 0;
   for (const node of files.flatMap((file) => file.documents)) {
-    const parsed = parseResource(node);
+    const parsed = parseResource(node, kinds);
     resources.push(...parsed.resources);
     problems.push(...parsed.problems);
     documents += 1;

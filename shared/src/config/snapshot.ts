@@ -18,7 +18,23 @@ export interface Problem {
   readonly text: string;
   /** `error`: the folder cannot be used and the last good snapshot stays; `not-understood`: this resource fails closed. */
   readonly severity: "error" | "not-understood";
+  /** What a route's status says of it; absent: `UnsupportedValue`. */
+  readonly reason?: ConditionReason;
 }
+
+/** Why a condition in the status of a route or policy is false: reasons that Gateway API names. */
+export type ConditionReason =
+  | "BackendNotFound"
+  | "Conflicted"
+  | "IncompatibleFilters"
+  | "InvalidCACertificateRef"
+  | "InvalidKind"
+  | "NoMatchingParent"
+  | "NoValidCACertificate"
+  | "RefNotPermitted"
+  | "TargetNotFound"
+  | "UnsupportedProtocol"
+  | "UnsupportedValue";
 
 /** One state of the mesh. Everything that one connection or request asks comes from one and the same snapshot. */
 export interface Snapshot {

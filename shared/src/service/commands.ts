@@ -14,6 +14,7 @@ import { openResourceFolder } from "../config/files-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
 import type { CommonConfig } from "../config/process-config.ts";
 import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
+import type { Routing } from "../config/routing/routing.ts";
 import type { Problem, Snapshot } from "../config/snapshot.ts";
 import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
@@ -27,6 +28,8 @@ import { StartFailure } from "./start-failure.ts";
 export interface ProgramKind<C extends CommonConfig> {
   readonly name: "uproxy" | "waypoint";
   readonly load: (file: string, environment: ReadonlyMap<string, string>) => Promise<C | readonly ConfigError[]>;
+  /** Reads routes, where the program follows any. */
+  readonly routing?: Routing;
   /** Runs until it is told to end. */
   readonly run: (config: C) => Promise<ExitCode | StartFailure>;
 }
@@ -42,8 +45,8 @@ export function loadConfig<C extends CommonConfig>(kind: ProgramKind<C>, args: A
 }
 
 /** Reads a resource folder once, for commands that decide offline. */
-export async function loadResources(folder: string): Promise<Snapshot | Complaint> {
-  const source = await openResourceFolder({ folder, clock: systemClock, onEvent: () => undefined });
+export async function loadResources(folder: string, routing: Routing | undefined): Promise<Snapshot | Complaint> {
+  const source = await openResourceFolder({ folder, routing, clock: systemClock, onEvent: () => undefined });
   if (!("get" in source)) return wrongUsage(listed("resources", source.map(formatProblem)));
   source.close();
   return source.get();
@@ -115,7 +118,7 @@ function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
     run: async (args, io) => {
       const config = await loadConfig(kind, args);
       if (isComplaint(config)) return config;
-      const snapshot = await loadResources(args.text("resources") ?? config.resources.folder);
+      const snapshot = await loadResources(args.text("resources") ?? config.resources.folder, kind.routing);
       if (isComplaint(snapshot)) return snapshot;
       return reportProblems(snapshot.problems, io);
     },

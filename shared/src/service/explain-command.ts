@@ -63,7 +63,7 @@ async function offline<C extends CommonConfig, Q>(
 ): Promise<Explained | Complaint> {
   const config = await loadConfig(kind, args);
   if (isComplaint(config)) return config;
-  const snapshot = await loadResources(config.resources.folder);
+  const snapshot = await loadResources(config.resources.folder, kind.routing);
   if (isComplaint(snapshot)) return snapshot;
   const { identityOffline } = await import("./offline-identity.ts");
   const identity = await identityOffline(config.identity, systemClock);

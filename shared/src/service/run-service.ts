@@ -3,9 +3,9 @@
 import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
 import type { CommonConfig } from "../config/process-config.ts";
-import { dumpSnapshot } from "../config/config-dump.ts";
 import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "../config/files-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
+import type { Routing } from "../config/routing/routing.ts";
 import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
 import type { ReloadableSource } from "../identity/source.ts";
@@ -30,7 +30,7 @@ import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
 import { IdentityReport } from "./identity-report.ts";
 import { firstIdentity } from "./open-identity.ts";
-import { describeSource, restoredText } from "./source-text.ts";
+import { configDumpHandler, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
 import { askToEnd } from "./take-over.ts";
 
@@ -40,14 +40,16 @@ const FLUSH_MS = 1_000;
 /**
  * Runs a service until a signal or the admin port ends it.
  *
+ * @param routing reads routes, where the service follows any
  * @returns the exit code, or why it could not start
  */
 export async function runService(
   component: "uproxy" | "waypoint",
   config: CommonConfig,
   startService: StartService,
+  routing?: Routing,
 ): Promise<ExitCode | StartFailure> {
-  const runner = new Runner(component, config);
+  const runner = new Runner(component, config, routing);
   const failure = await runner.start(startService);
   if (failure === undefined) return runner.untilEnded();
   await processListeners.giveBack(systemClock);
@@ -58,6 +60,7 @@ export async function runService(
 class Runner {
   readonly #component: "uproxy" | "waypoint";
   readonly #config: CommonConfig;
+  readonly #routing: Routing | undefined;
   readonly #clock: Clock = systemClock;
   readonly #writer: LineWriter;
   readonly #log: Log;
@@ -82,7 +85,8 @@ class Runner {
   /** Settles once the ports are closed. */
   #settled: Promise<void> = Promise.resolve();
 
-  constructor(component: "uproxy" | "waypoint", config: CommonConfig) {
+  constructor(component: "uproxy" | "waypoint", config: CommonConfig, routing: Routing | undefined) {
+    this.#routing = routing;
     this.#component = component;
     this.#config = config;
     this.#writer = new LineWriter(stdoutWriter(), this.#clock);
@@ -127,6 +131,7 @@ class Runner {
 
     const folder = await openResourceFolder({
       folder: resources.folder,
+      routing: this.#routing,
       lastGood: resources.lastGood,
       clock: this.#clock,
       onEvent: (event) => this.#onResources(event),
@@ -274,12 +279,7 @@ class Runner {
     resources: ResourceFolder,
   ): Promise<StartFailure | undefined> {
     const handlers: readonly AdminHandler[] = [
-      {
-        method: "GET",
-        path: "/config_dump",
-        about: "the resources as understood, and what was not",
-        handle: () => ({ status: 200, body: { source: describeSource(resources), ...dumpSnapshot(resources.get()) } }),
-      },
+      configDumpHandler(resources),
       certificatesHandler(() => ({ identity: identity.get(), state: identity.state })),
       ...service.admin,
       ...loggingHandlers(this.#log),

@@ -1,11 +1,22 @@
-// Pure. What operators are told of where the resources in use come from, and how old they are.
+// Pure. What operators are told of the resources in use: what they say, where they come from, and how old they are.
+import { dumpSnapshot } from "../config/config-dump.ts";
 import type { ResourceFolder } from "../config/files-source.ts";
 import { formatDuration } from "../config/units.ts";
+import type { AdminHandler } from "../observe/admin.ts";
 
 type Source = Pick<ResourceFolder, "asOf" | "isRestored">;
 
-/** For the dump of the configuration. */
-export function describeSource({ asOf, isRestored }: Source): { readonly restored: boolean; readonly asOf: string } {
+/** The dump of the configuration. */
+export function configDumpHandler(resources: ResourceFolder): AdminHandler {
+  return {
+    method: "GET",
+    path: "/config_dump",
+    about: "the resources as understood, and what was not",
+    handle: () => ({ status: 200, body: { source: describeSource(resources), ...dumpSnapshot(resources.get()) } }),
+  };
+}
+
+function describeSource({ asOf, isRestored }: Source): { readonly restored: boolean; readonly asOf: string } {
   return { restored: isRestored, asOf: new Date(asOf).toISOString() };
 }
 

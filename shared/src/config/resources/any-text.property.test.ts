@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { array, assert as check, constantFrom, integer, property, tuple } from "fast-check";
 import { buildSnapshot } from "../build.ts";
 import { loadDocuments } from "../load.ts";
+import { routing } from "../routing/routing.ts";
 import type { Problem } from "../snapshot.ts";
 import { parseResource } from "./parse-resource.ts";
 import type { Resource } from "./resource.ts";
@@ -72,11 +73,11 @@ test("a mesh with slips in it is read or refused, and never throws", () => {
           assert.ok(!loaded.error.text.startsWith("cannot be parsed"), "the YAML library threw");
           continue;
         }
-        const parsed = parseResource(loaded.node);
+        const parsed = parseResource(loaded.node, routing.kinds);
         resources.push(...parsed.resources);
         problems.push(...parsed.problems);
       }
-      for (const policy of buildSnapshot(1, { resources, problems }, () => []).policies) {
+      for (const policy of buildSnapshot(1, { resources, problems }, () => [], routing).policies) {
         // What a policy does not understand is told, and what it is told it does not understand.
         const told = problems.some(({ resource }) => resource === `AuthorizationPolicy ${policy.uid}`);
         assert.equal(policy.notUnderstood !== undefined, told);

@@ -60,6 +60,23 @@ export class Fields {
     return this.#report.expected(node, this.at(name), `whole number from ${least} to ${most}`);
   }
 
+  /** A number in a range. */
+  number(name: string, least: number, most: number): number | undefined {
+    const node = this.get(name);
+    if (node === undefined) return undefined;
+    const value = node.kind === "scalar" ? node.value : undefined;
+    if (typeof value === "number" && value >= least && value <= most) return value;
+    return this.#report.expected(node, this.at(name), `number from ${least} to ${most}`);
+  }
+
+  /** `true` or `false`. */
+  boolean(name: string): boolean | undefined {
+    const node = this.get(name);
+    if (node === undefined) return undefined;
+    if (node.kind === "scalar" && typeof node.value === "boolean") return node.value;
+    return this.#report.expected(node, this.at(name), "true or false");
+  }
+
   /** The fields of a mapping. */
   fields(name: string, report: Report = this.#report): Fields | undefined {
     const node = this.get(name);

@@ -5,29 +5,20 @@ import { found, type MapNode, type Node } from "../tree.ts";
 import { parseAuthorizationPolicy } from "./authorization-policy.ts";
 import { Fields } from "./fields.ts";
 import { parseGateway } from "./gateway.ts";
-import { parseHttpRoute } from "./http-route.ts";
+import type { KindReader, Kinds } from "./kind-reader.ts";
 import { parseMetadata } from "./metadata.ts";
 import { parsePeerAuthentication } from "./peer-authentication.ts";
-import { Report, type Severity } from "./report.ts";
-import type { Metadata, ParsedResources, Resource } from "./resource.ts";
+import { Report } from "./report.ts";
+import type { ParsedResources, Resource } from "./resource.ts";
 import { parseServiceEntry } from "./service-entry.ts";
 import { parseService } from "./service.ts";
 import { parseWorkloadEntry } from "./workload-entry.ts";
 
-/** One kind of resource. */
-interface KindReader {
-  /** API group; empty for the core of Kubernetes. */
-  readonly group: string;
-  readonly versions: readonly string[];
-  /** What a malformed value means: policies and routes fail closed by themselves, the others need the whole folder. */
-  readonly malformed: Severity;
-  read(metadata: Metadata, document: Fields, report: Report): Resource | undefined;
-}
-
 const ISTIO_SECURITY = { group: "security.istio.io", versions: ["v1", "v1beta1"] };
 const GATEWAY_API = { group: "gateway.networking.k8s.io", versions: ["v1", "v1beta1"] };
 
-const KINDS: ReadonlyMap<string, KindReader> = new Map<string, KindReader>([
+/** Kinds that both programs read. */
+const KINDS: Kinds = new Map<string, KindReader>([
   [
     "Namespace",
     {
@@ -79,14 +70,6 @@ const KINDS: ReadonlyMap<string, KindReader> = new Map<string, KindReader>([
     },
   ],
   [
-    "HTTPRoute",
-    {
-      ...GATEWAY_API,
-      malformed: "not-understood",
-      read: (metadata, document, report) => parseHttpRoute(metadata, document.fields("spec"), report),
-    },
-  ],
-  [
     "AuthorizationPolicy",
     {
       ...ISTIO_SECURITY,
@@ -104,8 +87,18 @@ const KINDS: ReadonlyMap<string, KindReader> = new Map<string, KindReader>([
   ],
 ]);
 
-/** Reads a document; a `List`, as kubectl writes it, holds several. */
-export function parseResource(document: Node): ParsedResources {
+/** Kinds, with their group, that only waypoints read. */
+const OF_WAYPOINTS: ReadonlyMap<string, string> = new Map([
+  ["HTTPRoute", GATEWAY_API.group],
+  ["HTTPFilter", "culvert.dev"],
+]);
+
+/**
+ * Reads a document; a `List`, as kubectl writes it, holds several.
+ *
+ * @param more kinds that only waypoints read; without them their resources are passed over
+ */
+export function parseResource(document: Node, more?: Kinds): ParsedResources {
   if (
     document.kind === "map" &&
     scalarText(document, "kind") === "List" &&
@@ -113,26 +106,26 @@ export function parseResource(document: Node): ParsedResources {
   ) {
     const items = document.entries.get("items")?.value;
     if (items?.kind === "list") {
-      const parsed = items.items.map(parseOne);
+      const parsed = items.items.map((item) => parseOne(item, more));
       return {
         resources: parsed.flatMap(({ resources }) => resources),
         problems: parsed.flatMap(({ problems }) => problems),
       };
     }
   }
-  return parseOne(document);
+  return parseOne(document, more);
 }
 
-function parseOne(document: Node): ParsedResources {
+function parseOne(document: Node, more: Kinds | undefined): ParsedResources {
   const problems: Problem[] = [];
-  const resource = document.kind === "map" ? read(document, problems) : undefined;
+  const resource = document.kind === "map" ? read(document, more, problems) : undefined;
   if (document.kind !== "map") {
     new Report("", "error", problems).error(document, "", `expected a resource, found ${found(document)}`);
   }
   return { resources: resource === undefined ? [] : [resource], problems };
 }
 
-function read(document: MapNode, problems: Problem[]): Resource | undefined {
+function read(document: MapNode, more: Kinds | undefined, problems: Problem[]): Resource | undefined {
   const kind = scalarText(document, "kind");
   const apiVersion = scalarText(document, "apiVersion");
   const title = titleOf(document, kind);
@@ -142,9 +135,11 @@ function read(document: MapNode, problems: Problem[]): Resource | undefined {
 
   const slash = apiVersion.lastIndexOf("/");
   const group = slash < 0 ? "" : apiVersion.slice(0, slash);
-  const reader = KINDS.get(kind);
+  if (more === undefined && OF_WAYPOINTS.get(kind) === group) return undefined;
+  const reader = KINDS.get(kind) ?? more?.get(kind);
   if (reader === undefined || reader.group !== group) {
-    const guess = reader === undefined ? nearest(kind, KINDS.keys()) : undefined;
+    const known = KINDS.has(kind) || OF_WAYPOINTS.has(kind);
+    const guess = known ? undefined : nearest(kind, [...KINDS.keys(), ...OF_WAYPOINTS.keys()]);
     const hint = guess === undefined ? "" : `; did you mean ${guess}?`;
     return strict.notUnderstood(document, "kind", `${apiVersion} ${kind} is not supported${hint}`);
   }

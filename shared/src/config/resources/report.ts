@@ -1,5 +1,5 @@
 // Pure. What is wrong with one resource, or not understood, while it is read.
-import type { Problem } from "../snapshot.ts";
+import type { ConditionReason, Problem } from "../snapshot.ts";
 import { found, type Node } from "../tree.ts";
 
 /** How bad a malformed value is: see `Problem.severity`. Policies and routes fail closed by themselves. */
@@ -48,9 +48,9 @@ export class Report {
     return this.malformed(node, path, `expected ${expectation}, found ${found(node)}`);
   }
 
-  /** A value is well formed as far as we can tell, and Culvert cannot act on it. */
-  notUnderstood(node: Node, path: string, text: string): undefined {
-    return this.#add(node, path, text, "not-understood");
+  /** A value is well formed as far as we can tell, and Culvert cannot act on it; `reason` is what the status of a route calls that. */
+  notUnderstood(node: Node, path: string, text: string, reason?: ConditionReason): undefined {
+    return this.#add(node, path, text, "not-understood", reason);
   }
 
   /** The resource cannot be used in any form, so neither can the folder. */
@@ -58,8 +58,9 @@ export class Report {
     return this.#add(node, path, text, "error");
   }
 
-  #add({ source, line }: Node, path: string, text: string, severity: Severity): undefined {
-    this.problems.push({ file: source, line, resource: this.#resource, path, text, severity });
+  #add({ source, line }: Node, path: string, text: string, severity: Severity, reason?: ConditionReason): undefined {
+    const problem = { file: source, line, resource: this.#resource, path, text, severity };
+    this.problems.push(reason === undefined ? problem : { ...problem, reason });
     this.#reason ??= `${source}:${line}: ${path}: ${text}`;
     return undefined;
   }

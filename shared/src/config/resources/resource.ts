@@ -4,7 +4,7 @@ import type { Cidr, Ip } from "../../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
 import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workload.ts";
 import type { Preference } from "../../workload/locality.ts";
-import type { HttpRoute } from "../http-route.ts";
+import type { HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
 import type { Problem } from "../snapshot.ts";
 
 /** `metadata`, with the place of the resource. */
@@ -94,11 +94,49 @@ export interface GatewayResource {
   readonly entersNetwork: string | undefined;
 }
 
+/** A filter as it is written: one that names a resource has that one's filters put in its place. */
+export type FilterDraft =
+  | Exclude<HttpRouteFilter, { kind: "mirror" }>
+  | (Extract<HttpRouteFilter, { kind: "mirror" }> & { readonly path: string })
+  | { readonly kind: "extension"; readonly name: string; readonly path: string };
+
+/** A backend whose filters may name resources. */
+export interface HttpBackendDraft extends Omit<HttpRouteBackend, "filters"> {
+  readonly filters: readonly FilterDraft[];
+}
+
+/** A rule whose filters may name resources. */
+export interface HttpRuleDraft extends Omit<HttpRouteRule, "filters" | "backends"> {
+  readonly filters: readonly FilterDraft[];
+  readonly backends: readonly HttpBackendDraft[];
+}
+
+/** A route by itself. */
+export interface HttpRouteDraft extends Omit<HttpRoute, "rules"> {
+  readonly rules: readonly HttpRuleDraft[];
+}
+
 /** gateway.networking.k8s.io HTTPRoute. */
 export interface HttpRouteResource {
   readonly kind: "HTTPRoute";
   readonly metadata: Metadata;
-  readonly route: HttpRoute;
+  readonly route: HttpRouteDraft;
+}
+
+/** gateway.networking.k8s.io GRPCRoute, as the HTTPRoute that it amounts to. */
+export interface GrpcRouteResource {
+  readonly kind: "GRPCRoute";
+  readonly metadata: Metadata;
+  readonly route: HttpRouteDraft;
+}
+
+/** culvert.dev HTTPFilter. */
+export interface HttpFilterResource {
+  readonly kind: "HTTPFilter";
+  readonly metadata: Metadata;
+  readonly filters: readonly HttpRouteFilter[];
+  /** Rules that name it then answer 500. */
+  readonly notUnderstood: string | undefined;
 }
 
 /** security.istio.io AuthorizationPolicy. */
@@ -122,6 +160,8 @@ export type Resource =
   | ServiceEntryResource
   | GatewayResource
   | HttpRouteResource
+  | GrpcRouteResource
+  | HttpFilterResource
   | AuthorizationPolicyResource
   | PeerAuthenticationResource;
 

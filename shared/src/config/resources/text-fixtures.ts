@@ -1,5 +1,6 @@
 // For tests: YAML text to resources, and problems as one line each.
 import { loadDocuments } from "../load.ts";
+import { routing } from "../routing/routing.ts";
 import type { Problem } from "../snapshot.ts";
 import { parseResource } from "./parse-resource.ts";
 import type { ParsedResources, Resource } from "./resource.ts";
@@ -10,7 +11,7 @@ export function parseText(text: string, file = "f.yaml"): ParsedResources {
   const problems: Problem[] = [];
   for (const loaded of loadDocuments(file, Buffer.from(text))) {
     if ("error" in loaded) throw new Error(`${loaded.error.line}: ${loaded.error.text}`);
-    const parsed = parseResource(loaded.node);
+    const parsed = parseResource(loaded.node, routing.kinds);
     resources.push(...parsed.resources);
     problems.push(...parsed.problems);
   }

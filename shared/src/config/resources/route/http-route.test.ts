@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { HttpRoute } from "../http-route.ts";
+import type { HttpRouteDraft } from "../resource.ts";
 import { routeBackend, routeMatch, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
-import { brief, parseText } from "./text-fixtures.ts";
+import { brief, parseText } from "../text-fixtures.ts";
 
 const HEAD = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n";
 const PARENT = "parentRefs: [{group: '', kind: Service, name: reviews}]";
 
-function parse(spec: string): { route: HttpRoute | undefined; problems: string[] } {
+function parse(spec: string): { route: HttpRouteDraft | undefined; problems: string[] } {
   const { resources, problems } = parseText(`${HEAD}spec:\n  ${spec.replaceAll("\n", "\n  ")}`);
   const [route] = resources;
   return { route: route?.kind === "HTTPRoute" ? route.route : undefined, problems: brief(problems) };
@@ -81,21 +81,34 @@ test("no rules are one rule that matches all and leads nowhere", () => {
 describe("what a rule cannot do makes the rule answer 500", () => {
   const rows: [string, string, string][] = [
     [
-      "a filter",
-      "filters: [{type: RequestHeaderModifier}]",
-      "- 7: spec.rules[0].filters: is not supported in this release",
-    ],
-    ["timeouts", "timeouts: {request: 1s}", "- 7: spec.rules[0].timeouts: is not supported in this release"],
-    ["retry", "retry: {attempts: 1}", "- 7: spec.rules[0].retry: is not supported in this release"],
-    [
-      "session persistence",
-      "sessionPersistence: {}",
-      "- 7: spec.rules[0].sessionPersistence: is not supported in this release",
+      "a filter that nobody knows",
+      "filters: [{type: Wasm}]",
+      "- 7: spec.rules[0].filters[0].type: expected one of RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect, URLRewrite, CORS, ExtensionRef, found Wasm",
     ],
     [
-      "a filter of a backend",
-      "backendRefs: [{name: a, port: 1, filters: [{}]}]",
-      "- 7: spec.rules[0].backendRefs[0].filters: is not supported in this release",
+      "a duration of another form",
+      "timeouts: {request: 1.5s}",
+      '- 7: spec.rules[0].timeouts.request: expected a duration such as 500ms, 10s or 1h30m, found "1.5s"',
+    ],
+    [
+      "an attempt that takes longer than the request",
+      "timeouts: {request: 1s, backendRequest: 2s}",
+      "- 7: spec.rules[0].timeouts.backendRequest: expected at most the time of request",
+    ],
+    [
+      "a retry on a success",
+      "retry: {codes: [200]}",
+      "- 7: spec.rules[0].retry.codes[0]: expected a status from 400 to 599, found 200",
+    ],
+    [
+      "a permanent cookie without an end",
+      "sessionPersistence: {cookieConfig: {lifetimeType: Permanent}}",
+      "- 7: spec.rules[0].sessionPersistence.absoluteTimeout: expected how long a permanent cookie lives",
+    ],
+    [
+      "a redirect beside backends",
+      "filters: [{type: RequestRedirect, requestRedirect: {}}]\n  backendRefs: [{name: a, port: 1}]",
+      "- 7: spec.rules[0].filters: RequestRedirect and backendRefs exclude each other",
     ],
     [
       "an unknown field",
@@ -130,16 +143,21 @@ describe("what a rule cannot do makes the rule answer 500", () => {
 describe("what a match cannot tell apart makes the whole route answer 500", () => {
   const rows: [string, string, string][] = [
     [
-      "a regular expression",
-      "path: {type: RegularExpression, value: '/a.*'}",
-      "path.type: only Exact and PathPrefix are supported",
+      "a path of another type",
+      "path: {type: Glob, value: '/a*'}",
+      "path.type: only Exact, PathPrefix and RegularExpression are supported",
     ],
     [
-      "a header by regular expression",
-      "headers: [{type: RegularExpression, name: a, value: b}]",
-      "headers[0].type: only Exact is supported",
+      "a regular expression without text",
+      "path: {type: RegularExpression, value: ''}",
+      'path.value: expected a regular expression of at most 1024 characters, found ""',
     ],
-    ["a query parameter", "queryParams: [{name: a, value: b}]", "queryParams: is not supported in this release"],
+    [
+      "a header of another type",
+      "headers: [{type: Prefix, name: a, value: b}]",
+      "headers[0].type: only Exact and RegularExpression are supported",
+    ],
+    ["a query parameter without value", "queryParams: [{name: a}]", "queryParams[0]: expected a name and a value"],
     ["an unknown field", "paths: /a", "paths: this field is not supported; did you mean path?"],
     [
       "a method",
@@ -168,16 +186,6 @@ describe("what a match cannot tell apart makes the whole route answer 500", () =
 describe("what the route itself cannot do makes it answer 500", () => {
   const rows: [string, string, string][] = [
     [
-      "a section of a Service",
-      "parentRefs: [{group: '', kind: Service, name: a, sectionName: http}]",
-      "spec.parentRefs[0].sectionName: is not supported for a Service; use port",
-    ],
-    [
-      "another parent",
-      "parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]",
-      "spec.parentRefs[0]: expected a Service or Gateway, found networking.istio.io/ServiceEntry",
-    ],
-    [
       "a host name",
       `hostnames: ["a*"]\n${PARENT}`,
       'spec.hostnames[0]: expected a host name, or *. and a host name, found "a*"',
@@ -191,6 +199,106 @@ describe("what the route itself cannot do makes it answer 500", () => {
       assert.equal(route?.notUnderstood, `f.yaml:5: ${expected}`);
     });
   }
+});
+
+test("a parent that is nobody's here is told, and the others are served", () => {
+  const other = "{group: networking.istio.io, kind: VirtualService, name: a}";
+  const { route, problems } = parse(`parentRefs: [${other}, {group: '', kind: Service, name: b, sectionName: http}]`);
+  assert.deepEqual(problems, [
+    "- 5: spec.parentRefs[0]: expected a Service, ServiceEntry or Gateway, found networking.istio.io/VirtualService",
+  ]);
+  assert.equal(route?.notUnderstood, undefined);
+  assert.deepEqual(route?.parents, [routeParent("shop/b", { sectionName: "http" })]);
+});
+
+test("a ServiceEntry may be a parent", () => {
+  const { route } = parse("parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: bank, port: 443}]");
+  assert.deepEqual(route?.parents, [routeParent("shop/bank", { kind: "entry", port: 443 })]);
+});
+
+test("matches by regular expression and query", () => {
+  const { route, problems } = rule(`matches:
+  - path: {type: RegularExpression, value: "/v[0-9]+/.*"}
+    headers: [{type: RegularExpression, name: X-Version, value: "v(1|2)"}]
+    queryParams: [{name: Animal, value: whale}, {type: RegularExpression, name: n, value: "[0-9]+"}]`);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(route?.rules[0]?.matches, [
+    routeMatch({
+      path: { kind: "regex", value: "/v[0-9]+/.*" },
+      headers: [{ name: "x-version", kind: "regex", value: "v(1|2)" }],
+      query: [
+        { name: "Animal", kind: "exact", value: "whale" },
+        { name: "n", kind: "regex", value: "[0-9]+" },
+      ],
+    }),
+  ]);
+});
+
+test("time-outs, retries and sessions", () => {
+  const { route, problems } = rule(`timeouts: {request: 1m30s, backendRequest: 500ms}
+  retry: {codes: [500, 503, 500], attempts: 3, backoff: 100ms}
+  sessionPersistence: {sessionName: Shop, absoluteTimeout: 1h, idleTimeout: 5m, cookieConfig: {lifetimeType: Permanent}}`);
+  assert.deepEqual(problems, []);
+  const [read] = route?.rules ?? [];
+  assert.deepEqual(read?.timeouts, { requestMs: 90_000, backendRequestMs: 500 });
+  assert.deepEqual(read?.retry, { codes: [500, 503], attempts: 3, backoffMs: 100 });
+  assert.deepEqual(read?.persistence, {
+    type: "cookie",
+    name: "Shop",
+    absoluteTimeoutMs: 3_600_000,
+    idleTimeoutMs: 300_000,
+    permanent: true,
+  });
+});
+
+test("a session without a name gets one that no other rule has", () => {
+  const { route } = parse(`${PARENT}\nrules:\n- sessionPersistence: {}\n- sessionPersistence: {type: Header}`);
+  const names = route?.rules.map(({ persistence }) => persistence?.name) ?? [];
+  assert.match(names[0] ?? "", /^culvert-session-[0-9a-f]{8}$/);
+  assert.equal(new Set(names).size, 2);
+});
+
+function many(count: number, text: string): string {
+  return `[${Array.from({ length: count }, () => text).join(", ")}]`;
+}
+
+describe("Gateway API bounds what one route may say", () => {
+  const rows: [string, string, string][] = [
+    [
+      "parents",
+      `parentRefs: ${many(33, "{group: '', kind: Service, name: a}")}`,
+      "spec.parentRefs: expected at most 32 entries, found 33",
+    ],
+    ["host names", `hostnames: ${many(17, "a.example")}`, "spec.hostnames: expected at most 16 entries, found 17"],
+    ["rules", `rules: ${many(17, "{}")}`, "spec.rules: expected at most 16 entries, found 17"],
+    [
+      "matches of a rule",
+      `rules: [{matches: ${many(65, "{}")}}]`,
+      "spec.rules[0].matches: expected at most 64 entries, found 65",
+    ],
+    [
+      "matches of all rules",
+      `rules: ${many(3, `{matches: ${many(43, "{}")}}`)}`,
+      "spec.rules: expected at most 128 matches in all, found 129",
+    ],
+  ];
+  for (const [name, spec, expected] of rows) {
+    test(name, () => {
+      const { route, problems } = parse(spec);
+      assert.deepEqual(problems, [`- 5: ${expected}`]);
+      assert.equal(route?.notUnderstood, `f.yaml:5: ${expected}`);
+    });
+  }
+
+  test("filters and backends of a rule", () => {
+    const mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}}}";
+    const { route, problems } = rule(`filters: ${many(17, mirror)}\n  backendRefs: ${many(17, "{name: a, port: 1}")}`);
+    assert.deepEqual(problems, [
+      "- 7: spec.rules[0].filters: expected at most 16 entries, found 17",
+      "- 8: spec.rules[0].backendRefs: expected at most 16 entries, found 17",
+    ]);
+    assert.notEqual(route?.rules[0]?.notUnderstood, undefined);
+  });
 });
 
 test("a backend may be a host", () => {

@@ -1,0 +1,121 @@
+// Pure. HTTPRoutes and GRPCRoutes joined with what they name: HTTPFilters, and the Services and hosts behind their backends.
+import type { Directory } from "../../workload/directory.ts";
+import { missingBackend, serviceNamed } from "../cross-check.ts";
+import type { BackendRef, HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
+import { ofKind } from "../resources/of-kind.ts";
+import type {
+  FilterDraft,
+  HttpBackendDraft,
+  HttpFilterResource,
+  GrpcRouteResource,
+  HttpRouteResource,
+  HttpRuleDraft,
+  Resource,
+} from "../resources/resource.ts";
+import { titleOf } from "../resources/title.ts";
+import type { ConditionReason, Problem } from "../snapshot.ts";
+
+/** Joins the routes. Nothing that is missing opens a way: its share of the requests fails. */
+export function joinHttpRoutes(
+  resources: readonly Resource[],
+  directory: Directory,
+): { readonly routes: readonly HttpRoute[]; readonly problems: readonly Problem[] } {
+  const filters = new Map(
+    ofKind(resources, "HTTPFilter").map((filter) => [`${filter.metadata.namespace}/${filter.metadata.name}`, filter]),
+  );
+  const problems: Problem[] = [];
+  const routes: HttpRoute[] = [];
+  for (const resource of [...ofKind(resources, "HTTPRoute"), ...ofKind(resources, "GRPCRoute")]) {
+    const join = new RouteJoin(resource, directory, filters, problems);
+    join.parents();
+    routes.push({ ...resource.route, rules: resource.route.rules.map((rule, index) => join.rule(rule, index)) });
+  }
+  return { routes, problems };
+}
+
+/** One route among the others. */
+class RouteJoin {
+  readonly #resource: HttpRouteResource | GrpcRouteResource;
+  readonly #directory: Directory;
+  readonly #filters: ReadonlyMap<string, HttpFilterResource>;
+  readonly #problems: Problem[];
+
+  constructor(
+    resource: HttpRouteResource | GrpcRouteResource,
+    directory: Directory,
+    filters: ReadonlyMap<string, HttpFilterResource>,
+    problems: Problem[],
+  ) {
+    this.#resource = resource;
+    this.#directory = directory;
+    this.#filters = filters;
+    this.#problems = problems;
+  }
+
+  parents(): void {
+    for (const { namespace, name, port, kind } of this.#resource.route.parents) {
+      if (kind === "entry") continue;
+      const service = serviceNamed(this.#directory, `${namespace}/${name}`);
+      const title = `Service ${namespace}/${name}`;
+      if (service === undefined) this.#report("spec.parentRefs", `there is no ${title}`, "NoMatchingParent");
+      else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
+        this.#report("spec.parentRefs", `${title} has no port ${port}`, "NoMatchingParent");
+      }
+    }
+  }
+
+  rule(draft: HttpRuleDraft, index: number): HttpRouteRule {
+    const path = `spec.rules[${index}]`;
+    const filters = this.#resolve(draft.filters);
+    const backends = draft.backends.map((backend, at) => this.#backend(backend, `${path}.backendRefs[${at}]`));
+    const exclude = backends.length > 0 && filters.known.some(({ kind }) => kind === "answer");
+    if (exclude)
+      this.#report(`${path}.filters`, "an answer of its own and backendRefs exclude each other", "IncompatibleFilters");
+    const reason =
+      filters.missing ??
+      (exclude ? `${path}.filters: an answer of its own and backendRefs exclude each other` : undefined);
+    return { ...draft, filters: filters.known, backends, notUnderstood: draft.notUnderstood ?? reason };
+  }
+
+  #backend(draft: HttpBackendDraft, path: string): HttpRouteBackend {
+    const { known, missing } = this.#resolve(draft.filters);
+    const invalid = draft.invalid ?? this.#unserved(draft, path) ?? missing;
+    return { ...draft, filters: known, invalid };
+  }
+
+  /** Filters with those of the resources that they name in place of the names; one that is missing is told, and never skipped. */
+  #resolve(drafts: readonly FilterDraft[]): { known: HttpRouteFilter[]; missing: string | undefined } {
+    const known: HttpRouteFilter[] = [];
+    let missing: string | undefined;
+    for (const draft of drafts) {
+      if (draft.kind === "extension") {
+        const uid = `${this.#resource.metadata.namespace}/${draft.name}`;
+        const filter = this.#filters.get(uid);
+        const reason = filter === undefined ? `there is no HTTPFilter ${uid}` : filter.notUnderstood;
+        if (reason !== undefined) {
+          missing ??= `${draft.path}: ${reason}`;
+          this.#report(draft.path, reason, "BackendNotFound");
+        }
+        known.push(...(filter?.filters ?? []));
+      } else if (draft.kind === "mirror") {
+        // A copy that can go nowhere is not made; the request itself is none the worse for it.
+        const invalid = draft.backend.invalid ?? this.#unserved(draft.backend, draft.path);
+        const { kind, backend, numerator, denominator } = draft;
+        if (invalid === undefined) known.push({ kind, backend, numerator, denominator });
+      } else known.push(draft);
+    }
+    return { known, missing };
+  }
+
+  #unserved(ref: BackendRef, path: string): string | undefined {
+    const reason = missingBackend(ref, this.#directory);
+    if (reason !== undefined) this.#report(path, reason, "BackendNotFound");
+    return reason;
+  }
+
+  #report(path: string, text: string, reason: ConditionReason): void {
+    const { source, line } = this.#resource.metadata;
+    const resource = titleOf(this.#resource);
+    this.#problems.push({ file: source, line, resource, path, text, severity: "not-understood", reason });
+  }
+}
