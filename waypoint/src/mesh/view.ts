@@ -1,5 +1,5 @@
 // Pure. One snapshot as this waypoint serves it: destinations, policies, routes and endpoints that belong together.
-import { RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
+import { routedPort, RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
 import type { RouteGroup } from "../route/route-group.ts";
 import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
 import { backendService } from "@culvert/shared/config/cross-check.ts";
@@ -65,11 +65,11 @@ export class MeshView {
 
   /** The routes of a destination for callers of one namespace; `undefined`: requests go to its own endpoints. */
   routes(destination: Destination, callerNamespace: string | undefined): RouteGroup | undefined {
-    if (destination.kind === "workload" || destination.service.entry !== undefined) return undefined;
+    if (destination.kind === "workload") return undefined;
     const { service, port } = destination;
     const key = `${service.uid}:${port.port}`;
     if (!this.#routes.has(key)) {
-      const routed = { namespace: service.namespace, name: service.name, port: port.port };
+      const routed = routedPort(service, port);
       const attached = this.#index.attachedTo(routed);
       this.#routes.set(key, attached.length === 0 ? undefined : new ServiceRoutes(routed, attached));
     }

@@ -1,7 +1,7 @@
 // Pure. The backend that one request of a rule goes to, by weight.
 import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { RoutedRule } from "./route-group.ts";
+import type { RoutedRule } from "./entry.ts";
 
 /**
  * Picks a backend with the chance `weight / sum of all weights`; references that can never be served keep their share,

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
-import { PathIndex, type PathMatch } from "./path-index.ts";
+import { ask, routeOfPaths } from "./route-fixtures.ts";
+import { RouteGroup } from "./route-group.ts";
 
-function index(...matches: string[]): (path: string) => string | undefined {
-  const paths = new PathIndex<string>();
-  for (const text of matches)
-    paths.add({ kind: text.startsWith("=") ? "exact" : "prefix", value: text.replace(/^=/, "") }, text);
-  return (path) => paths.find(path, undefined, () => true);
+function index(...paths: string[]): (path: string) => string | undefined {
+  const group = new RouteGroup([routeOfPaths(...paths)]);
+  return (path) => {
+    const found = ask(group, `GET ${path}`);
+    return found === "ROUTE_NOT_FOUND" ? undefined : found.slice("r/".length);
+  };
 }
 
 test("a prefix matches whole segments, with or without its own trailing slash", () => {
@@ -19,8 +20,8 @@ test("a prefix matches whole segments, with or without its own trailing slash", 
 });
 
 test("the root prefix matches every path and not the asterisk", () => {
-  const find = index("/");
-  for (const path of ["/", "/x", "//", "/x/y/"]) assert.equal(find(path), "/", path);
+  const find = index("/", "~.*");
+  for (const path of ["/", "/x", "//", "/x/y/"]) assert.equal(find(path), "~.*", path);
   assert.equal(find("*"), undefined);
 });
 
@@ -40,45 +41,44 @@ test("exact goes before prefix, the longer prefix before the shorter", () => {
   assert.equal(find("/x"), "/");
 });
 
-test("an entry that is not accepted gives way to the next in order", () => {
-  const paths = new PathIndex<string>();
-  paths.add({ kind: "prefix", value: "/" }, "root");
-  paths.add({ kind: "prefix", value: "/a" }, "first");
-  paths.add({ kind: "prefix", value: "/a/" }, "second");
-  paths.add({ kind: "exact", value: "/a" }, "exact");
-  const seen: string[] = [];
-  paths.find("/a", seen, (entry, order) => order.push(entry) < 0);
-  assert.deepEqual(seen, ["exact", "first", "second", "root"]);
-});
-
 test("a path of many slashes ends the walk at the first segment that is in no prefix", () => {
   const find = index("/a");
   assert.equal(find(`/a${"/".repeat(60_000)}`), "/a");
 });
 
-function rank(match: PathMatch): number {
-  if (match.kind === "exact") return 1_000;
-  return match.value === "/" ? 0 : match.value.length;
-}
+test("a regular expression matches the whole path", () => {
+  const find = index("~/users/[0-9]+", "~/a|/b");
+  assert.equal(find("/users/42"), "~/users/[0-9]+");
+  for (const path of ["/users/", "/users/42/", "/x/users/42", "/users/4x", "/aa", "/ab"]) {
+    assert.equal(find(path), undefined, path);
+  }
+  assert.equal(find("/b"), "~/a|/b");
+});
 
-test("it finds what a linear scan finds", () => {
-  const segment = fc.constantFrom("a", "b", "ab", "");
-  const path = fc.array(segment, { maxLength: 5 }).map((segments) => `/${segments.join("/")}`);
-  const value = fc.array(fc.constantFrom("a", "b", "ab"), { maxLength: 4 }).map((segments) => `/${segments.join("/")}`);
-  const match: fc.Arbitrary<PathMatch> = fc.record({ kind: fc.constantFrom("exact", "prefix"), value });
-  fc.assert(
-    fc.property(fc.array(match, { maxLength: 12 }), path, (matches, requested) => {
-      const paths = new PathIndex<PathMatch>();
-      for (const each of matches) paths.add(each, each);
-      const fits = (each: PathMatch): boolean =>
-        each.kind === "exact"
-          ? requested === each.value
-          : each.value === "/" || requested === each.value || requested.startsWith(`${each.value}/`);
-      const expected = matches.filter(fits).toSorted((a, b) => rank(b) - rank(a))[0];
-      assert.equal(
-        paths.find(requested, undefined, () => true),
-        expected,
-      );
-    }),
-  );
+test("a regular expression stands after exact paths, just before the prefix that it begins with", () => {
+  const find = index("/", "/api", "/api/v1", "=/api/v1/x", "~/api/v[0-9]+/.*", "~.*", "~/api/.*");
+  assert.equal(find("/api/v1/x"), "=/api/v1/x");
+  assert.equal(find("/api/v1/y"), "/api/v1");
+  assert.equal(find("/api/v2/y"), "~/api/v[0-9]+/.*", "the longer of two with one beginning");
+  assert.equal(find("/api/x"), "~/api/.*");
+  assert.equal(find("/api"), "/api");
+  assert.equal(find("/else"), "~.*");
+});
+
+test("what a regular expression begins with is only what is certain", () => {
+  for (const [pattern, path] of [
+    ["~/a/?b", "/ab"],
+    ["~/a/*b", "/ab"],
+    ["~/a/{0,1}b", "/ab"],
+    ["~(?i)/a/b", "/A/B"],
+    ["~/a/b|/c", "/c"],
+    ["~^/a/b$", "/a/b"],
+    ["~/a/(?i)b", "/a/B"],
+    ["~/a\\.b/c", "/a.b/c"],
+    ["~(/a/b)?/c", "/c"],
+    ["~\\Q/a/\\Eb", "/a/b"],
+  ] as const) {
+    const find = index(pattern, "/zz/yy", "=/zz");
+    assert.equal(find(path), pattern, path);
+  }
 });

@@ -1,57 +1,66 @@
 // Pure. Finds the entries whose path match fits a request path, most specific first, without looking at the others.
+import { literalBeginning, prefixSegments, type Condition, type Entry } from "./entry.ts";
+import { MatchTable } from "./match-table.ts";
+import type { Search } from "./search.ts";
 
-/** How a path is matched: the whole, or whole segments from the start (Gateway API `Exact`, `PathPrefix`). */
-export interface PathMatch {
-  readonly kind: "exact" | "prefix" | "regex";
-  readonly value: string;
+/** The entries of one regular expression. */
+interface PatternTable {
+  readonly path: Condition;
+  readonly table: MatchTable;
+  /** The lowest rank among them. */
+  readonly first: number;
 }
 
-interface Node<Entry> {
-  readonly parent: Node<Entry> | undefined;
-  readonly children: Map<string, Node<Entry>>;
+interface Node {
+  readonly parent: Node | undefined;
+  readonly children: Map<string, Node>;
+  /** Those that begin with the segments up to here, by their first rank. */
+  patterns: readonly PatternTable[];
+  table: MatchTable | undefined;
+}
+
+/** Entries of one path, before they become a table. */
+interface SamePath {
+  readonly first: Entry;
   readonly entries: Entry[];
 }
 
 /**
- * Entries by path: a map for exact paths and a trie of segments for prefixes, so that ten thousand routes cost as much
- * as the segments of the request that are in the trie. Entries of one path keep the order in which they were added.
+ * The entries of one host: a map for exact paths, a trie of segments for prefixes and for the literal beginnings of regular
+ * expressions, so that ten thousand routes cost as much as the segments of the request that are in the trie.
  */
-export class PathIndex<Entry> {
-  readonly #exact = new Map<string, Entry[]>();
-  readonly #root: Node<Entry> = { parent: undefined, children: new Map(), entries: [] };
+export class PathIndex {
+  readonly #exact = new Map<string, MatchTable>();
+  readonly #root: Node = nodeBelow(undefined);
 
-  add(match: PathMatch, entry: Entry): void {
-    if (match.kind === "exact") {
-      const entries = this.#exact.get(match.value);
-      if (entries === undefined) this.#exact.set(match.value, [entry]);
-      else entries.push(entry);
-      return;
+  /** @param entries by rank */
+  constructor(entries: readonly Entry[]) {
+    for (const { first, entries: same } of byPath(entries)) {
+      const { path, routed } = first;
+      const { kind, value } = routed.match.path;
+      const table = new MatchTable(same);
+      if (kind === "exact") this.#exact.set(value, table);
+      else if (path === undefined) this.#nodeOf(value).table = table;
+      else {
+        const node = this.#nodeOf(literalBeginning(value));
+        node.patterns = [...node.patterns, { path, table, first: first.rank }];
+      }
     }
-    this.#nodeOf(match.value).entries.push(entry);
   }
 
-  /**
-   * The first entry that `accept` takes: exact matches, then prefixes from the longest to `/`.
-   *
-   * @param accept takes the entry and `context`, so that no closure is made per request
-   */
-  find<Context>(
-    path: string,
-    context: Context,
-    accept: (entry: Entry, context: Context) => boolean,
-  ): Entry | undefined {
-    const exact = this.#exact.get(path);
-    if (exact !== undefined) {
-      for (const entry of exact) if (accept(entry, context)) return entry;
-    }
-    if (path.charCodeAt(0) !== 0x2f) return undefined;
-    for (let node: Node<Entry> | undefined = this.#deepest(path); node !== undefined; node = node.parent) {
-      for (const entry of node.entries) if (accept(entry, context)) return entry;
+  /** The first entry that accepts the request: of exact matches, then up from the deepest segments to `/`. */
+  find(search: Search): Entry | undefined {
+    const { path } = search.request;
+    const exact = this.#exact.get(path)?.find(search, Infinity);
+    if (exact !== undefined || path.charCodeAt(0) !== 0x2f) return exact;
+    for (let node: Node | undefined = this.#deepest(path); node !== undefined; node = node.parent) {
+      const found = findPattern(node.patterns, search) ?? node.table?.find(search, Infinity);
+      if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  #deepest(path: string): Node<Entry> {
+  #deepest(path: string): Node {
     let node = this.#root;
     let start = 1;
     while (node.children.size > 0 && start <= path.length) {
@@ -65,12 +74,12 @@ export class PathIndex<Entry> {
     return node;
   }
 
-  #nodeOf(prefix: string): Node<Entry> {
+  #nodeOf(prefix: string): Node {
     let node = this.#root;
     for (const segment of prefixSegments(prefix)) {
       let child = node.children.get(segment);
       if (child === undefined) {
-        child = { parent: node, children: new Map(), entries: [] };
+        child = nodeBelow(node);
         node.children.set(segment, child);
       }
       node = child;
@@ -79,10 +88,28 @@ export class PathIndex<Entry> {
   }
 }
 
-/** Segments of a prefix; the slash at its end does not count. */
-function prefixSegments(prefix: string): string[] {
-  const segments = prefix.split("/");
-  if (segments[0] === "") segments.shift();
-  if (segments.at(-1) === "") segments.pop();
-  return segments;
+function findPattern(patterns: readonly PatternTable[], search: Search): Entry | undefined {
+  let best: Entry | undefined;
+  for (const { path, table, first } of patterns) {
+    const below = best?.rank ?? Infinity;
+    if (first >= below) break;
+    if (search.holds(path, first)) best = table.find(search, below) ?? best;
+  }
+  return best;
+}
+
+function nodeBelow(parent: Node | undefined): Node {
+  return { parent, children: new Map(), patterns: [], table: undefined };
+}
+
+function byPath(entries: readonly Entry[]): Iterable<SamePath> {
+  const paths = new Map<string, SamePath>();
+  for (const entry of entries) {
+    const { kind, value } = entry.routed.match.path;
+    const key = `${kind} ${kind === "prefix" ? prefixSegments(value).join("/") : value}`;
+    const same = paths.get(key);
+    if (same === undefined) paths.set(key, { first: entry, entries: [entry] });
+    else same.entries.push(entry);
+  }
+  return paths.values();
 }

@@ -1,155 +1,124 @@
 // Pure. The routes of one service port that are looked at together, in the order of precedence of Gateway API.
-import type { HttpRoute, HttpRouteMatch, HttpRouteRule } from "@culvert/shared/config/http-route.ts";
-import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { HttpRoute } from "@culvert/shared/config/http-route.ts";
+import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import {
+  byPrecedence,
+  EntryCompiler,
+  type Candidate,
+  type Entry,
+  type RoutedRequest,
+  type RoutedRule,
+} from "./entry.ts";
 import { PathIndex } from "./path-index.ts";
+import { Search } from "./search.ts";
 
-/** One match of one rule of one route, ready to serve. */
-export interface RoutedRule {
-  readonly route: HttpRoute;
-  readonly rule: HttpRouteRule;
-  /** Name of the rule, else `rules[<index>]`: what the log says. */
-  readonly name: string;
-  /** The match that puts it in its place. */
-  readonly match: HttpRouteMatch;
+/** The entries for one host name, or for all below one. */
+interface HostEntries {
+  /** Lower case; `*.example.com`, or empty for any. */
+  readonly host: string;
+  readonly entries: readonly Entry[];
 }
-
-/** What routes may ask of a request. */
-export interface RoutedRequest {
-  readonly method: string;
-  /** Canonical, without port. */
-  readonly hostname: string;
-  /** Canonical, without query. */
-  readonly path: string;
-  /** Values of `RouteGroup.headerNames`, at the same indices; repeated lines joined by `, `. */
-  readonly headers: readonly (string | undefined)[];
-}
-
-interface Entry {
-  readonly headers: readonly { readonly slot: number; readonly value: string }[];
-  readonly rule: RoutedRule;
-}
-
-interface Candidate {
-  readonly entry: Entry;
-  readonly matchIndex: number;
-  readonly ruleIndex: number;
-}
-
-const EVERYTHING: HttpRouteMatch = { path: { kind: "prefix", value: "/" }, method: undefined, headers: [], query: [] };
 
 /**
  * Routes attached to the same service port from the same side (producer, or consumers of one namespace), compiled once
- * per snapshot. The order among all matches of all rules (Gateway API, HTTPRouteRule.matches): host name, exact path,
- * longest prefix, method, number of headers, age, `namespace/name`, position.
+ * per snapshot. The order among all matches of all rules: host name, exact before wildcard and longer before shorter, then
+ * `byPrecedence`.
  */
 export class RouteGroup {
+  /** All of one kind. */
+  readonly routes: readonly HttpRoute[];
   /** Lower-case names of the headers that matches look at; requests bring their values in this order. */
   readonly headerNames: readonly string[];
+  /** Hosts in the order in which they are asked. */
+  readonly hosts: readonly HostEntries[];
   readonly #notUnderstood: Failure | undefined;
-  readonly #byHost = new Map<string, PathIndex<Entry>>();
-  /** Suffixes with their leading dot, the longest first. */
-  readonly #wildcards: { readonly suffix: string; readonly index: PathIndex<Entry> }[] = [];
-  readonly #anyHost: PathIndex<Entry> | undefined;
+  readonly #search: Search;
+  readonly #byHost = new Map<string, PathIndex>();
+  /** By suffix, with its leading dot. */
+  readonly #wildcards = new Map<string, PathIndex>();
+  readonly #anyHost: PathIndex | undefined;
 
+  /** @param routes of one kind */
   constructor(routes: readonly HttpRoute[]) {
-    const opaque = routes.find((route) => route.notUnderstood !== undefined);
-    this.#notUnderstood =
-      opaque === undefined ? undefined : fail("ROUTE_NOT_UNDERSTOOD", `${opaque.uid}: ${opaque.notUnderstood ?? ""}`);
-    const slots = new Map<string, number>();
+    this.routes = routes;
+    const compiler = new EntryCompiler();
     const byHost = new Map<string, Candidate[]>();
     for (const route of routes) {
-      const candidates = compile(route, slots);
+      const candidates =
+        route.notUnderstood === undefined
+          ? compiler.compile(route)
+          : fail("ROUTE_NOT_UNDERSTOOD", `${route.uid}: ${route.notUnderstood}`);
+      if (isFailure(candidates)) {
+        this.#notUnderstood ??= candidates;
+        continue;
+      }
       for (const host of route.hostnames.length === 0 ? [""] : route.hostnames) {
         const known = byHost.get(host.toLowerCase());
         if (known === undefined) byHost.set(host.toLowerCase(), [...candidates]);
         else for (const candidate of candidates) known.push(candidate);
       }
     }
-    this.headerNames = [...slots.keys()];
+    this.headerNames = [...compiler.headerSlots.keys()];
+    this.#search = new Search(compiler.querySlots);
+    const hosts: HostEntries[] = [];
     for (const [host, candidates] of byHost) {
-      const index = new PathIndex<Entry>();
-      for (const { entry } of candidates.toSorted(byPrecedence)) index.add(entry.rule.match.path, entry);
+      const entries = candidates.toSorted(byPrecedence).map(placed);
+      hosts.push({ host, entries });
+      const index = new PathIndex(entries);
       if (host === "") this.#anyHost = index;
-      else if (host.startsWith("*.")) this.#wildcards.push({ suffix: host.slice(1), index });
+      else if (host.startsWith("*.")) this.#wildcards.set(host.slice(1), index);
       else this.#byHost.set(host, index);
     }
-    this.#wildcards.sort((a, b) => b.suffix.length - a.suffix.length);
+    this.hosts = hosts.toSorted((a, b) => hostRank(b.host) - hostRank(a.host));
   }
 
   /**
    * The rule that serves a request, or ROUTE_NOT_FOUND. A route that is not understood could be the one that serves any
-   * request, so it takes all of them: ROUTE_NOT_UNDERSTOOD.
+   * request, so it takes all of them: ROUTE_NOT_UNDERSTOOD. REQUEST_TOO_LARGE: a value is longer than the regular expression
+   * that comes first may look at.
    */
   find(request: RoutedRequest): RoutedRule | Failure {
     if (this.#notUnderstood !== undefined) return this.#notUnderstood;
-    const entry =
-      this.#byHost.get(request.hostname)?.find(request.path, request, accepts) ??
-      this.#findWildcard(request) ??
-      this.#anyHost?.find(request.path, request, accepts);
-    if (entry === undefined) {
+    const search = this.#search;
+    search.begin(request);
+    const byHost = this.#byHost.size === 0 ? undefined : this.#ask(this.#byHost.get(request.hostname));
+    const found =
+      byHost ??
+      (this.#wildcards.size === 0 ? undefined : this.#findWildcard(request.hostname)) ??
+      this.#ask(this.#anyHost);
+    if (isFailure(found)) return found;
+    if (found === undefined) {
       return fail("ROUTE_NOT_FOUND", `${request.method} ${request.path.slice(0, 200)} for host ${request.hostname}`);
     }
-    const { route, rule, name } = entry.rule;
-    if (rule.notUnderstood === undefined) return entry.rule;
-    return fail("ROUTE_NOT_UNDERSTOOD", `${route.uid} ${name}: ${rule.notUnderstood}`);
+    const { routed } = found;
+    if (routed.rule.notUnderstood === undefined) return routed;
+    return fail("ROUTE_NOT_UNDERSTOOD", `${routed.route.uid} ${routed.name}: ${routed.rule.notUnderstood}`);
   }
 
-  #findWildcard(request: RoutedRequest): Entry | undefined {
-    for (const { suffix, index } of this.#wildcards) {
-      if (request.hostname.length <= suffix.length || !request.hostname.endsWith(suffix)) continue;
-      const entry = index.find(request.path, request, accepts);
-      if (entry !== undefined) return entry;
+  /** The longest suffix first. */
+  #findWildcard(hostname: string): Entry | Failure | undefined {
+    for (let dot = hostname.indexOf(".", 1); dot > 0; dot = hostname.indexOf(".", dot + 1)) {
+      const found = this.#ask(this.#wildcards.get(hostname.slice(dot)));
+      if (found !== undefined) return found;
     }
     return undefined;
   }
-}
 
-function accepts(entry: Entry, request: RoutedRequest): boolean {
-  if (entry.rule.match.method !== undefined && entry.rule.match.method !== request.method) return false;
-  for (const header of entry.headers) if (request.headers[header.slot] !== header.value) return false;
-  return true;
-}
-
-function compile(route: HttpRoute, slots: Map<string, number>): Candidate[] {
-  const candidates: Candidate[] = [];
-  for (const [ruleIndex, rule] of route.rules.entries()) {
-    const name = rule.name ?? `rules[${ruleIndex}]`;
-    const matches = rule.matches.length === 0 ? [EVERYTHING] : rule.matches;
-    for (const [matchIndex, match] of matches.entries()) {
-      const entry: Entry = { headers: headersOf(match, slots), rule: { route, rule, name, match } };
-      candidates.push({ entry, matchIndex, ruleIndex });
-    }
+  #ask(index: PathIndex | undefined): Entry | Failure | undefined {
+    if (index === undefined) return undefined;
+    const found = index.find(this.#search);
+    const { unsure } = this.#search;
+    if (unsure === Infinity || (found !== undefined && found.rank < unsure)) return found;
+    return fail("REQUEST_TOO_LARGE", "a value that a regular expression of a route is to look at");
   }
-  return candidates;
 }
 
-/** Of two entries for one name the first counts. */
-function headersOf(match: HttpRouteMatch, slots: Map<string, number>): { slot: number; value: string }[] {
-  const wanted = new Map<string, string>();
-  for (const { name, value } of match.headers) if (!wanted.has(name)) wanted.set(name, value);
-  return [...wanted].map(([name, value]) => {
-    const slot = slots.get(name) ?? slots.size;
-    slots.set(name, slot);
-    return { slot, value };
-  });
+function placed({ routed, conditions, path }: Candidate, rank: number): Entry {
+  return { routed, conditions, path, rank };
 }
 
-/** Precedence between matches of one path; the path itself is the index's business. */
-function byPrecedence(a: Candidate, b: Candidate): number {
-  const routeA = a.entry.rule.route;
-  const routeB = b.entry.rule.route;
-  return (
-    Number(b.entry.rule.match.method !== undefined) - Number(a.entry.rule.match.method !== undefined) ||
-    b.entry.headers.length - a.entry.headers.length ||
-    routeA.createdAt - routeB.createdAt ||
-    compareText(routeA.uid, routeB.uid) ||
-    a.ruleIndex - b.ruleIndex ||
-    a.matchIndex - b.matchIndex
-  );
-}
-
-/** Code unit order, the same on every machine. */
-function compareText(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
+/** Exact names before wildcards, the longer before the shorter, any host last. */
+function hostRank(host: string): number {
+  if (host === "") return 0;
+  return host.startsWith("*.") ? host.length : 1_000 + host.length;
 }

@@ -6,7 +6,7 @@ import { route as routeOf, routeBackend, routeParent, routeRule } from "@culvert
 import { chooseBackend } from "./backend.ts";
 import { RouteIndex, ServiceRoutes } from "./service-routes.ts";
 
-const REVIEWS = { namespace: "default", name: "reviews", port: 9080 };
+const REVIEWS = { kind: "service", namespace: "default", name: "reviews", port: 9080, portName: "http" } as const;
 
 function route(uid: string, ...parents: RouteParent[]): HttpRoute {
   return routeOf(uid, { parents, rules: [routeRule()] });
