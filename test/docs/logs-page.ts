@@ -43,6 +43,7 @@ export const REQUEST_KEYS: readonly KeyMeaning[] = [
   ["protocol", "`HTTP/1.1`"],
   ["authority", "host, with the port if one was sent"],
   ["response_code", "status that the client got; `0` for none"],
+  ["grpc_status", "of a gRPC call: the `grpc-status` that the client got, absent when none came"],
   ["response_flags", "`-`, or the flag of the failure code"],
   ["response_code_details", "`via_upstream`, or the failure code in lower case"],
   ["connection_termination_details", "particulars, when the failure was the caller's"],

@@ -68,6 +68,7 @@ test("the documented keys of a request are those of its line", () => {
         protocol: "HTTP/1.1",
         authority: "a",
         responseCode: 503,
+        grpcStatus: 14,
         failure,
         bytesReceived: 0,
         bytesSent: 0,

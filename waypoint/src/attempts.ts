@@ -4,6 +4,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { Timer } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
 import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
+import type { GrpcCall } from "./grpc/call.ts";
 import { NO_BODY } from "./http/body-kind.ts";
 import type { HttpVersion, RequestMessage, ResponseHead, ResponseSink, UpstreamRequest } from "./http/message.ts";
 import type { Endpoint, ExchangeServices, RouteChoice } from "./exchange-services.ts";
@@ -25,6 +26,7 @@ export interface Sending {
   readonly message: RequestMessage;
   readonly permit: Permit;
   readonly version: HttpVersion;
+  readonly call: GrpcCall | undefined;
   /** Monotonic milliseconds, of this turn of the event loop. */
   readonly now: number;
 }
@@ -133,7 +135,7 @@ export class Attempts implements ResponseSink {
 
   onHead(head: ResponseHead): void {
     const retry = this.#sending?.route.retry;
-    if (retry?.codes.includes(head.status) === true && this.#mayRetry()) {
+    if (retry?.codes.includes(this.#statusOf(head)) === true && this.#mayRetry()) {
       this.#upstream?.abandon(undefined);
       this.#upstream = undefined;
       this.#settle(undefined);
@@ -146,6 +148,11 @@ export class Attempts implements ResponseSink {
     // What was switched to has its own idea of time.
     if (head.status === 101) this.#stopTimer();
     this.#owner.onHead(head);
+  }
+
+  /** What counts for a retry: a gRPC call that has failed is answered 200. */
+  #statusOf(head: ResponseHead): number {
+    return this.#sending?.call?.httpStatus(head) ?? head.status;
   }
 
   onData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
@@ -233,8 +240,9 @@ export class Attempts implements ResponseSink {
     if (sending === undefined) return;
     this.#upstream = upstream;
     this.#askedAt = now;
-    upstream.start(this, sending.message);
-    if (sending.message.body === NO_BODY) {
+    const { call, message } = sending;
+    upstream.start(this, call === undefined ? message : call.within(message, now));
+    if (message.body === NO_BODY) {
       upstream.finish("");
       upstream.flush();
     } else if (this.#replay?.sendTo(upstream) === true) upstream.flush();

@@ -20,6 +20,8 @@ import {
   type RouteChoice,
 } from "./exchange-services.ts";
 import { HopHeaders } from "./hop-headers.ts";
+import { GrpcCall } from "./grpc/call.ts";
+import { grpcContentType } from "./grpc/content-type.ts";
 import type { RequestHead } from "./http/message.ts";
 import { Http1Downstream } from "./http1/downstream.ts";
 import { HeaderSlots } from "./http1/header-slots.ts";
@@ -45,6 +47,7 @@ interface Recorded {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly attempts: number;
+  readonly grpcStatus: number | undefined;
 }
 
 /** An endpoint that speaks HTTP/1.1. */
@@ -55,7 +58,7 @@ export function endpointNamed(key: string): Endpoint {
 /** Services that permit everything and know the endpoints a, b and c, and that write down what they are asked. */
 export class FakeServices implements ConnectionServices, ExchangeServices {
   readonly hop: HopHeaders;
-  readonly slots = new HeaderSlots(["user-agent", "x-flavour"]);
+  readonly slots = new HeaderSlots(["user-agent", "x-flavour", "content-type", "grpc-timeout"]);
   readonly records: Recorded[] = [];
   /** Endpoint keys, `+a` when picked and `-a` when settled. */
   readonly load: string[] = [];
@@ -88,6 +91,12 @@ export class FakeServices implements ConnectionServices, ExchangeServices {
 
   begin(): HeaderSlots {
     return this.slots;
+  }
+
+  grpcCall(head: RequestHead): GrpcCall | undefined {
+    const value = (name: string): string | undefined => head.fieldValue(this.slots.slotOf(name) ?? -1, 0);
+    const type = grpcContentType(value("content-type") ?? "");
+    return type === undefined ? undefined : new GrpcCall(type, value("grpc-timeout"), true);
   }
 
   canonicalTarget(head: RequestHead): CanonicalTarget | Failure {
@@ -139,7 +148,8 @@ export class FakeServices implements ConnectionServices, ExchangeServices {
   record(facts: ExchangeFacts): void {
     const { method, path, status, local, bytesReceived, bytesSent, attempts } = facts;
     const code = facts.failure?.code ?? "";
-    this.records.push({ method, path, status, code, local, bytesReceived, bytesSent, attempts });
+    const grpcStatus = facts.grpc?.status;
+    this.records.push({ method, path, status, code, local, bytesReceived, bytesSent, attempts, grpcStatus });
   }
 
   closed(): void {

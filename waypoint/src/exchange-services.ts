@@ -8,6 +8,7 @@ import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { RequestFacts } from "@culvert/shared/policy/authorization.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import type { ByteChannel } from "./channel/channel.ts";
+import type { GrpcCall } from "./grpc/call.ts";
 import type { HopHeaders } from "./hop-headers.ts";
 import type { HttpVersion, RequestDraft, RequestHead, RequestMessage } from "./http/message.ts";
 import type { HeaderSlots } from "./http1/header-slots.ts";
@@ -126,6 +127,8 @@ export interface ExchangeFacts {
   readonly endpoint: Endpoint | undefined;
   /** Endpoints tried, 0 when none was. */
   readonly attempts: number;
+  /** `undefined` for what is not gRPC. */
+  readonly grpc: GrpcCall | undefined;
 }
 
 /** What stands behind one downstream connection. */
@@ -145,6 +148,8 @@ export interface ExchangeServices {
    * the head its routes, policies and log read (compiled once for each snapshot, not once for each request).
    */
   begin(): HeaderSlots;
+  /** The gRPC call that a request by POST is; `undefined` when it is none. */
+  grpcCall(head: RequestHead): GrpcCall | undefined;
   /** One canonical spelling of host and path, or `REQUEST_MALFORMED`. */
   canonicalTarget(head: RequestHead): CanonicalTarget | Failure;
   /** Authorization at L7. */

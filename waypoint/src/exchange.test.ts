@@ -215,6 +215,7 @@ test("facts of an exchange", async () => {
       bytesReceived: 5,
       bytesSent: 2,
       attempts: 1,
+      grpcStatus: undefined,
     },
   ]);
 });

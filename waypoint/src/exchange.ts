@@ -14,6 +14,7 @@ import type {
   RequestCopy,
   RouteChoice,
 } from "./exchange-services.ts";
+import type { GrpcCall } from "./grpc/call.ts";
 import type { HopHeaders } from "./hop-headers.ts";
 import type { HttpVersion, RequestHead, RequestMessage, ResponseHead } from "./http/message.ts";
 import type { Http1Shared } from "./http1/shared-state.ts";
@@ -64,6 +65,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   bytesReceived = 0;
   bytesSent = 0;
   durationMs = 0;
+  grpc: GrpcCall | undefined = undefined;
 
   readonly #client: ExchangeClient;
   readonly #services: ExchangeServices;
@@ -116,6 +118,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.#reset(head);
     const services = this.#services;
     head.fill(services.begin());
+    if (head.method === "POST") this.grpc = services.grpcCall(head);
     // Also for a request that is refused: its caller may ask after it by this id.
     this.requestId = this.#hop.knowsPeer ? head.requestId() : "";
     const target = services.canonicalTarget(head);
@@ -144,13 +147,17 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
 
   requestData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
     this.bytesReceived += end - start;
+    const web = this.grpc?.web;
+    if (web?.takesBytes === false) return this.#decoded(web.decode(bytes, start, end));
     for (const copy of this.#copies) copy.data(bytes, start, end);
-    this.#attempts.data(bytes, start, end, readEnd, lent);
+    return this.#attempts.data(bytes, start, end, readEnd, lent);
   }
 
   requestEnd(trailers: string): void {
+    const failure = this.grpc?.web?.end();
+    if (failure !== undefined) return this.breakOff(failure);
     for (const copy of this.#copies) copy.finish(trailers);
-    this.#attempts.finish(trailers);
+    return this.#attempts.finish(trailers);
   }
 
   /** Writes the head and what of the body was handed over since. */
@@ -197,14 +204,19 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.status = head.status;
     // What was switched to has its own idea of time.
     if (head.status === 101) this.#stopTimer();
-    const fields = head.keptFields();
+    const call = this.grpc;
+    const shown = call?.web === undefined ? head : call.web.responseHead(head);
+    const fields = shown.keptFields();
+    call?.begun(fields, head.body);
     const edits = this.#route?.edits;
-    this.#client.sendHead(head, edits === undefined ? fields : edits.response(head.status, fields, this.endpoint));
+    this.#client.sendHead(shown, edits === undefined ? fields : edits.response(head.status, fields, this.endpoint));
   }
 
   onData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
+    const web = this.grpc?.web;
+    if (web?.givesBytes === false) return this.#sendOwn(web.encode(bytes, start, end));
     this.bytesSent += end - start;
-    this.#client.sendData(bytes, start, end, readEnd, lent);
+    return this.#client.sendData(bytes, start, end, readEnd, lent);
   }
 
   onReadEnd(): void {
@@ -212,7 +224,11 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   }
 
   onResponseEnd(trailers: string): void {
-    this.#client.sendEnd(trailers);
+    const call = this.grpc;
+    call?.ended(trailers);
+    const last = call?.web?.trailers(trailers);
+    if (last !== undefined) this.#sendOwn(last);
+    this.#client.sendEnd(last === undefined ? trailers : "");
     this.#client.flush();
     this.#end(undefined);
     this.#client.finished();
@@ -241,6 +257,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.bytesReceived = 0;
     this.bytesSent = 0;
     this.durationMs = 0;
+    this.grpc = undefined;
     this.#attempts.reset();
     this.#startedAt = this.#shared.clock.monotonic();
     this.#phase = ASKING;
@@ -259,6 +276,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
       takesTrailers: head.takesTrailers,
       upgrade: head.upgrade,
     };
+    this.grpc?.web?.request(message);
     route.edits?.request(message);
     return message;
   }
@@ -268,13 +286,28 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.#stopTimer();
     if (route.answer !== undefined) return this.#answer(route.answer, route);
     const { clock } = this.#shared;
-    if (route.timeoutMs > 0) {
+    const call = this.grpc;
+    const timeoutMs = call === undefined ? route.timeoutMs : call.bound(route.timeoutMs, this.#startedAt);
+    if (timeoutMs > 0) {
       const spent = route.delayMs === 0 ? 0 : clock.monotonic() - this.#startedAt;
-      this.#timer = clock.after(Math.max(route.timeoutMs - spent, 0), () => this.timeOut());
+      this.#timer = clock.after(Math.max(timeoutMs - spent, 0), () => this.timeOut());
     }
     if (route.mirrored) this.#copies = this.#services.copies(route, message, permit);
     const now = route.delayMs === 0 ? this.#startedAt : clock.monotonic();
-    return this.#attempts.begin({ route, message, permit, version: this.version, now });
+    return this.#attempts.begin({ route, message, permit, version: this.version, call, now });
+  }
+
+  /** Request bytes in another form than they came in. */
+  #decoded(bytes: Buffer | Failure): void {
+    if (isFailure(bytes)) return this.breakOff(bytes);
+    for (const copy of this.#copies) copy.data(bytes, 0, bytes.length);
+    return this.#attempts.data(bytes, 0, bytes.length, bytes.length, false);
+  }
+
+  /** Response bytes that did not come so from the application. */
+  #sendOwn(bytes: Buffer): void {
+    this.bytesSent += bytes.length;
+    this.#client.sendData(bytes, 0, bytes.length, bytes.length, false);
   }
 
   #stop(failure: Failure): void {
@@ -286,7 +319,8 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.#answer(failureAnswer(failure), undefined);
   }
 
-  #answer(answer: LocalAnswer, route: RouteChoice | undefined): void {
+  #answer(plain: LocalAnswer, route: RouteChoice | undefined): void {
+    const answer = this.grpc === undefined ? plain : this.grpc.answer(plain);
     const edits = route?.edits;
     const fields = edits === undefined ? answer.fields : edits.response(answer.status, answer.fields, undefined);
     this.local = true;

@@ -56,8 +56,9 @@ export class Reporter {
     tunnel: Tunnel,
     destination: Destination | undefined,
     endpoint: UpstreamEndpoint | undefined,
+    protocol: "http" | "grpc",
   ): RequestSeries {
-    return this.#options.requests.between(trafficOf(view, tunnel, destination, endpoint), "http");
+    return this.#options.requests.between(trafficOf(view, tunnel, destination, endpoint), protocol);
   }
 
   /** One request has ended. */
@@ -72,6 +73,7 @@ export class Reporter {
       protocol: facts.version,
       authority: facts.authority,
       responseCode: facts.status,
+      grpcStatus: facts.grpc?.status,
       failure,
       bytesReceived: facts.bytesReceived,
       bytesSent: facts.bytesSent,

@@ -73,7 +73,7 @@ export function endOf(fields: ResponseFields): CallEnd | undefined {
 /** The end of a call whose response is none of gRPC's; undefined where it is one. */
 export function refusalOf(fields: ResponseFields): CallEnd | undefined {
   const status = Number(fields[":status"]);
-  if (status !== 200) return new CallEnd(ofHttpStatus(status), `HTTP status ${status}`);
+  if (status !== 200) return new CallEnd(statusOfHttp(status), `HTTP status ${status}`);
   const type = String(fields["content-type"] ?? "");
   return type.startsWith("application/grpc") ? undefined : new CallEnd(GRPC.unknown, `content type ${type}`);
 }
@@ -94,7 +94,8 @@ export function endOfReset(code: number): CallEnd {
   }
 }
 
-function ofHttpStatus(status: number): number {
+/** What an HTTP status says of a call that has no status of its own. */
+export function statusOfHttp(status: number): number {
   switch (status) {
     case 400:
       return GRPC.internal;

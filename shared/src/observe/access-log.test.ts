@@ -47,6 +47,7 @@ const REQUEST: RequestEntry = {
   protocol: "HTTP/1.1",
   authority: "reviews:9080",
   responseCode: 200,
+  grpcStatus: undefined,
   failure: undefined,
   bytesReceived: 0,
   bytesSent: 10,

@@ -61,6 +61,8 @@ export interface RequestEntry {
   readonly authority: string;
   /** 0 when no response was begun. */
   readonly responseCode: number;
+  /** `undefined` for what is not gRPC, and for a call that came to none. */
+  readonly grpcStatus: number | undefined;
   readonly failure: Failure | undefined;
   readonly bytesReceived: number;
   readonly bytesSent: number;
@@ -203,7 +205,7 @@ function requestLine(entry: RequestEntry, time: string, text: (value: string) =>
   return (
     `{"start_time":"${time}","level":"${level(failure)}","target":"access","connection":"${text(entry.connection)}` +
     `","method":"${text(entry.method)}","path":"${text(entry.path)}","protocol":"${text(entry.protocol)}` +
-    `","authority":"${text(entry.authority)}","response_code":${entry.responseCode},"response_flags":"${flag}` +
+    `","authority":"${text(entry.authority)}","response_code":${entry.responseCode}${grpcStatus(entry.grpcStatus)},"response_flags":"${flag}` +
     `","response_code_details":"${details}","connection_termination_details":"${text(termination)}` +
     `","upstream_transport_failure_reason":"${text(upstreamFailure)}","bytes_received":${entry.bytesReceived}` +
     `,"bytes_sent":${entry.bytesSent},"duration":${Math.round(entry.durationMs)},"upstream_service_time":${milliseconds(entry.upstreamServiceMs)}` +
@@ -247,6 +249,10 @@ function orDash(value: string): string {
 
 function escaped(value: string): string {
   return value === "" ? "-" : jsonText(value).slice(1, -1);
+}
+
+function grpcStatus(status: number | undefined): string {
+  return status === undefined ? "" : `,"grpc_status":${status}`;
 }
 
 function milliseconds(ms: number | undefined): string {

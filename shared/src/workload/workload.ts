@@ -46,7 +46,7 @@ export interface Workload {
 }
 
 /** What is spoken on a service port, as far as it is declared (`appProtocol`, else the port name's prefix). */
-export type AppProtocol = "http" | "http2" | "grpc" | "tcp" | "tls" | "unspecified";
+export type AppProtocol = "http" | "http2" | "grpc" | "grpc-web" | "tcp" | "tls" | "unspecified";
 
 /** One port of a service. */
 export interface ServicePort {

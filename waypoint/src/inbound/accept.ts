@@ -73,6 +73,8 @@ export class Acceptor {
       case "http2":
       case "grpc":
         return this.#serveHttp2(arrival, refusal(request));
+      // Browsers speak gRPC-Web in either version.
+      case "grpc-web":
       case "unspecified":
         return this.#detect(arrival);
     }

@@ -5,12 +5,16 @@ import type { RouteGroup } from "../route/route-group.ts";
 
 const USER_AGENT = "user-agent";
 const FORWARDED_FOR = "x-forwarded-for";
+const CONTENT_TYPE = "content-type";
+const GRPC_TIMEOUT = "grpc-timeout";
 
 /** Compiled once for each group of routes. */
 export interface HeaderPlan {
   readonly slots: HeaderSlots;
   readonly userAgent: number;
   readonly forwardedFor: number;
+  readonly contentType: number;
+  readonly grpcTimeout: number;
   /** Slots of `RouteGroup.headerNames`, in their order. */
   readonly routed: readonly number[];
 }
@@ -30,9 +34,16 @@ export function headerPlan(group: RouteGroup | undefined): HeaderPlan {
 }
 
 function compile(names: readonly string[]): HeaderPlan {
-  const slots = new HeaderSlots([USER_AGENT, FORWARDED_FOR, ...names]);
+  const slots = new HeaderSlots([USER_AGENT, FORWARDED_FOR, CONTENT_TYPE, GRPC_TIMEOUT, ...names]);
   const slotOf = (name: string): number => slots.slotOf(name) ?? -1;
-  return { slots, userAgent: slotOf(USER_AGENT), forwardedFor: slotOf(FORWARDED_FOR), routed: names.map(slotOf) };
+  return {
+    slots,
+    userAgent: slotOf(USER_AGENT),
+    forwardedFor: slotOf(FORWARDED_FOR),
+    contentType: slotOf(CONTENT_TYPE),
+    grpcTimeout: slotOf(GRPC_TIMEOUT),
+    routed: names.map(slotOf),
+  };
 }
 
 /** The value of a field; of repeated ones all, joined as RFC 9110 section 5.3 says. `undefined` when there is none. */

@@ -1,7 +1,7 @@
 // Pure. What one view means for the requests of one tunnel, worked out once and not once for each request.
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
-import type { Destination } from "../mesh/destination.ts";
+import { protocolOf, type Destination } from "../mesh/destination.ts";
 import { ConnectionGuard } from "../mesh/guard.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { RouteGroup } from "../route/route-group.ts";
@@ -16,6 +16,8 @@ export class RequestPlan {
   readonly guard: ConnectionGuard | undefined;
   readonly group: RouteGroup | undefined;
   readonly headers: HeaderPlan;
+  /** Clients speak gRPC-Web, or gRPC, and the application gRPC only. */
+  readonly isGrpcWeb: boolean;
 
   constructor(view: MeshView, tunnel: Tunnel) {
     this.view = view;
@@ -24,6 +26,7 @@ export class RequestPlan {
     this.guard = isFailure(destination) ? undefined : guardOf(view, tunnel, destination);
     this.group = isFailure(destination) ? undefined : view.routes(destination, tunnel.caller.namespace);
     this.headers = headerPlan(this.group);
+    this.isGrpcWeb = !isFailure(destination) && protocolOf(destination) === "grpc-web";
   }
 
   /** The destination as it stands in `x-culvert-via`. */

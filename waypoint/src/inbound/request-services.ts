@@ -14,6 +14,8 @@ import {
   type RequestCopy,
   type RouteChoice,
 } from "../exchange-services.ts";
+import { GrpcCall } from "../grpc/call.ts";
+import { grpcContentType } from "../grpc/content-type.ts";
 import type { RequestHead } from "../http/message.ts";
 import type { HeaderSlots } from "../http1/header-slots.ts";
 import { chooseBackend } from "../route/backend.ts";
@@ -57,6 +59,12 @@ export class RequestServices implements ExchangeServices {
     this.#route = "";
     this.#rule = "";
     return this.#plan.headers.slots;
+  }
+
+  grpcCall(head: RequestHead): GrpcCall | undefined {
+    const { headers, isGrpcWeb } = this.#planned();
+    const type = grpcContentType(joinedValue(head, headers.contentType) ?? "");
+    return type === undefined ? undefined : new GrpcCall(type, joinedValue(head, headers.grpcTimeout), isGrpcWeb);
   }
 
   canonicalTarget(head: RequestHead): CanonicalTarget | Failure {
@@ -120,10 +128,10 @@ export class RequestServices implements ExchangeServices {
   record(facts: ExchangeFacts): void {
     const { failure } = facts;
     const flags = failure === undefined ? "-" : failure.traits.flag;
-    const { status, durationMs, bytesReceived, bytesSent } = facts;
+    const { status, durationMs, bytesReceived, bytesSent, grpc } = facts;
     const plan = this.#plan ?? this.#of.begin(this);
-    const series = this.#of.seriesOf(plan, facts.endpoint as UpstreamEndpoint | undefined);
-    series.record(status, undefined, flags, durationMs, bytesReceived, bytesSent);
+    const series = this.#of.seriesOf(plan, facts.endpoint as UpstreamEndpoint | undefined, grpc !== undefined);
+    series.record(status, grpc?.status, flags, durationMs, bytesReceived, bytesSent);
     const context = {
       forwardedFor: this.#forwardedFor,
       userAgent: this.#userAgent,

@@ -32,6 +32,7 @@ export class TunnelServices implements ConnectionServices {
   readonly options: RequestServicesOptions;
   readonly #onClosed: () => void;
   readonly #series = new Map<UpstreamEndpoint | undefined, RequestSeries>();
+  readonly #grpcSeries = new Map<UpstreamEndpoint | undefined, RequestSeries>();
   readonly #inFlight = new Set<RequestServices>();
   #plan: RequestPlan;
   #host: CanonicalHost | Failure | undefined;
@@ -66,6 +67,7 @@ export class TunnelServices implements ConnectionServices {
     if (view !== this.#plan.view) {
       this.#plan = new RequestPlan(view, this.tunnel);
       this.#series.clear();
+      this.#grpcSeries.clear();
     }
     return this.#plan;
   }
@@ -94,14 +96,16 @@ export class TunnelServices implements ConnectionServices {
     return this.#host;
   }
 
-  /** The metrics of requests to an endpoint. */
-  seriesOf({ view, destination }: RequestPlan, endpoint: UpstreamEndpoint | undefined): RequestSeries {
-    let series = this.#series.get(endpoint);
+  /** The metrics of requests, or of gRPC calls, to an endpoint. */
+  seriesOf({ view, destination }: RequestPlan, endpoint: UpstreamEndpoint | undefined, isGrpc: boolean): RequestSeries {
+    const all = isGrpc ? this.#grpcSeries : this.#series;
+    let series = all.get(endpoint);
     if (series === undefined) {
       const known = isFailure(destination) ? undefined : destination;
-      series = this.options.reporter.requestSeries(view, this.tunnel, known, endpoint);
-      if (this.#series.size >= MOST_SERIES) this.#series.clear();
-      this.#series.set(endpoint, series);
+      const { reporter } = this.options;
+      series = reporter.requestSeries(view, this.tunnel, known, endpoint, isGrpc ? "grpc" : "http");
+      if (all.size >= MOST_SERIES) all.clear();
+      all.set(endpoint, series);
     }
     return series;
   }

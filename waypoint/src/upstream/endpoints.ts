@@ -170,7 +170,7 @@ function isOwn(context: EndpointContext, workload: Workload): boolean {
 /** Which version of HTTP is spoken on a port of a protocol. */
 function spokenAs(appProtocol: AppProtocol): Endpoint["speaks"] {
   if (appProtocol === "http") return "http1";
-  return appProtocol === "http2" || appProtocol === "grpc" ? "http2" : "either";
+  return ["http2", "grpc", "grpc-web"].includes(appProtocol) ? "http2" : "either";
 }
 
 function makeEndpoint(

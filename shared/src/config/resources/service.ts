@@ -77,8 +77,8 @@ export function parseService(
 export function appProtocolOf(appProtocol: string | undefined, portName: string): AppProtocol {
   const name = (appProtocol ?? portName).toLowerCase();
   const known = appProtocol === undefined ? undefined : APP_PROTOCOLS.get(name);
-  // "grpc-web" is HTTP/1.1 or HTTP/2 to a proxy, and would otherwise pass for "grpc" with a suffix.
-  if (name === "grpc-web" || name.startsWith("grpc-web-")) return "http";
+  // It would otherwise pass for "grpc" with a suffix.
+  if (name === "grpc-web" || name.startsWith("grpc-web-")) return "grpc-web";
   return known ?? PROTOCOLS.get(name.split("-", 1)[0] ?? "") ?? "unspecified";
 }
 
