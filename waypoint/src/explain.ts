@@ -118,7 +118,7 @@ function byRoute(
   note: Note,
 ): string | Failure {
   const headers = group.headerNames.map((name) => asked.headers.get(name));
-  const routed = group.find({ method: target.method, hostname, path: target.path, headers });
+  const routed = group.find({ method: target.method, hostname, path: target.path, query: target.query, headers });
   if (isFailure(routed)) return routed;
   note(`route ${routed.route.uid}, ${routed.name}, matched by ${describeMatch(routed.match)}`);
   const { backends } = routed.rule;

@@ -98,6 +98,7 @@ export class RequestServices implements ExchangeServices {
       method: target.method,
       hostname: this.#hostname,
       path: target.path,
+      query: target.query,
       headers: values,
     });
     if (isFailure(routed)) return routed;

@@ -2,6 +2,7 @@
 import type { HttpRoute, HttpRouteMatch, HttpRouteRule, NamedMatch } from "@culvert/shared/config/http-route.ts";
 import { compilePattern, type Pattern } from "@culvert/shared/config/pattern.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import { normalizePath } from "../canonical/path.ts";
 
 /** One match of one rule of one route, ready to serve. */
 export interface RoutedRule {
@@ -21,7 +22,7 @@ export interface RoutedRequest {
   /** Canonical, without query. */
   readonly path: string;
   /** As it was sent, with its `?`; empty when there is none. */
-  readonly query?: string;
+  readonly query: string;
   /** Values of `RouteGroup.headerNames`, at the same indices; repeated lines joined by `, `. */
   readonly headers: readonly (string | undefined)[];
 }
@@ -77,7 +78,8 @@ export class EntryCompiler {
       const name = rule.name ?? `rules[${ruleIndex}]`;
       const matches = rule.matches.length === 0 ? [EVERYTHING] : rule.matches;
       for (const [matchIndex, match] of matches.entries()) {
-        const candidate = this.#candidate({ route, rule, name, match }, ruleIndex, matchIndex);
+        const routed = { route, rule, name, match: inCanonicalForm(match) };
+        const candidate = this.#candidate(routed, ruleIndex, matchIndex);
         if (isFailure(candidate)) {
           return fail("ROUTE_NOT_UNDERSTOOD", `${route.uid} ${name} matches[${matchIndex}]: ${candidate.detail}`);
         }
@@ -173,6 +175,13 @@ export function prefixSegments(prefix: string): string[] {
   if (segments[0] === "") segments.shift();
   if (segments.at(-1) === "") segments.pop();
   return segments;
+}
+
+/** Paths are compared with paths in canonical form: `/%7Euser` is asked for as `/~user`. */
+function inCanonicalForm(match: HttpRouteMatch): HttpRouteMatch {
+  const { kind, value } = match.path;
+  const canonical = kind === "regex" ? value : normalizePath(value);
+  return isFailure(canonical) || canonical === value ? match : { ...match, path: { kind, value: canonical } };
 }
 
 function byPath({ path: a }: HttpRouteMatch, { path: b }: HttpRouteMatch): number {

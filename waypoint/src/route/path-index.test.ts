@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ask, routeOfPaths } from "./route-fixtures.ts";
+import { ask, route, routeOfPaths, rule } from "./route-fixtures.ts";
 import { RouteGroup } from "./route-group.ts";
 
 function index(...paths: string[]): (path: string) => string | undefined {
@@ -29,6 +29,14 @@ test("an exact path is compared as it is", () => {
   const find = index("=/abc");
   assert.equal(find("/abc"), "=/abc");
   for (const path of ["/abc/", "/ABC", "/abc/d"]) assert.equal(find(path), undefined, path);
+});
+
+test("a path that is written with escapes is found in its canonical form", () => {
+  const group = new RouteGroup([
+    route("r", [rule("user", [{ path: "=/%7Euser" }]), rule("caf", [{ path: "/caf%C3%A9" }])]),
+  ]);
+  assert.equal(ask(group, "GET /~user"), "r/user");
+  assert.equal(ask(group, "GET /caf%C3%A9/x"), "r/caf");
 });
 
 test("exact goes before prefix, the longer prefix before the shorter", () => {

@@ -63,7 +63,7 @@ export class Search {
     if (this.#queryTurn !== this.#turn) {
       this.#queryTurn = this.#turn;
       this.#query.fill(undefined);
-      readQuery(this.request.query ?? "", this.#querySlots, this.#query);
+      readQuery(this.request.query, this.#querySlots, this.#query);
     }
     return this.#query[slot];
   }

@@ -15,7 +15,7 @@ function route(uid: string, ...parents: RouteParent[]): HttpRoute {
 function attached(routes: HttpRoute[], caller: string | undefined): string {
   const group = new ServiceRoutes(REVIEWS, new RouteIndex(routes).attachedTo(REVIEWS)).forCaller(caller);
   if (group === undefined) return "none";
-  const found = group.find({ method: "GET", hostname: "reviews", path: "/", headers: [] });
+  const found = group.find({ method: "GET", hostname: "reviews", path: "/", query: "", headers: [] });
   return isFailure(found) ? found.code : found.route.uid;
 }
 
