@@ -11,7 +11,6 @@ export const KNOWN_FAILURES: Readonly<Record<string, string>> = {
   MeshHTTPRoute307Redirect: "filters are not applied yet",
   MeshHTTPRoute308Redirect: "filters are not applied yet",
   MeshHTTPRouteBackendRequestHeaderModifier: "filters are not applied yet",
-  MeshHTTPRouteQueryParamMatching: "query parameters are not matched yet",
   MeshHTTPRouteRedirectHostAndStatus: "filters are not applied yet",
   MeshHTTPRouteRedirectPath: "filters are not applied yet",
   MeshHTTPRouteRedirectPort: "filters are not applied yet",
