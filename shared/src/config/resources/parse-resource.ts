@@ -90,6 +90,9 @@ const KINDS: Kinds = new Map<string, KindReader>([
 /** Kinds, with their group, that only waypoints read. */
 const OF_WAYPOINTS: ReadonlyMap<string, string> = new Map([
   ["HTTPRoute", GATEWAY_API.group],
+  ["GRPCRoute", GATEWAY_API.group],
+  ["TCPRoute", GATEWAY_API.group],
+  ["TLSRoute", GATEWAY_API.group],
   ["HTTPFilter", "culvert.dev"],
 ]);
 

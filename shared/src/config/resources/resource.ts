@@ -6,6 +6,7 @@ import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workloa
 import type { Preference } from "../../workload/locality.ts";
 import type { HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
 import type { Problem } from "../snapshot.ts";
+import type { StreamRoute } from "../stream-route.ts";
 
 /** `metadata`, with the place of the resource. */
 export interface Metadata {
@@ -130,6 +131,13 @@ export interface GrpcRouteResource {
   readonly route: HttpRouteDraft;
 }
 
+/** gateway.networking.k8s.io TCPRoute or TLSRoute. */
+export interface StreamRouteResource {
+  readonly kind: StreamRoute["kind"];
+  readonly metadata: Metadata;
+  readonly route: StreamRoute;
+}
+
 /** culvert.dev HTTPFilter. */
 export interface HttpFilterResource {
   readonly kind: "HTTPFilter";
@@ -161,6 +169,8 @@ export type Resource =
   | GatewayResource
   | HttpRouteResource
   | GrpcRouteResource
+  | (StreamRouteResource & { readonly kind: "TCPRoute" })
+  | (StreamRouteResource & { readonly kind: "TLSRoute" })
   | HttpFilterResource
   | AuthorizationPolicyResource
   | PeerAuthenticationResource;

@@ -1,7 +1,7 @@
 // Pure. HTTPRoutes and GRPCRoutes joined with what they name: HTTPFilters, and the Services and hosts behind their backends.
 import type { Directory } from "../../workload/directory.ts";
-import { missingBackend, serviceNamed } from "../cross-check.ts";
-import type { BackendRef, HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
+import { serviceNamed } from "../cross-check.ts";
+import type { HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
 import { ofKind } from "../resources/of-kind.ts";
 import type {
   FilterDraft,
@@ -12,8 +12,8 @@ import type {
   HttpRuleDraft,
   Resource,
 } from "../resources/resource.ts";
-import { titleOf } from "../resources/title.ts";
-import type { ConditionReason, Problem } from "../snapshot.ts";
+import type { Problem } from "../snapshot.ts";
+import { ReferenceCheck } from "./reference-check.ts";
 
 /** Joins the routes. Nothing that is missing opens a way: its share of the requests fails. */
 export function joinHttpRoutes(
@@ -38,7 +38,7 @@ class RouteJoin {
   readonly #resource: HttpRouteResource | GrpcRouteResource;
   readonly #directory: Directory;
   readonly #filters: ReadonlyMap<string, HttpFilterResource>;
-  readonly #problems: Problem[];
+  readonly #check: ReferenceCheck;
 
   constructor(
     resource: HttpRouteResource | GrpcRouteResource,
@@ -49,7 +49,7 @@ class RouteJoin {
     this.#resource = resource;
     this.#directory = directory;
     this.#filters = filters;
-    this.#problems = problems;
+    this.#check = new ReferenceCheck(resource, directory, problems);
   }
 
   parents(): void {
@@ -57,9 +57,9 @@ class RouteJoin {
       if (kind === "entry") continue;
       const service = serviceNamed(this.#directory, `${namespace}/${name}`);
       const title = `Service ${namespace}/${name}`;
-      if (service === undefined) this.#report("spec.parentRefs", `there is no ${title}`, "NoMatchingParent");
+      if (service === undefined) this.#check.report("spec.parentRefs", `there is no ${title}`, "NoMatchingParent");
       else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
-        this.#report("spec.parentRefs", `${title} has no port ${port}`, "NoMatchingParent");
+        this.#check.report("spec.parentRefs", `${title} has no port ${port}`, "NoMatchingParent");
       }
     }
   }
@@ -70,7 +70,11 @@ class RouteJoin {
     const backends = draft.backends.map((backend, at) => this.#backend(backend, `${path}.backendRefs[${at}]`));
     const exclude = backends.length > 0 && filters.known.some(({ kind }) => kind === "answer");
     if (exclude)
-      this.#report(`${path}.filters`, "an answer of its own and backendRefs exclude each other", "IncompatibleFilters");
+      this.#check.report(
+        `${path}.filters`,
+        "an answer of its own and backendRefs exclude each other",
+        "IncompatibleFilters",
+      );
     const reason =
       filters.missing ??
       (exclude ? `${path}.filters: an answer of its own and backendRefs exclude each other` : undefined);
@@ -79,7 +83,7 @@ class RouteJoin {
 
   #backend(draft: HttpBackendDraft, path: string): HttpRouteBackend {
     const { known, missing } = this.#resolve(draft.filters);
-    const invalid = draft.invalid ?? this.#unserved(draft, path) ?? missing;
+    const invalid = this.#check.unserved(draft, path) ?? missing;
     return { ...draft, filters: known, invalid };
   }
 
@@ -94,28 +98,16 @@ class RouteJoin {
         const reason = filter === undefined ? `there is no HTTPFilter ${uid}` : filter.notUnderstood;
         if (reason !== undefined) {
           missing ??= `${draft.path}: ${reason}`;
-          this.#report(draft.path, reason, "BackendNotFound");
+          this.#check.report(draft.path, reason, "BackendNotFound");
         }
         known.push(...(filter?.filters ?? []));
       } else if (draft.kind === "mirror") {
         // A copy that can go nowhere is not made; the request itself is none the worse for it.
-        const invalid = draft.backend.invalid ?? this.#unserved(draft.backend, draft.path);
+        const invalid = this.#check.unserved(draft.backend, draft.path);
         const { kind, backend, numerator, denominator } = draft;
         if (invalid === undefined) known.push({ kind, backend, numerator, denominator });
       } else known.push(draft);
     }
     return { known, missing };
-  }
-
-  #unserved(ref: BackendRef, path: string): string | undefined {
-    const reason = missingBackend(ref, this.#directory);
-    if (reason !== undefined) this.#report(path, reason, "BackendNotFound");
-    return reason;
-  }
-
-  #report(path: string, text: string, reason: ConditionReason): void {
-    const { source, line } = this.#resource.metadata;
-    const resource = titleOf(this.#resource);
-    this.#problems.push({ file: source, line, resource, path, text, severity: "not-understood", reason });
   }
 }

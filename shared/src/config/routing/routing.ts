@@ -1,12 +1,17 @@
 // Pure. What only a waypoint reads of a mesh: routes, and what they refer to. uproxy carries bytes and never loads this.
 import type { Directory } from "../../workload/directory.ts";
 import type { HttpRoute } from "../http-route.ts";
-import type { Kinds } from "../resources/kind-reader.ts";
-import type { Resource } from "../resources/resource.ts";
+import type { Fields } from "../resources/fields.ts";
+import type { KindReader, Kinds } from "../resources/kind-reader.ts";
+import type { Report } from "../resources/report.ts";
+import type { Metadata, Resource } from "../resources/resource.ts";
+import { parseGrpcRoute } from "../resources/route/grpc-route.ts";
 import { parseHttpFilter } from "../resources/route/http-filter.ts";
 import { parseHttpRoute } from "../resources/route/http-route.ts";
+import { parseStreamRoute } from "../resources/route/stream-route.ts";
 import type { Problem, Snapshot } from "../snapshot.ts";
 import { joinHttpRoutes } from "./join-http-routes.ts";
+import { joinStreamRoutes } from "./join-stream-routes.ts";
 
 /** The part of a snapshot that is about routes, with its problems. */
 export interface RoutingParts extends Pick<Snapshot, "streamRoutes" | "backendTls"> {
@@ -20,27 +25,35 @@ export interface Routing {
   readonly join: (resources: readonly Resource[], directory: Directory) => RoutingParts;
 }
 
+const GATEWAY_API = "gateway.networking.k8s.io";
+
 /** All of it. */
 export const routing: Routing = {
-  kinds: new Map([
-    [
-      "HTTPRoute",
-      {
-        group: "gateway.networking.k8s.io",
-        versions: ["v1", "v1beta1"],
-        malformed: "not-understood",
-        read: (metadata, document, report) => parseHttpRoute(metadata, document.fields("spec"), report),
-      },
-    ],
-    [
-      "HTTPFilter",
-      {
-        group: "culvert.dev",
-        versions: ["v1alpha1"],
-        malformed: "not-understood",
-        read: (metadata, document, report) => parseHttpFilter(metadata, document.fields("spec"), report),
-      },
-    ],
+  kinds: new Map<string, KindReader>([
+    ["HTTPRoute", kind(GATEWAY_API, ["v1", "v1beta1"], parseHttpRoute)],
+    ["GRPCRoute", kind(GATEWAY_API, ["v1", "v1alpha2"], parseGrpcRoute)],
+    ["TCPRoute", kind(GATEWAY_API, ["v1", "v1alpha2"], (...of) => parseStreamRoute("TCPRoute", ...of))],
+    ["TLSRoute", kind(GATEWAY_API, ["v1", "v1alpha3", "v1alpha2"], (...of) => parseStreamRoute("TLSRoute", ...of))],
+    ["HTTPFilter", kind("culvert.dev", ["v1alpha1"], parseHttpFilter)],
   ]),
-  join: (resources, directory) => ({ ...joinHttpRoutes(resources, directory), streamRoutes: [], backendTls: [] }),
+  join: (resources, directory) => {
+    const http = joinHttpRoutes(resources, directory);
+    const streams = joinStreamRoutes(resources, directory);
+    return {
+      routes: http.routes,
+      streamRoutes: streams.routes,
+      backendTls: [],
+      problems: [...http.problems, ...streams.problems],
+    };
+  },
 };
+
+/** A kind whose resources fail closed by themselves. */
+function kind(
+  group: string,
+  versions: readonly string[],
+  parse: (metadata: Metadata, spec: Fields | undefined, report: Report) => Resource | undefined,
+): KindReader {
+  const read: KindReader["read"] = (metadata, document, report) => parse(metadata, document.fields("spec"), report);
+  return { group, versions, malformed: "not-understood", read };
+}
