@@ -112,6 +112,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   ROUTE_NOT_UNDERSTOOD:
     "The detail names file, line and field. What the route matches is answered 500 until it is corrected.",
   BACKEND_INVALID: "A `backendRef` names a Service or port that does not exist, or a kind that cannot be served.",
+  FAULT_INJECTED:
+    "A fault of an HTTPFilter has hit the request, as the filter's percentage says. Remove the filter when the trial is over.",
   EGRESS_REFUSED:
     "The destination is in no resource and `outbound.unknown` is `refuse`, or its ServiceEntry does not list the port or is not understood. Add a ServiceEntry or the port, or let unknown destinations pass.",
   DNS_UPSTREAM_FAILED:

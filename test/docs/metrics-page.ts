@@ -3,6 +3,7 @@ import { AuthorityMetrics, type AuthorityFacts } from "@culvert/authority/serve/
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
+import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { ProxyMetrics } from "@culvert/shared/observe/proxy-metrics.ts";
@@ -43,6 +44,7 @@ const REGISTRARS: readonly ((metrics: Metrics) => unknown)[] = [
   (metrics) => new RequestMetrics(metrics),
   (metrics) => new DnsMetrics(metrics),
   (metrics) => registerPoolMetrics(metrics, { stats: () => IDLE_POOL, ejections: () => ({ count: 0, total: 0 }) }),
+  (metrics) => new MirrorMetrics(metrics),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),
   (metrics) => new AuthorityMetrics(metrics, AUTHORITY_FACTS),
 ];

@@ -168,7 +168,7 @@ test("a route changes the request before it is sent and the response before it i
   assert.equal(bench.services.records[0]?.path, "/x", "the log says what was asked for");
 });
 
-test("copies get the body, and hear when it is broken off", async () => {
+test("copies get the body, and hear of the end of the request, whole or not", async () => {
   const bench = new Bench();
   const seen: string[] = [];
   bench.services.choice = { mirrored: true };
@@ -176,12 +176,12 @@ test("copies get the body, and hear when it is broken off", async () => {
     {
       data: (bytes, start, end) => void seen.push(bytes.toString("latin1", start, end)),
       finish: () => void seen.push("end"),
-      abandon: () => void seen.push("abandoned"),
+      over: () => void seen.push("over"),
     },
   ];
   await bench.send(POST, "ab", "cd");
   await bench.answer(OK);
   await bench.send(POST, "e");
   bench.client.close(fail("DOWNSTREAM_CLOSED", ""));
-  assert.deepEqual(seen, ["ab", "cd", "end", "e", "abandoned"]);
+  assert.deepEqual(seen, ["ab", "cd", "end", "over", "e", "over"]);
 });

@@ -70,8 +70,8 @@ export interface RequestCopy {
   /** Body bytes; those that are kept are copied. */
   data(bytes: Buffer, start: number, end: number): void;
   finish(trailers: string): void;
-  /** The request was broken off. */
-  abandon(): void;
+  /** The exchange is over: nothing more of the request will come. A copy that has all of it goes on by itself. */
+  over(): void;
 }
 
 /** One place that a request can be sent to. Extended by the balancer with what `open` needs. */

@@ -173,14 +173,14 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   /** The client is gone, or broke the request off: nobody needs the response. */
   clientGone(failure: Failure): void {
     if (this.#phase === NONE) return;
-    this.#stop(failure);
+    this.#attempts.stop(failure);
     this.#end(failure);
   }
 
   /** The rest of the request is malformed: the upstream must not take what it has for the whole. */
   breakOff(failure: Failure): void {
     if (this.#phase === NONE) return;
-    this.#stop(failure);
+    this.#attempts.stop(failure);
     this.onFailed(failure);
   }
 
@@ -310,13 +310,9 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.#client.sendData(bytes, 0, bytes.length, bytes.length, false);
   }
 
-  #stop(failure: Failure): void {
-    for (const copy of this.#copies) copy.abandon();
-    this.#attempts.stop(failure);
-  }
-
+  /** What a route changes of responses it changes of failures too: a script needs leave to read them as well. */
   #refuse(failure: Failure): void {
-    this.#answer(failureAnswer(failure), undefined);
+    this.#answer(failureAnswer(failure), this.#route);
   }
 
   #answer(plain: LocalAnswer, route: RouteChoice | undefined): void {
@@ -335,6 +331,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   #end(failure: Failure | undefined): void {
     this.#phase = NONE;
     this.#stopTimer();
+    for (const copy of this.#copies) copy.over();
     this.#copies = NO_COPIES;
     this.#route = undefined;
     this.failure = failure;

@@ -76,6 +76,7 @@ test("the shortest waypoint.yaml has every default", () => {
     identity: { kind: "files", location: "/id" },
     resources: { kind: "files", folder: "/mesh", lastGood: undefined },
     hbone: { kind: "tcp", host: "", port: 15008 },
+    sessionSecrets: undefined,
     tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },

@@ -151,6 +151,8 @@ export interface WaypointConfig extends CommonConfig {
   /** The Gateway that this process serves. */
   readonly gateway: { readonly namespace: string; readonly name: string };
   readonly hbone: ListenAddress;
+  /** File of the secrets that sessions are sealed with; `undefined`: one of this process alone. */
+  readonly sessionSecrets: string | undefined;
   /** Where traces are wanted; nothing is exported yet. */
   readonly tracing: { readonly otlp: string; readonly sample: number } | undefined;
 }

@@ -207,6 +207,15 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
       1,
       "processes that share the port; auto is one per core",
     ),
+    sessions: section(
+      objectOf({
+        secrets: optional(
+          path,
+          "file of secrets, one a line, that session persistence is sealed with: the first seals, all are accepted; the same for all instances. Without it, sessions end with the process",
+        ),
+      }),
+      "session persistence",
+    ),
     tracing: optional(
       objectOf({
         otlp: required(
@@ -218,5 +227,5 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
       "traces; this release takes the key, exports none, and says so in the log",
     ),
   }),
-  ({ workers: _workers, ...rest }) => rest,
+  ({ workers: _workers, sessions, ...rest }) => ({ ...rest, sessionSecrets: sessions.secrets }),
 );

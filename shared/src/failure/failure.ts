@@ -111,6 +111,7 @@ export const FAILURES = {
   ROUTE_NOT_FOUND: traits("downstream", false, 404, 404, 12, CANCEL, "NR", "routes are attached to the service and none matches the request"),
   ROUTE_NOT_UNDERSTOOD: traits("us", false, 500, 500, 14, CANCEL, "NC", "the route that serves this request cannot be understood"),
   BACKEND_INVALID: traits("us", false, 500, 500, 14, CANCEL, "NC", "the chosen backend does not exist or cannot be used"),
+  FAULT_INJECTED: traits("us", false, 503, 503, 14, CANCEL, "FI", "a route answers so on purpose, to test how its callers fare"),
   EGRESS_REFUSED: traits("downstream", false, 403, 403, 7, CANCEL, "NR", "no resource allows this destination, and what none allows is refused"),
   DNS_UPSTREAM_FAILED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "no DNS resolver answered"),
   // Our own limits and states.

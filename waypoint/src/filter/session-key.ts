@@ -25,6 +25,9 @@ const BASE64URL = /^[A-Za-z0-9_-]+$/;
 /** Names whose tags are remembered; beyond it all are made anew. */
 const MOST_TAGS = 10_000;
 
+/** The keys of a waypoint: the first seals, all are accepted. */
+export type SessionKeys = readonly [SessionKey, ...SessionKey[]];
+
 /** One secret of one Gateway. Instances and processes that have the same one understand each other's sessions. */
 export class SessionKey {
   readonly #key: Buffer;

@@ -1,7 +1,7 @@
 // Pure. One snapshot as this waypoint serves it: destinations, policies, routes and endpoints that belong together.
 import { routedPort, RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
 import type { RouteGroup } from "../route/route-group.ts";
-import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
+import type { BackendRef } from "@culvert/shared/config/http-route.ts";
 import { backendService } from "@culvert/shared/config/cross-check.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
@@ -35,7 +35,7 @@ export class MeshView {
   readonly #routes = new Map<string, ServiceRoutes | undefined>();
   readonly #guards = new Map<string, Guard>();
   readonly #groups = new Map<string, EndpointGroup>();
-  readonly #backends = new Map<HttpRouteBackend, EndpointGroup | Failure>();
+  readonly #backends = new Map<BackendRef, EndpointGroup | Failure>();
 
   /** @param before the view that this one takes the place of, for the loads of endpoints */
   constructor(snapshot: Snapshot, self: WaypointSelf, before?: MeshView) {
@@ -92,8 +92,8 @@ export class MeshView {
     return isFailure(endpoint) ? endpoint : new EndpointGroup(`${workload.uid}:${port}`, [endpoint]);
   }
 
-  /** The endpoints of a route's backend; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
-  backend(backend: HttpRouteBackend): EndpointGroup | Failure {
+  /** The endpoints of what a route refers to; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
+  backend(backend: BackendRef): EndpointGroup | Failure {
     let found = this.#backends.get(backend);
     if (found === undefined) {
       found = this.#resolve(backend);
@@ -102,7 +102,7 @@ export class MeshView {
     return found;
   }
 
-  #resolve(backend: HttpRouteBackend): EndpointGroup | Failure {
+  #resolve(backend: BackendRef): EndpointGroup | Failure {
     const service = backendService(backend, this.snapshot.directory);
     const title = backend.kind === "host" ? `host ${backend.name}` : `service ${backend.namespace}/${backend.name}`;
     if (service === undefined) return fail("BACKEND_INVALID", `there is no ${title}`);
