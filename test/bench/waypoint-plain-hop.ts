@@ -8,6 +8,7 @@ import { systemClock } from "@culvert/shared/net/clock.ts";
 import { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import { LineWriter } from "@culvert/shared/observe/line-writer.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
+import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { descriptorWriter } from "@culvert/shared/observe/stdout.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
@@ -16,6 +17,7 @@ import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import { socketChannel } from "@culvert/waypoint/channel/socket-channel.ts";
+import { SessionKey } from "@culvert/waypoint/filter/session-key.ts";
 import { Http1Downstream } from "@culvert/waypoint/http1/downstream.ts";
 import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
 import { Http1Shared } from "@culvert/waypoint/http1/shared-state.ts";
@@ -23,6 +25,7 @@ import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
 import { TunnelServices } from "@culvert/waypoint/inbound/tunnel-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
+import { Mirrors } from "@culvert/waypoint/mirror.ts";
 import { Reporter } from "@culvert/waypoint/report.ts";
 import { OutsideNames } from "@culvert/waypoint/upstream/outside-names.ts";
 import { UpstreamConnections } from "@culvert/waypoint/upstream/connections.ts";
@@ -119,9 +122,12 @@ const upstream = new Upstream({
   limits: DEFAULT_TUNNEL_LIMITS,
   clock,
 });
-const options = { view: () => view, upstream, reporter, random: Math.random };
 const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
 const ways = new UpstreamConnections(new UpstreamPool(http));
+const { random } = Math;
+const copies = { connections: ways, upstream, clock, metrics: new MirrorMetrics(metrics), random };
+const sessionKeys = [new SessionKey(Buffer.alloc(32), "")] as const;
+const options = { view: () => view, upstream, reporter, mirrors: new Mirrors(copies), sessionKeys, clock, random };
 const caller = id("default/caller");
 const authority = must(parseAuthority("app.default.svc.cluster.local:80"));
 let connections = 0;

@@ -13,6 +13,7 @@ import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
+import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import { tunnelDuplex } from "@culvert/shared/tunnel/duplex.ts";
@@ -23,6 +24,7 @@ import { testAuthority } from "@culvert/test/support/ca.ts";
 import { ip } from "@culvert/test/support/fixtures.ts";
 import { staticSource, testIdentity } from "@culvert/test/support/identity.ts";
 import { must } from "@culvert/test/support/tunnel-pair.ts";
+import { SessionKey } from "./filter/session-key.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
@@ -30,6 +32,7 @@ import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
+import { Mirrors } from "./mirror.ts";
 import { Reporter } from "./report.ts";
 import { UpstreamConnections } from "./upstream/connections.ts";
 import { OutsideNames } from "./upstream/outside-names.ts";
@@ -123,12 +126,16 @@ export class Bench {
       if (this.#view === undefined) throw new Error("no mesh is in use");
       return this.#view;
     };
+    const connections = new UpstreamConnections(new UpstreamPool(http));
+    const metrics = new MirrorMetrics(this.metrics);
+    const mirrors = new Mirrors({ connections, upstream, clock, metrics, random: Math.random });
+    const sessionKeys = [new SessionKey(Buffer.alloc(32, 1), "default/waypoint")] as const;
     const acceptor = new Acceptor({
-      services: { view, upstream, reporter, random: Math.random },
+      services: { view, upstream, reporter, mirrors, sessionKeys, clock, random: Math.random },
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random: Math.random },
       live: this.live,
       http,
-      connections: new UpstreamConnections(new UpstreamPool(http)),
+      connections,
       clock,
       makeId: () => `t${this.lines.length}`,
     });

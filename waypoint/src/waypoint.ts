@@ -7,6 +7,7 @@ import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
+import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
@@ -15,6 +16,7 @@ import { StartFailure } from "@culvert/shared/service/start-failure.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { waypointAdmin } from "./admin.ts";
+import type { SessionKeys } from "./filter/session-key.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
@@ -23,14 +25,18 @@ import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { gatewayUid, type WaypointSelf } from "./mesh/destination.ts";
 import { MeshView } from "./mesh/view.ts";
+import { Mirrors } from "./mirror.ts";
 import { Reporter } from "./report.ts";
+import { openSessionKeys } from "./session-secrets.ts";
 import { TELEMETRY_PATH, telemetryHandler } from "./telemetry.ts";
 import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
 /** Starts a waypoint; it serves once this has resolved without a failure. */
 export async function startWaypoint(foundation: Foundation, config: WaypointConfig): Promise<Service | StartFailure> {
-  const waypoint = new Waypoint(foundation, config);
+  const sessionKeys = await openSessionKeys(config.sessionSecrets, gatewayUid(config.gateway));
+  if (typeof sessionKeys === "string") return new StartFailure(EXIT.usage, [sessionKeys]);
+  const waypoint = new Waypoint(foundation, config, sessionKeys);
   const failure = await waypoint.listen();
   if (failure === undefined) return waypoint;
   await processListeners.giveBack(foundation.clock);
@@ -55,7 +61,7 @@ class Waypoint implements Service {
   #view: MeshView;
   #server: TunnelServer | undefined;
 
-  constructor(foundation: Foundation, config: WaypointConfig) {
+  constructor(foundation: Foundation, config: WaypointConfig, sessionKeys: SessionKeys) {
     const { clock, identity, resources, log, metrics, accessLog, countFailure, tunnelLimits: limits } = foundation;
     this.#foundation = foundation;
     this.#config = config;
@@ -90,12 +96,14 @@ class Waypoint implements Service {
       clock,
     });
     const random = Math.random;
+    const connections = this.#connections;
+    const mirrors = new Mirrors({ connections, upstream, clock, metrics: new MirrorMetrics(metrics), random });
     this.#acceptor = new Acceptor({
-      services: { view: () => this.#view, upstream, reporter, random },
+      services: { view: () => this.#view, upstream, reporter, mirrors, sessionKeys, clock, random },
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random },
       live: this.#live,
       http,
-      connections: this.#connections,
+      connections,
       clock,
       makeId: foundation.newId,
     });

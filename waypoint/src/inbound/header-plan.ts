@@ -1,5 +1,6 @@
-// Pure. Which fields of a request's head are read, by routes and by the log, and where each is found.
+// Pure. Which fields of a request's head are read, by routes, their filters and the log, and where each is found.
 import type { RequestHead } from "../http/message.ts";
+import { filterFields } from "../filter/rule-plan.ts";
 import { HeaderSlots } from "../http1/header-slots.ts";
 import type { RouteGroup } from "../route/route-group.ts";
 
@@ -20,21 +21,23 @@ export interface HeaderPlan {
 }
 
 const plans = new WeakMap<RouteGroup, HeaderPlan>();
-const WITHOUT_ROUTES = compile([]);
+const WITHOUT_ROUTES = compile([], []);
 
 /** The plan for requests that `group` routes. */
 export function headerPlan(group: RouteGroup | undefined): HeaderPlan {
   if (group === undefined) return WITHOUT_ROUTES;
   let plan = plans.get(group);
   if (plan === undefined) {
-    plan = compile(group.headerNames);
+    const rules = group.routes.flatMap((route) => route.rules);
+    plan = compile(group.headerNames, rules.flatMap(filterFields));
     plans.set(group, plan);
   }
   return plan;
 }
 
-function compile(names: readonly string[]): HeaderPlan {
-  const slots = new HeaderSlots([USER_AGENT, FORWARDED_FOR, CONTENT_TYPE, GRPC_TIMEOUT, ...names]);
+function compile(names: readonly string[], ofFilters: readonly string[]): HeaderPlan {
+  const own = [USER_AGENT, FORWARDED_FOR, CONTENT_TYPE, GRPC_TIMEOUT];
+  const slots = new HeaderSlots([...own, ...names, ...ofFilters]);
   const slotOf = (name: string): number => slots.slotOf(name) ?? -1;
   return {
     slots,
@@ -44,6 +47,14 @@ function compile(names: readonly string[]): HeaderPlan {
     grpcTimeout: slotOf(GRPC_TIMEOUT),
     routed: names.map(slotOf),
   };
+}
+
+/** The values of all lines of a field, by its name. */
+export function valuesOf({ slots }: HeaderPlan, head: RequestHead, name: string): string[] {
+  const slot = slots.slotOf(name) ?? -1;
+  const values: string[] = [];
+  for (let i = 0; i < head.fieldCount(slot); i++) values.push(head.fieldValue(slot, i) ?? "");
+  return values;
 }
 
 /** The value of a field; of repeated ones all, joined as RFC 9110 section 5.3 says. `undefined` when there is none. */

@@ -1,33 +1,30 @@
 // Machine. What the exchange asks about one request: destination, policy, route, endpoint, log. Each request is answered from
 // the one view that `begin` has chosen for it.
-import type { HttpRouteRule } from "@culvert/shared/config/http-route.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import { canonicalTarget } from "../canonical/target.ts";
 import type { ByteChannel } from "../channel/channel.ts";
-import {
-  PLAIN_CHOICE,
-  type CanonicalTarget,
-  type Endpoint,
-  type ExchangeFacts,
-  type ExchangeServices,
-  type RequestCopy,
-  type RouteChoice,
+import type {
+  CanonicalTarget,
+  Endpoint,
+  ExchangeFacts,
+  ExchangeServices,
+  RequestCopy,
+  RouteChoice,
 } from "../exchange-services.ts";
+import { rulePlan, type RulePlan } from "../filter/rule-plan.ts";
 import { GrpcCall } from "../grpc/call.ts";
 import { grpcContentType } from "../grpc/content-type.ts";
-import type { RequestHead } from "../http/message.ts";
+import type { HttpVersion, RequestHead, RequestMessage } from "../http/message.ts";
 import type { HeaderSlots } from "../http1/header-slots.ts";
 import { chooseBackend } from "../route/backend.ts";
-import type { EndpointGroup } from "../upstream/balance.ts";
+import type { RoutedRule } from "../route/entry.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
-import { joinedValue } from "./header-plan.ts";
+import { plainChoice, ruleChoice, type Choice } from "./choice.ts";
+import { filteredChoice, type FilteredCall } from "./filtered-choice.ts";
+import { joinedValue, valuesOf } from "./header-plan.ts";
 import type { RequestPlan } from "./request-plan.ts";
 import type { TunnelServices } from "./tunnel-services.ts";
-
-interface Choice extends RouteChoice {
-  readonly group: EndpointGroup;
-}
 
 /** The services of requests that come one after another. */
 export class RequestServices implements ExchangeServices {
@@ -36,6 +33,7 @@ export class RequestServices implements ExchangeServices {
   // The request in flight.
   #plan: RequestPlan | undefined;
   #hostname = "";
+  #version: HttpVersion = "HTTP/1.1";
   #target: CanonicalTarget | undefined;
   #decision: Permit | Denial | undefined;
   #userAgent = "";
@@ -74,6 +72,7 @@ export class RequestServices implements ExchangeServices {
     const host = this.#of.canonicalHost(head.authority ?? this.#of.tunnel.request.rawAuthority);
     if (isFailure(host)) return host;
     this.#hostname = host.hostname;
+    this.#version = head.version;
     const target = canonicalTarget(head.method, head.target, host);
     if (isFailure(target)) return target;
     // The tunnel was accepted for a destination that a later configuration may not know any more.
@@ -92,7 +91,10 @@ export class RequestServices implements ExchangeServices {
   route(head: RequestHead, target: CanonicalTarget): RouteChoice | Failure {
     const { view, group, destination, headers } = this.#planned();
     if (isFailure(destination)) return destination;
-    if (group === undefined) return this.#choose(view.group(destination), undefined);
+    if (group === undefined) {
+      const own = view.group(destination);
+      return isFailure(own) ? own : this.#chosen(plainChoice(own));
+    }
     const values = headers.routed.map((slot) => joinedValue(head, slot));
     const routed = group.find({
       method: target.method,
@@ -104,16 +106,27 @@ export class RequestServices implements ExchangeServices {
     if (isFailure(routed)) return routed;
     this.#route = routed.route.uid;
     this.#rule = routed.name;
+    const plan = rulePlan(routed);
+    if (isFailure(plan)) return plan;
+    if (plan !== undefined) return this.#filtered(plan, routed, head, target);
     const backend = chooseBackend(routed, this.#of.options.random());
-    return isFailure(backend) ? backend : this.#choose(view.backend(backend), routed.rule);
+    if (isFailure(backend)) return backend;
+    const chosen = view.backend(backend);
+    return isFailure(chosen) ? chosen : this.#chosen(ruleChoice(routed.rule, { group: chosen }));
   }
 
-  copies(): readonly RequestCopy[] {
-    return [];
+  copies(route: RouteChoice, message: RequestMessage, permit: Permit): readonly RequestCopy[] {
+    // What was switched to is no request any more.
+    if (message.upgrade !== undefined) return [];
+    const mirrored = { message, permit, version: this.#version };
+    const sent = (route as Choice).mirrors.map((group) => this.#of.options.mirrors.send(group, mirrored));
+    return sent.filter((copy) => copy !== undefined);
   }
 
   pick(route: RouteChoice, tried: readonly Endpoint[]): Endpoint | Failure {
-    const endpoint = (route as Choice).group.pick(tried, this.#of.options.random);
+    const { group, pinned } = route as Choice;
+    const isKept = pinned !== undefined && !tried.includes(pinned);
+    const endpoint = isKept ? pinned : group.pick(tried, this.#of.options.random);
     if (!isFailure(endpoint)) endpoint.load.inFlight += 1;
     return endpoint;
   }
@@ -161,17 +174,39 @@ export class RequestServices implements ExchangeServices {
     return this.#plan;
   }
 
-  #choose(group: EndpointGroup | Failure, rule: HttpRouteRule | undefined): Choice | Failure {
-    if (isFailure(group)) return group;
-    this.#cluster = group.name;
-    if (rule === undefined) return { ...PLAIN_CHOICE, group };
-    const { timeouts, retry } = rule;
-    return {
-      ...PLAIN_CHOICE,
-      timeoutMs: timeouts.requestMs,
-      attemptTimeoutMs: timeouts.backendRequestMs,
-      retry,
-      group,
+  #filtered(plan: RulePlan, routed: RoutedRule, head: RequestHead, target: CanonicalTarget): Choice {
+    const { view } = this.#planned();
+    const { sessionKeys, random, clock } = this.#of.options;
+    const context = { view, keys: sessionKeys, now: () => clock.now(), random };
+    return this.#chosen(filteredChoice(plan, routed, this.#callOf(plan, head, target), context));
+  }
+
+  /** What filters and sessions look at; the fields of a plan are among those that were sorted. */
+  #callOf({ sessions }: RulePlan, head: RequestHead, { method, path, query }: CanonicalTarget): FilteredCall {
+    const { destination, headers } = this.#planned();
+    const list = (name: string): string | undefined => {
+      const values = valuesOf(headers, head, name);
+      return values.length === 0 ? undefined : values.join(", ");
     };
+    const isService = !isFailure(destination) && destination.kind === "service";
+    return {
+      facts: {
+        method,
+        path,
+        query,
+        hostname: this.#hostname,
+        port: isService ? destination.port.port : this.#of.tunnel.request.authority.port,
+        isGrpc: list("content-type")?.toLowerCase().startsWith("application/grpc") === true,
+        origin: list("origin"),
+        requestMethod: list("access-control-request-method"),
+        requestHeaders: list("access-control-request-headers"),
+      },
+      sessionLines: sessions === undefined ? [] : valuesOf(headers, head, sessions.field),
+    };
+  }
+
+  #chosen(choice: Choice): Choice {
+    this.#cluster = choice.group.name;
+    return choice;
   }
 }

@@ -1,11 +1,14 @@
 // Machine. What the HTTP requests of one tunnel have in common: who calls, what a view means for them, the metrics they count in.
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { RequestSeries } from "@culvert/shared/observe/request-metrics.ts";
 import { canonicalHost, type CanonicalHost } from "../canonical/host.ts";
 import type { ConnectionServices, ExchangeServices } from "../exchange-services.ts";
 import { HopHeaders } from "../hop-headers.ts";
+import type { SessionKeys } from "../filter/session-key.ts";
 import { gatewayToken } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
+import type { Mirrors } from "../mirror.ts";
 import type { Reporter } from "../report.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
 import type { Upstream } from "../upstream/upstream.ts";
@@ -18,6 +21,9 @@ export interface RequestServicesOptions {
   readonly view: () => MeshView;
   readonly upstream: Upstream;
   readonly reporter: Reporter;
+  readonly mirrors: Mirrors;
+  readonly sessionKeys: SessionKeys;
+  readonly clock: Clock;
   /** At least 0, less than 1. */
   readonly random: () => number;
 }
