@@ -11,6 +11,7 @@ import { formatProblem } from "./problem-text.ts";
 import type { Kinds } from "./resources/kind-reader.ts";
 import { parseResource } from "./resources/parse-resource.ts";
 import type { ParsedResources, Resource } from "./resources/resource.ts";
+import { withoutSecrets } from "./resources/without-secrets.ts";
 import type { Problem } from "./snapshot.ts";
 import type { Node } from "./tree.ts";
 
@@ -47,7 +48,8 @@ export class LastGoodStore {
   }
 
   /** Makes the part that a file has in the snapshot. */
-  readonly pack: (path: string, documents: readonly Node[]) => Uint8Array = packFile;
+  readonly pack = (path: string, documents: readonly Node[]): Uint8Array =>
+    packFile(path, documents.map(withoutSecrets));
 
   /** Saves a state soon; of several the last. */
   save(files: readonly Uint8Array[]): void {

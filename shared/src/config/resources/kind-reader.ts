@@ -10,6 +10,8 @@ export interface KindReader {
   readonly versions: readonly string[];
   /** What a malformed value means: policies and routes fail closed by themselves, the others need the whole folder. */
   readonly malformed: Severity;
+  /** Where its content stands beside `metadata`; absent: in `spec` and `status`. */
+  readonly fields?: readonly string[];
   read(metadata: Metadata, document: Fields, report: Report): Resource | undefined;
 }
 

@@ -93,6 +93,10 @@ const OF_WAYPOINTS: ReadonlyMap<string, string> = new Map([
   ["GRPCRoute", GATEWAY_API.group],
   ["TCPRoute", GATEWAY_API.group],
   ["TLSRoute", GATEWAY_API.group],
+  ["BackendTLSPolicy", GATEWAY_API.group],
+  ["ReferenceGrant", GATEWAY_API.group],
+  ["ConfigMap", ""],
+  ["Secret", ""],
   ["HTTPFilter", "culvert.dev"],
 ]);
 
@@ -148,7 +152,7 @@ function read(document: MapNode, more: Kinds | undefined, problems: Problem[]): 
   }
   const fields = new Fields(document, "", strict);
   const metadata = parseMetadata(kind, document, fields.get("metadata"), strict);
-  fields.ignore("apiVersion", "kind", "spec", "status");
+  fields.ignore("apiVersion", "kind", ...(reader.fields ?? ["spec", "status"]));
   fields.end("error");
   if (metadata === undefined || problems.some(({ severity }) => severity === "error")) return undefined;
 

@@ -4,6 +4,7 @@ import type { Cidr, Ip } from "../../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../policy/authorization.ts";
 import type { ServiceEntry, ServicePort, Waypoint } from "../../workload/workload.ts";
 import type { Preference } from "../../workload/locality.ts";
+import type { BackendTls } from "../backend-tls.ts";
 import type { HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
 import type { Problem } from "../snapshot.ts";
 import type { StreamRoute } from "../stream-route.ts";
@@ -147,6 +148,35 @@ export interface HttpFilterResource {
   readonly notUnderstood: string | undefined;
 }
 
+/** A resource of the policy's namespace that holds the certificates of an authority. */
+export interface CaReference {
+  readonly kind: "ConfigMap" | "Secret";
+  readonly name: string;
+  readonly path: string;
+}
+
+/** gateway.networking.k8s.io BackendTLSPolicy. */
+export interface BackendTlsPolicyResource {
+  readonly kind: "BackendTLSPolicy";
+  readonly metadata: Metadata;
+  readonly policy: Omit<BackendTls, "roots">;
+  readonly roots: readonly CaReference[] | "system";
+}
+
+/** core/v1 ConfigMap or Secret. */
+export interface CaSourceResource {
+  readonly kind: CaReference["kind"];
+  readonly metadata: Metadata;
+  /** The certificates in `ca.crt`, in PEM, one each; `undefined`: it has no such key. */
+  readonly roots: readonly string[] | undefined;
+}
+
+/** gateway.networking.k8s.io ReferenceGrant. */
+export interface ReferenceGrantResource {
+  readonly kind: "ReferenceGrant";
+  readonly metadata: Metadata;
+}
+
 /** security.istio.io AuthorizationPolicy. */
 export interface AuthorizationPolicyResource {
   readonly kind: "AuthorizationPolicy";
@@ -172,6 +202,10 @@ export type Resource =
   | (StreamRouteResource & { readonly kind: "TCPRoute" })
   | (StreamRouteResource & { readonly kind: "TLSRoute" })
   | HttpFilterResource
+  | BackendTlsPolicyResource
+  | (CaSourceResource & { readonly kind: "ConfigMap" })
+  | (CaSourceResource & { readonly kind: "Secret" })
+  | ReferenceGrantResource
   | AuthorizationPolicyResource
   | PeerAuthenticationResource;
 

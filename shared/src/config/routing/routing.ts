@@ -1,8 +1,11 @@
 // Pure. What only a waypoint reads of a mesh: routes, and what they refer to. uproxy carries bytes and never loads this.
 import type { Directory } from "../../workload/directory.ts";
 import type { HttpRoute } from "../http-route.ts";
+import { parseBackendTlsPolicy } from "../resources/backend-tls-policy.ts";
+import { parseConfigMap, parseSecret } from "../resources/ca-source.ts";
 import type { Fields } from "../resources/fields.ts";
 import type { KindReader, Kinds } from "../resources/kind-reader.ts";
+import { parseReferenceGrant } from "../resources/reference-grant.ts";
 import type { Report } from "../resources/report.ts";
 import type { Metadata, Resource } from "../resources/resource.ts";
 import { parseGrpcRoute } from "../resources/route/grpc-route.ts";
@@ -10,6 +13,7 @@ import { parseHttpFilter } from "../resources/route/http-filter.ts";
 import { parseHttpRoute } from "../resources/route/http-route.ts";
 import { parseStreamRoute } from "../resources/route/stream-route.ts";
 import type { Problem, Snapshot } from "../snapshot.ts";
+import { joinBackendTls } from "./join-backend-tls.ts";
 import { joinHttpRoutes } from "./join-http-routes.ts";
 import { joinStreamRoutes } from "./join-stream-routes.ts";
 
@@ -34,16 +38,21 @@ export const routing: Routing = {
     ["GRPCRoute", kind(GATEWAY_API, ["v1", "v1alpha2"], parseGrpcRoute)],
     ["TCPRoute", kind(GATEWAY_API, ["v1", "v1alpha2"], (...of) => parseStreamRoute("TCPRoute", ...of))],
     ["TLSRoute", kind(GATEWAY_API, ["v1", "v1alpha3", "v1alpha2"], (...of) => parseStreamRoute("TLSRoute", ...of))],
+    ["BackendTLSPolicy", kind(GATEWAY_API, ["v1", "v1alpha3"], parseBackendTlsPolicy)],
+    ["ReferenceGrant", kind(GATEWAY_API, ["v1", "v1beta1"], parseReferenceGrant)],
+    ["ConfigMap", content(["data", "binaryData", "immutable"], parseConfigMap)],
+    ["Secret", content(["data", "stringData", "type", "immutable"], parseSecret)],
     ["HTTPFilter", kind("culvert.dev", ["v1alpha1"], parseHttpFilter)],
   ]),
   join: (resources, directory) => {
     const http = joinHttpRoutes(resources, directory);
     const streams = joinStreamRoutes(resources, directory);
+    const tls = joinBackendTls(resources, directory);
     return {
       routes: http.routes,
       streamRoutes: streams.routes,
-      backendTls: [],
-      problems: [...http.problems, ...streams.problems],
+      backendTls: tls.policies,
+      problems: [...http.problems, ...streams.problems, ...tls.problems],
     };
   },
 };
@@ -56,4 +65,9 @@ function kind(
 ): KindReader {
   const read: KindReader["read"] = (metadata, document, report) => parse(metadata, document.fields("spec"), report);
   return { group, versions, malformed: "not-understood", read };
+}
+
+/** A kind of the core of Kubernetes that has no `spec`. */
+function content(fields: readonly string[], read: KindReader["read"]): KindReader {
+  return { group: "", versions: ["v1"], malformed: "not-understood", fields, read };
 }
