@@ -4,17 +4,15 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 import type { Resource } from "../support/resources.ts";
+import { isPodName, PODS, type PodName } from "./pods.ts";
 
-/** Pods that can ask. */
-export type PodName = "echo-v1" | "echo-v2" | "echo-v3" | "consumer";
-
-/** Values of a header as one text; `undefined`: it must not be there. */
-export type Headers = readonly (readonly [name: string, value: string | undefined])[];
+/** What a header may be: all its values as one text, any of these; `undefined`: it may be absent. */
+export type Headers = readonly (readonly [name: string, values: readonly (string | undefined)[]])[];
 
 /** A request, and what must come of it. */
 export interface Ask {
   readonly from: PodName;
-  /** `http:`, or `grpc:` whose path is the method. `{echo-v2}` stands for the address of that pod. */
+  /** `http:`, `ws:`, `tcp:`, or `grpc:` whose path is the method. `{echo-v2}` stands for the address of that pod, `{id}` for a new word. */
   readonly url: string;
   readonly method: string;
   /** Instead of the host of the URL. */
@@ -26,8 +24,8 @@ export interface Ask {
   readonly status: readonly number[];
   /** The call's own status. */
   readonly grpc: number | undefined;
-  /** Which pod answers, by the beginning of its name; `undefined`: none of them does. */
-  readonly pods: readonly string[];
+  /** Which pods may answer; none: nobody but a proxy does. */
+  readonly pods: readonly PodName[];
   /** Path with query that the backend sees; that of the request unless said. */
   readonly path: string | undefined;
   /** Host that the backend sees; that of the request unless said. */
@@ -45,7 +43,9 @@ export interface Ask {
 export interface Share {
   readonly ask: Ask;
   readonly count: number;
-  readonly parts: Readonly<Record<string, number>>;
+  readonly parts: Readonly<Partial<Record<PodName, number>>>;
+  /** A header that each backend sees with the name of its own Service as value. */
+  readonly sawOfPod: string | undefined;
 }
 
 /** Many of the same request, and how many copies of them other pods must have. */
@@ -53,7 +53,7 @@ export interface Mirror {
   readonly ask: Ask;
   readonly count: number;
   /** Pod → probability of a copy. */
-  readonly copies: Readonly<Record<string, number>>;
+  readonly copies: Readonly<Partial<Record<PodName, number>>>;
 }
 
 /** What must be told of a route. */
@@ -80,7 +80,6 @@ export interface Case {
   readonly statuses: readonly RouteStatus[];
 }
 
-const PODS: readonly string[] = ["echo-v1", "echo-v2", "echo-v3", "consumer"];
 /** The method that echo servers have. */
 const ECHO_METHOD = "/proto.EchoTestService/Echo";
 const SHARE_COUNT = 500;
@@ -146,12 +145,13 @@ class Fields {
 function parseAsk(place: string, value: unknown): Ask {
   const fields = value instanceof Fields ? value : new Fields(place, value);
   const from = fields.text("from") ?? "echo-v1";
-  if (!PODS.includes(from)) throw new Error(`${place}.from: one of ${PODS.join(", ")}`);
+  if (!isPodName(from)) throw new Error(`${place}.from: one of ${Object.keys(PODS).join(", ")}`);
   const url = fields.text("url") ?? "";
-  if (!/^(http|grpc):\/\/[^/]+/.test(url)) throw new Error(`${place}.url: http:// or grpc://, not ${url}`);
+  if (!/^(http|grpc|ws|tcp):\/\/[^/]+/.test(url))
+    throw new Error(`${place}.url: http://, grpc://, ws:// or tcp://, not ${url}`);
   const isGrpc = url.startsWith("grpc:");
   const ask: Ask = {
-    from: from as PodName,
+    from,
     url: isGrpc && !/^grpc:\/\/[^/]+\//.test(url) ? `${url}${ECHO_METHOD}` : url,
     method: fields.text("method") ?? (isGrpc ? "POST" : "GET"),
     host: fields.text("host"),
@@ -162,7 +162,7 @@ function parseAsk(place: string, value: unknown): Ask {
     http: (fields.text("http") ?? (isGrpc ? "2" : "1.1")) === "2" ? "2" : "1.1",
     status: statuses(fields.list("status")),
     grpc: fields.number("grpc") ?? (isGrpc ? 0 : undefined),
-    pods: fields.list("pod").map(String),
+    pods: fields.list("pod").map((word) => podName(`${place}.pod`, word)),
     path: fields.text("path"),
     sawHost: fields.text("sawHost"),
     sawHttp: fields.text("sawHttp"),
@@ -180,23 +180,41 @@ function statuses(given: readonly unknown[]): number[] {
 }
 
 function headers(entries: readonly (readonly [string, unknown])[]): Headers {
-  return entries.map(([name, value]) => [name, typeof value === "string" ? value : undefined]);
+  return entries.map(([name, value]) => {
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+    return [name, values.map((one) => (typeof one === "string" ? one : undefined))];
+  });
 }
 
-function numbers(entries: readonly (readonly [string, unknown])[]): Record<string, number> {
-  return Object.fromEntries(entries.map(([name, value]) => [name, Number(value)]));
+function podName(place: string, word: unknown): PodName {
+  if (typeof word === "string" && isPodName(word)) return word;
+  throw new Error(`${place}: one of ${Object.keys(PODS).join(", ")}, not ${JSON.stringify(word)}`);
+}
+
+/** Pods with a number each. */
+function numbers(place: string, entries: readonly (readonly [string, unknown])[]): Partial<Record<PodName, number>> {
+  return Object.fromEntries(entries.map(([name, value]) => [podName(place, name), Number(value)]));
+}
+
+interface Many {
+  readonly ask: Ask;
+  readonly count: number;
+  readonly of: Partial<Record<PodName, number>>;
+  readonly sawOfPod: string | undefined;
+}
+
+function parseMany(place: string, value: unknown): Many {
+  const fields = new Fields(place, value);
+  const count = fields.number("count") ?? SHARE_COUNT;
+  const of = numbers(`${place}.of`, fields.map("of"));
+  const sawOfPod = fields.text("sawOfPod");
+  return { ask: parseAsk(place, fields), count, of, sawOfPod };
 }
 
 function parseCase(suite: Case["suite"], file: string, text: string): Case {
   const fields = new Fields(file, parse(text));
-  const many = (key: string): { ask: Ask; count: number; of: Record<string, number> }[] =>
-    fields.list(key).map((item, index) => {
-      const place = `${file}.${key}[${index}]`;
-      const own = new Fields(place, item);
-      const count = own.number("count") ?? SHARE_COUNT;
-      const of = numbers(own.map("of"));
-      return { ask: parseAsk(place, own), count, of };
-    });
+  const many = (key: string): readonly Many[] =>
+    fields.list(key).map((item, index) => parseMany(`${file}.${key}[${index}]`, item));
   const found: Case = {
     name: fields.text("name") ?? "",
     suite,
@@ -205,7 +223,7 @@ function parseCase(suite: Case["suite"], file: string, text: string): Case {
     ownEchoOnly: fields.flag("ownEchoOnly"),
     resources: fields.list("resources") as readonly Resource[],
     requests: fields.list("requests").map((item, index) => parseAsk(`${file}.requests[${index}]`, item)),
-    shares: many("shares").map(({ ask, count, of }) => ({ ask, count, parts: of })),
+    shares: many("shares").map(({ ask, count, of, sawOfPod }) => ({ ask, count, parts: of, sawOfPod })),
     mirrors: many("mirrors").map(({ ask, count, of }) => ({ ask, count, copies: of })),
     statuses: fields.list("statuses").map((item, index) => parseStatus(`${file}.statuses[${index}]`, item)),
   };
@@ -234,7 +252,7 @@ export function readCases(suite: Case["suite"]): readonly Case[] {
     .map((name) => parseCase(suite, `${suite}/${name}`, readFileSync(join(folder, name), "utf8")));
 }
 
-/** The resources that hold in all cases. */
-export function readWorld(): readonly Resource[] {
-  return parse(readFileSync(join(import.meta.dirname, "world.yaml"), "utf8")) as readonly Resource[];
+/** The resources that hold in all cases, and those that hold in the cases of gateways. */
+export function readWorld(name: "world" | "gateway-world"): readonly Resource[] {
+  return parse(readFileSync(join(import.meta.dirname, `${name}.yaml`), "utf8")) as readonly Resource[];
 }

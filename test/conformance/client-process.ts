@@ -6,9 +6,11 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { callOnce } from "../support/grpc.ts";
 import { dialHttp, type HttpWire } from "../support/http-wire.ts";
-import { within } from "../support/until.ts";
+import { statusOf } from "../support/http-message.ts";
+import { until, within } from "../support/until.ts";
 import { decodeText, encodeText } from "./echo-message.ts";
 import type { Answer, Done, Job } from "./job.ts";
+import { binaryFrame, maskedFrame, textFrame, unmaskedFrame } from "./frames.ts";
 
 /** Connections that the requests of one job share. */
 const CONNECTIONS = 5;
@@ -110,6 +112,48 @@ function listed(headers: IncomingHttpHeaders): [string, string][] {
   );
 }
 
+function lineOf(kind: Job["kind"]): Line {
+  if (kind === "tcp") return { ask: overTcp, close: () => undefined };
+  if (kind === "websocket") return { ask: overWebSocket, close: () => undefined };
+  return kind === "http1" ? new Http1Line() : new Http2Line();
+}
+
+/** Says something over a connection of its own, and hears what comes until its end. */
+async function overTcp({ host, port, body }: Job): Promise<Answer> {
+  const wire = await dialHttp(host, port);
+  wire.send(body || "hello");
+  wire.finish();
+  const how = await wire.ended();
+  wire.close();
+  return { status: 200, fields: [], text: wire.unread, grpc: -1, error: how === "end" ? undefined : how };
+}
+
+/** Upgrades a connection, sends a text frame and a binary one, and tells of both as they come back. */
+async function overWebSocket(job: Job): Promise<Answer> {
+  const wire = await dialHttp(job.host, job.port);
+  const asked = [
+    ["host", job.authority],
+    ["connection", "Upgrade"],
+    ["upgrade", "websocket"],
+    ["sec-websocket-version", "13"],
+    ["sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="],
+    ...job.headers,
+  ];
+  wire.send(`GET ${job.target} HTTP/1.1\r\n${asked.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`);
+  const head = await wire.interim();
+  const status = statusOf(head) ?? 0;
+  const told: string[] = [];
+  if (status === 101) {
+    for (const frame of [textFrame("hello"), binaryFrame(Buffer.from("00ff10", "hex"))]) {
+      wire.send(maskedFrame(frame));
+      const back = await until("a frame", () => unmaskedFrame(Buffer.from(wire.unread, "latin1"), told.length));
+      told.push(back.isText ? `text:${back.payload.toString("utf8")}` : `binary:${back.payload.toString("hex")}`);
+    }
+  }
+  wire.close();
+  return { status, fields: [], text: told.join(" "), grpc: -1, error: undefined };
+}
+
 async function serve(socket: Socket, job: Job): Promise<void> {
   const done: Done = { id: job.id, answers: await perform(job) };
   socket.write(`${JSON.stringify(done)}\n`);
@@ -119,7 +163,7 @@ async function perform(job: Job): Promise<readonly Answer[]> {
   const answers: Answer[] = [];
   let begun = 0;
   const line = async (): Promise<void> => {
-    const own = job.kind === "http1" ? new Http1Line() : new Http2Line();
+    const own = lineOf(job.kind);
     while (begun < job.count) {
       begun += 1;
       answers.push(

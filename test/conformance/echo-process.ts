@@ -1,15 +1,17 @@
 // Root. `node echo-process.ts POD`: the application of a pod, which answers every request with what it saw, byte for byte. On 8080 it
-// speaks HTTP/1.1 and HTTP/2 by prior knowledge, on 7070 gRPC, on 9090 it sends back what comes. Each request is told on standard output,
+// speaks HTTP/1.1 and HTTP/2 by prior knowledge, on 7070 gRPC, on 9090 it tells who it is. Each request is told on standard output,
 // where copies are found that nobody waits for; it prints `ready` once it listens.
+import { createHash } from "node:crypto";
 import { createServer as createHttp2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import process from "node:process";
 import { systemClock } from "@culvert/shared/net/clock.ts";
-import { echo, startTcpApp } from "../support/apps.ts";
+import { startTcpApp } from "../support/apps.ts";
 import { framed } from "../support/grpc.ts";
 import { parseMessage } from "../support/http-message.ts";
 import { encodeText } from "./echo-message.ts";
 import { answerTo, type EchoAnswer } from "./echo-answer.ts";
+import { clientFrame, plainFrame } from "./frames.ts";
 import type { Saw } from "./saw.ts";
 
 const [pod = ""] = process.argv.slice(2);
@@ -38,6 +40,11 @@ function serveHttp1(socket: Socket, first: Buffer): void {
     const host = fields.find(([name]) => name.toLowerCase() === "host")?.[1] ?? "";
     const saw = { pod, method, path: target, host, http: version, fields, body: body.toString("latin1"), trailers };
     tell(saw);
+    if (fields.some(([name, value]) => name.toLowerCase() === "upgrade" && value === "websocket")) {
+      socket.off("data", onData);
+      upgrade(socket, fields, bytes);
+      return;
+    }
     const answer = answerTo(saw);
     if (answer === "close") {
       socket.destroy();
@@ -59,6 +66,30 @@ function serveHttp1(socket: Socket, first: Buffer): void {
   socket.on("data", onData);
   socket.on("end", () => socket.end());
   onData(first);
+}
+
+/** Becomes a WebSocket that sends back each message. */
+function upgrade(socket: Socket, fields: Saw["fields"], first: Buffer): void {
+  const key = fields.find(([name]) => name.toLowerCase() === "sec-websocket-key")?.[1] ?? "";
+  const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+  const lines = ["HTTP/1.1 101 Switching Protocols", "connection: Upgrade", "upgrade: websocket"];
+  socket.write(`${[...lines, `sec-websocket-accept: ${accept}`].join("\r\n")}\r\n\r\n`);
+  let bytes = Buffer.from(first);
+  const onData = (chunk: Buffer): void => {
+    bytes = Buffer.concat([bytes, chunk]);
+    for (let next = clientFrame(bytes); next !== undefined; next = clientFrame(bytes)) {
+      bytes = bytes.subarray(next.length);
+      socket.write(plainFrame(next.frame));
+    }
+  };
+  socket.on("data", onData);
+  onData(Buffer.alloc(0));
+}
+
+/** Tells who it is, says nothing else, and ends when the other side has ended. */
+function serveTcp(socket: Socket): void {
+  socket.on("data", () => undefined);
+  socket.on("end", () => socket.end(JSON.stringify({ pod, host: "", fields: [] } satisfies Saw)));
 }
 
 function textOf({ status, fields, body }: EchoAnswer, method: string): string {
@@ -134,7 +165,7 @@ function serve(socket: Socket): void {
 const apps = await Promise.all([
   startTcpApp("::", 8080, serve),
   startTcpApp("::", 7070, serve),
-  startTcpApp("::", 9090, echo),
+  startTcpApp("::", 9090, serveTcp),
 ]);
 process.stdout.write("ready\n");
 process.once("SIGTERM", () => {

@@ -3,7 +3,7 @@
 /** Requests from within a pod. */
 export interface Job {
   readonly id: number;
-  readonly kind: "http1" | "http2" | "grpc";
+  readonly kind: "http1" | "http2" | "grpc" | "websocket" | "tcp";
   readonly host: string;
   readonly port: number;
   /** `Host`, or `:authority`. */

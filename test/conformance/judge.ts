@@ -1,6 +1,7 @@
 // Pure. Holds what came of requests against what a case demands, as a list of differences in words; an empty one is a pass.
 import type { Ask, Headers, Mirror, Share } from "./case.ts";
 import type { Answer } from "./job.ts";
+import { PODS, type PodName } from "./pods.ts";
 import { joined, readSaw, type Saw } from "./saw.ts";
 
 /** How far the part of a pod may be from what its weight says, of all requests. */
@@ -51,6 +52,7 @@ function sawWrong(ask: Ask, url: string, saw: Saw): string[] {
     if (got !== undefined && got !== wanted) wrong.push(`${what} that the backend saw is ${got} in place of ${wanted}`);
   };
   if (!ask.pods.some((pod) => isOf(saw, pod))) wrong.push(`${saw.pod} answered in place of ${ask.pods.join(" or ")}`);
+  if (ask.url.startsWith("tcp:")) return wrong;
   differ("method", saw.method, ask.method);
   differ("path", saw.path, ask.path ?? target);
   differ("host", saw.host, ask.sawHost ?? ask.host ?? authority);
@@ -58,36 +60,44 @@ function sawWrong(ask: Ask, url: string, saw: Saw): string[] {
   return wrong;
 }
 
-function isOf({ pod }: Saw, name: string): boolean {
-  return pod.startsWith(`${name}-`);
+function isOf({ pod }: Saw, name: PodName): boolean {
+  return pod === PODS[name].name;
 }
 
 function headersWrong(who: string, wanted: Headers, fields: Saw["fields"]): string[] {
-  return wanted.flatMap(([name, value]) => {
+  return wanted.flatMap(([name, values]) => {
     const got = joined(fields, name)?.replaceAll(", ", ",");
-    return got === value ? [] : [`${who} ${name}: ${got ?? "(absent)"} in place of ${value ?? "(absent)"}`];
+    const words = values.map((value) => value ?? "(absent)").join(" or ");
+    return values.includes(got) ? [] : [`${who} ${name}: ${got ?? "(absent)"} in place of ${words}`];
   });
 }
 
 /** What is wrong with many answers to the same request. */
-export function judgeShare({ ask, parts, count }: Share, url: string, answers: readonly Answer[]): string[] {
-  const counts = new Map<string, number>();
+export function judgeShare(share: Share, url: string, answers: readonly Answer[]): string[] {
+  const { parts, count, sawOfPod } = share;
+  const counts = new Map<PodName, number>();
   const wrong = new Set<string>();
-  const pods = Object.keys(parts);
+  const pods = Object.keys(parts) as PodName[];
   for (const answer of answers) {
-    for (const problem of judge({ ...ask, pods }, url, answer)) wrong.add(problem);
-    const pod = pods.find((name) => readSaw(answer.text)?.pod.startsWith(`${name}-`));
+    const saw = readSaw(answer.text);
+    const pod = saw === undefined ? undefined : pods.find((name) => isOf(saw, name));
+    const own: Headers = sawOfPod === undefined || pod === undefined ? [] : [[sawOfPod, [pod]]];
+    for (const problem of judge({ ...share.ask, pods, saw: [...share.ask.saw, ...own] }, url, answer))
+      wrong.add(problem);
     if (pod !== undefined) counts.set(pod, (counts.get(pod) ?? 0) + 1);
   }
-  for (const [pod, part] of Object.entries(parts)) {
+  for (const pod of pods) {
+    const part = parts[pod] ?? 0;
     const got = (counts.get(pod) ?? 0) / count;
-    if (Math.abs(got - part) > SHARE_TOLERANCE) wrong.add(`${pod} has ${got} of ${count} requests in place of ${part}`);
+    // No weight is none at all, not nearly none.
+    const isFar = part === 0 ? got > 0 : Math.abs(got - part) > SHARE_TOLERANCE;
+    if (isFar) wrong.add(`${pod} has ${got} of ${count} requests in place of ${part}`);
   }
   return [...wrong];
 }
 
 /** What is wrong with the number of copies that a pod has had. */
-export function judgeCopies({ count, copies }: Mirror, pod: string, seen: number): string[] {
+export function judgeCopies({ count, copies }: Mirror, pod: PodName, seen: number): string[] {
   const part = copies[pod] ?? 0;
   const expected = part * count;
   const bound = MIRROR_DEVIATIONS * Math.sqrt(expected * (1 - part));

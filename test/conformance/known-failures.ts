@@ -2,6 +2,22 @@
 
 /** Case → why it fails. */
 export const KNOWN_FAILURES: Readonly<Record<string, string>> = {
+  GRPCExactMethodMatching: "GRPCRoute is not read yet",
+  GRPCRouteHeaderMatching: "GRPCRoute is not read yet",
+  HTTPRouteBackendProtocolH2C: "backends are not spoken to in HTTP/2 yet",
+  HTTPRouteBackendProtocolWebSocket: "upgrades are not served yet",
+  HTTPRouteBackendRequestRedirect: "filters are not applied yet",
+  HTTPRouteBackendURLRewrite: "filters are not applied yet",
+  HTTPRouteCORS: "filters are not applied yet",
+  HTTPRouteQueryParamMatching: "query parameters are not matched yet",
+  HTTPRouteRedirectPortAndScheme: "filters are not applied yet",
+  HTTPRouteRequestHeaderModifierBackendWeights: "filters are not applied yet",
+  HTTPRouteRequestMirror: "copies are not sent yet",
+  HTTPRouteRequestMultipleMirrors: "copies are not sent yet",
+  HTTPRouteRequestPercentageMirror: "copies are not sent yet",
+  HTTPRouteResponseHeaderModifier: "filters are not applied yet",
+  HTTPRouteRetryConnectionError: "an application that closes is answered 502",
+  HTTPRouteRewriteHost: "filters are not applied yet",
   MeshConsumerRoute: "filters are not applied yet",
   MeshFrontend: "filters are not applied yet",
   MeshFrontendHostname: "filters are not applied yet",
@@ -18,4 +34,5 @@ export const KNOWN_FAILURES: Readonly<Record<string, string>> = {
   MeshHTTPRouteRewritePath: "filters are not applied yet",
   MeshHTTPRouteSchemeRedirect: "filters are not applied yet",
   MeshPorts: "filters are not applied yet",
+  TCPRouteWeightedRouting: "TCPRoute is not served yet",
 };

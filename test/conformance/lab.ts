@@ -1,5 +1,6 @@
 // Machine. The world of the conformance suite on hosts of their own: pods with an echo app behind a real uproxy that captures what they
 // send and receive, names that resolve as in a cluster, and a real waypoint. Two kinds of echo app: our own, which tells bytes, and Istio's.
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -15,31 +16,20 @@ import type { Host } from "../support/netns.ts";
 import type { Program } from "../support/process.ts";
 import { service, waypoint, workloadEntry, type Resource } from "../support/resources.ts";
 import { DEADLINE_MS, until, within } from "../support/until.ts";
-import { readWorld, type Ask, type PodName } from "./case.ts";
+import { readWorld, type Ask } from "./case.ts";
 import type { Answer, Done, Job } from "./job.ts";
 import { partsOf } from "./judge.ts";
+import { isPodName, MESH, PODS, type PodName } from "./pods.ts";
 
 /** Which echo app the pods have. */
 export type EchoKind = "own" | "istio";
 
-/** Where the suite has what it makes. */
-export const MESH = "gateway-conformance-mesh";
-const CONSUMER = "gateway-conformance-mesh-consumer";
 /** What uproxy runs as. */
 const PROXY = 1337;
 /** Addresses of services are taken from here; nobody answers at them. */
 const VIRTUAL = "10.96.0.0/16";
 /** A resolver that nobody answers at: questions are answered on their way. */
 const RESOLVER = "10.96.0.53";
-
-/** Pods as a cluster would name them. */
-const PODS: Readonly<Record<PodName, { name: string; namespace: string; labels: Readonly<Record<string, string>> }>> = {
-  "echo-v1": { name: "echo-v1-7d9f5b6c8d-4xk2p", namespace: MESH, labels: { app: "echo", version: "v1" } },
-  "echo-v2": { name: "echo-v2-6c8b7d5f9c-q7w9z", namespace: MESH, labels: { app: "echo", version: "v2" } },
-  // Not selected by `echo`: for cases that bring a Service for it.
-  "echo-v3": { name: "echo-v3-5f6d8c7b9f-m3n8s", namespace: MESH, labels: { app: "echo-third", version: "v3" } },
-  consumer: { name: "echo-v1-8b7c6d5f4d-t5r2k", namespace: CONSUMER, labels: { app: "echo", version: "v1" } },
-};
 
 /** A pod that runs. */
 interface Pod {
@@ -124,17 +114,18 @@ export class ConformanceLab {
     });
   }
 
-  /** A request's URL with the addresses of pods put in. */
+  /** A request's URL with the addresses of pods, and a new word, put in. */
   urlOf(ask: Ask): string {
-    return ask.url.replace(/\{([a-z0-9-]+)\}/g, (_, name: string) => this.#pod(name as PodName).host.address);
+    return ask.url.replace(/\{([a-z0-9-]+)\}/g, (_, name: string) =>
+      isPodName(name) ? this.#pod(name).host.address : randomUUID(),
+    );
   }
 
   /** Makes a request from its pod, so many times. `url` is in place of the one that it has. */
   ask(ask: Ask, count = 1, url: string = this.urlOf(ask)): Promise<readonly Answer[]> {
     const { host, port, authority, target } = partsOf(url);
-    const isGrpc = ask.url.startsWith("grpc:");
     const job: Omit<Job, "id"> = {
-      kind: isGrpc ? "grpc" : ask.http === "2" ? "http2" : "http1",
+      kind: kindOf(ask),
       host,
       port,
       authority: ask.host ?? authority,
@@ -158,6 +149,13 @@ export class ConformanceLab {
   }
 }
 
+function kindOf({ url, http }: Ask): Job["kind"] {
+  if (url.startsWith("grpc:")) return "grpc";
+  if (url.startsWith("ws:")) return "websocket";
+  if (url.startsWith("tcp:")) return "tcp";
+  return http === "2" ? "http2" : "http1";
+}
+
 /** Starts everything, in a few seconds. */
 export async function startConformanceLab(kind: EchoKind): Promise<ConformanceLab> {
   const lab = await startLab();
@@ -179,7 +177,7 @@ async function fill(lab: Lab, kind: EchoKind): Promise<ConformanceLab> {
   for (const name of names) hosts.set(name, await lab.host());
   const own = await lab.host();
   lab.mesh.write("world", [
-    ...readWorld(),
+    ...readWorld("world"),
     ...[...hosts].map(([name, { address }]) => {
       const { labels, namespace, name: pod } = PODS[name];
       return workloadEntry(pod, address, { namespace, labels, serviceAccount: name });

@@ -2,9 +2,13 @@
 import { randomUUID } from "node:crypto";
 import type { Needs } from "../support/needs.ts";
 import { until } from "../support/until.ts";
-import type { Case, Mirror, PodName } from "./case.ts";
+import { readWorld, type Case, type Mirror } from "./case.ts";
 import { judge, judgeCopies, judgeShare } from "./judge.ts";
 import type { ConformanceLab, EchoKind } from "./lab.ts";
+import type { PodName } from "./pods.ts";
+
+/** How long a copy may take longer than the answer to what it is a copy of. */
+const COPIES_DEADLINE_MS = 3_000;
 
 /** What came of a case. */
 export interface Outcome {
@@ -14,25 +18,23 @@ export interface Outcome {
 }
 
 /** Runs one case. The world keeps its resources until the next. */
-export async function runCase(
-  lab: ConformanceLab,
-  { resources, requests, shares, mirrors, name }: Case,
-): Promise<Outcome> {
+export async function runCase(lab: ConformanceLab, one: Case): Promise<Outcome> {
+  const { requests, shares, mirrors, name } = one;
   const problems: string[] = [];
   const tell = (what: string, found: readonly string[]): void => {
     problems.push(...found.map((problem) => `${what}: ${problem}`));
   };
   try {
-    await lab.put(resources);
+    await lab.put([...(one.suite === "gateway" ? readWorld("gateway-world") : []), ...one.resources]);
     const each = requests.map(async (ask) => {
       const url = lab.urlOf(ask);
-      const [answer] = await lab.ask(ask);
+      const [answer] = await lab.ask(ask, 1, url);
       if (answer !== undefined) tell(`${ask.method} ${url}`, judge(ask, url, answer));
     });
     await Promise.all(each);
     for (const share of shares) {
       const url = lab.urlOf(share.ask);
-      tell(`${share.count} × ${url}`, judgeShare(share, url, await lab.ask(share.ask, share.count)));
+      tell(`${share.count} × ${url}`, judgeShare(share, url, await lab.ask(share.ask, share.count, url)));
     }
     for (const mirror of mirrors) tell(`${mirror.count} × ${mirror.ask.url}`, await runMirror(lab, mirror));
   } catch (error) {
@@ -50,10 +52,14 @@ async function runMirror(lab: ConformanceLab, mirror: Mirror): Promise<string[]>
   const wrong = new Set(answers.flatMap((answer) => judge(mirror.ask, url, answer)));
   for (const pod of Object.keys(mirror.copies) as PodName[]) {
     let problems: string[] = [];
-    await until(`the copies to ${pod}`, () => {
-      problems = judgeCopies(mirror, pod, lab.told(pod, id));
-      return problems.length === 0;
-    }).catch(() => undefined);
+    await until(
+      `the copies to ${pod}`,
+      () => {
+        problems = judgeCopies(mirror, pod, lab.told(pod, id));
+        return problems.length === 0;
+      },
+      COPIES_DEADLINE_MS,
+    ).catch(() => undefined);
     for (const problem of problems) wrong.add(problem);
   }
   return [...wrong];
