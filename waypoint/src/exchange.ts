@@ -239,7 +239,8 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   }
 
   /** A local answer if nothing was sent yet, else the response is cut. */
-  onFailed(failure: Failure): void {
+  onFailed(cause: Failure): void {
+    const failure = this.grpc === undefined ? cause : this.grpc.reason(cause, this.#shared.clock.monotonic());
     if (this.#phase !== ANSWERING) return this.#refuse(failure);
     this.#end(failure);
     return this.#client.cut(failure);

@@ -47,6 +47,17 @@ test("the earlier of the client's deadline and the route's, and never none at al
   assert.equal(none.within(message(""), 5).fields, "grpc-timeout: 1u\r\n");
 });
 
+test("an application that breaks off at the deadline has kept it", () => {
+  const call = new GrpcCall(PLAIN, "100m", false);
+  call.bound(0, 1_000);
+  const reset = fail("APP_RESET", "by app");
+  assert.equal(call.reason(reset, 1_098), reset);
+  assert.equal(call.reason(reset, 1_099).code, "UPSTREAM_TIMEOUT");
+  const gone = fail("DOWNSTREAM_CLOSED", "");
+  assert.equal(call.reason(gone, 1_100), gone);
+  assert.equal(new GrpcCall(PLAIN, undefined, false).reason(reset, 1e9), reset);
+});
+
 test("without a deadline that is understood nothing is touched", () => {
   const asked = message("grpc-timeout: soon\r\n");
   const call = new GrpcCall(PLAIN, "soon", false);

@@ -1,4 +1,5 @@
 // Machine. One gRPC call: what its request says of it, its deadline, and the status that it has come to.
+import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { fieldLine } from "../filter/field-lines.ts";
 import { NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { RequestMessage, ResponseHead } from "../http/message.ts";
@@ -13,6 +14,9 @@ const TIMEOUT_LINE = /(?<=^|\n)grpc-timeout:[^\n]*\n/gi;
 
 /** A later deadline than the system's timers can wait for is as good as none. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** Timers count in milliseconds. */
+const TIMER_MS = 1;
 
 /** See the head of the file. */
 export class GrpcCall {
@@ -49,6 +53,15 @@ export class GrpcCall {
     const ms = routeMs > 0 ? Math.min(routeMs, asked) : asked;
     this.#deadlineAt = startedAt + ms;
     return ms;
+  }
+
+  /**
+   * Why a call has failed. An application breaks off what is past its deadline too, and may do so before our own timer has: then the
+   * deadline is the reason, and not the application.
+   */
+  reason(failure: Failure, now: number): Failure {
+    if (failure.traits.who !== "upstream" || now < this.#deadlineAt - TIMER_MS) return failure;
+    return fail("UPSTREAM_TIMEOUT", failure.detail);
   }
 
   /** The request as it is sent at `now`, with what is then left of the time. */

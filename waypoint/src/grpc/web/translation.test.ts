@@ -46,7 +46,7 @@ test("a status in the head stays there", () => {
   const fields = "content-type: application/grpc\r\ngrpc-status: 12\r\n";
   const sent = web.responseHead(head(fields, NO_BODY));
   assert.equal(sent.body, NO_BODY);
-  assert.equal(sent.keptFields(), "grpc-status: 12\r\ncontent-type: application/grpc-web\r\n");
+  assert.equal(sent.keptFields(), "grpc-status: 12\r\ncontent-type: application/grpc-web\r\ncontent-length: 0\r\n");
   assert.equal(web.trailers(""), undefined);
 });
 

@@ -67,7 +67,8 @@ export class WebTranslation {
     this.#hasBody = head.body !== NO_BODY;
     if (type === undefined || this.#isForeign) return head;
     const own = fieldLine("content-type", contentTypeIn(this.#type.form, type.encoding));
-    const lines = withoutFields(fields, OF_FORM) + own;
+    // What is all head in HTTP/2 needs an end in HTTP/1.1.
+    const lines = withoutFields(fields, OF_FORM) + own + (this.#hasBody ? "" : "content-length: 0\r\n");
     return {
       status: head.status,
       body: this.#hasBody ? CHUNKED : NO_BODY,
