@@ -29,6 +29,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The client asked to switch to a protocol that a waypoint does not carry. Declare the port `appProtocol: tcp` if it must pass.",
   PROTOCOL_NOT_SUPPORTED:
     "A route or an L7 policy applies to a port where HTTP/1.1 is not what is spoken. Take the route or the L7 fields away, or declare the port's protocol.",
+  CLIENT_HELLO_REFUSED:
+    "A TLSRoute is attached to the port, so its connections must begin with TLS. Take the route away, or use a TCPRoute, if something else is spoken there; the detail says what came instead.",
   EXPECTATION_REFUSED: "The client sent an `Expect` other than `100-continue`; no server needs to know one.",
   METHOD_REFUSED: "CONNECT and TRACE are not served by a waypoint.",
   DOWNSTREAM_CLOSED:

@@ -8,6 +8,7 @@ import type {
   RouteParent,
 } from "@culvert/shared/config/http-route.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
+import type { StreamRoute, StreamRouteBackend } from "@culvert/shared/config/stream-route.ts";
 import { parseTrustDomain, workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { parseCidr, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import type { AuthorizationPolicy } from "@culvert/shared/policy/authorization.ts";
@@ -208,6 +209,24 @@ export function routeBackend(name: string, port: number, parts: Partial<HttpRout
     weight: 1,
     filters: [],
     invalid: undefined,
+    ...parts,
+  };
+}
+
+/** A TCPRoute, or TLSRoute, with one rule of these backends, attached to nothing. */
+export function streamRoute(
+  name: string,
+  backends: readonly StreamRouteBackend[],
+  parts: Partial<Omit<StreamRoute, keyof Named>> = {},
+): StreamRoute {
+  return {
+    kind: "TCPRoute",
+    ...named(name),
+    createdAt: 0,
+    parents: [],
+    hostnames: [],
+    rules: [{ name: undefined, backends }],
+    notUnderstood: undefined,
     ...parts,
   };
 }

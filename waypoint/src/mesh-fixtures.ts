@@ -45,13 +45,17 @@ export function waypointInstance(address: string): Workload {
   });
 }
 
-export type MeshParts = Partial<DirectoryContents & Pick<Snapshot, "policies" | "routes">>;
+export type MeshParts = Partial<
+  DirectoryContents & Pick<Snapshot, "policies" | "routes" | "streamRoutes" | "backendTls">
+>;
 
 let versions = 0;
 
-export function snapshot({ policies = [], routes = [], ...contents }: MeshParts): Snapshot {
+export function snapshot(parts: MeshParts): Snapshot {
+  const { policies = [], routes = [], streamRoutes = [], backendTls = [], ...contents } = parts;
   versions += 1;
-  return usualSnapshot({ waypoints: [WAYPOINT], ...contents }, { version: versions, policies, routes });
+  const about = { version: versions, policies, routes, streamRoutes, backendTls };
+  return usualSnapshot({ waypoints: [WAYPOINT], ...contents }, about);
 }
 
 /** A policy `default/name` on the service `reviews`. */

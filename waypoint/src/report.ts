@@ -123,6 +123,8 @@ export class ConnectionReport {
   readonly #context: ConnectionContext;
   #endpoint: UpstreamEndpoint | undefined;
   #decision: Permit | Denial | undefined;
+  #route: { readonly uid: string; readonly rule: string } | undefined;
+  #serverName: string | undefined;
   #bytes: CarriedBytes = { fromClient: 0, toClient: 0 };
   #counters: TcpConnection | undefined;
 
@@ -134,6 +136,12 @@ export class ConnectionReport {
 
   decided(decision: Permit | Denial): void {
     this.#decision = decision;
+  }
+
+  /** A rule of a route serves the connection. */
+  routed(uid: string, rule: string, serverName: string | undefined): void {
+    this.#route = { uid, rule };
+    this.#serverName = serverName;
   }
 
   /** An endpoint is tried. */
@@ -181,6 +189,9 @@ export class ConnectionReport {
       hboneAddress: endpoint === undefined ? tunnel.local : tunnelAddress(endpoint),
       service: destination?.kind === "service" ? destination.service.hostname : undefined,
       tlsGroup: tunnel.request.keyGroup,
+      requestedServerName: this.#serverName,
+      route: this.#route?.uid,
+      rule: this.#route?.rule,
       bytesSent: toClient,
       bytesReceived: fromClient,
       durationMs: clock.monotonic() - tunnel.startedAt,

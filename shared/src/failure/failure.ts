@@ -61,6 +61,7 @@ export const FAILURES = {
   REQUEST_TIMEOUT: traits("downstream", false, 408, 408, 4, CANCEL, "SI", "the request did not arrive before its deadline"),
   UPGRADE_REFUSED: traits("downstream", false, 501, 501, 12, CANCEL, "DPE", "the protocol that the request asks to switch to is not supported"),
   PROTOCOL_NOT_SUPPORTED: traits("us", false, 501, 501, 12, CANCEL, "DPE", "routes or policies ask for HTTP/1.1 where another protocol is spoken"),
+  CLIENT_HELLO_REFUSED: traits("downstream", false, 400, 400, 3, CANCEL, "DPE", "routes go by the server name in the TLS ClientHello, and the connection does not begin with a well-formed one"),
   EXPECTATION_REFUSED: traits("downstream", false, 400, 417, 12, CANCEL, "DPE", "the request expects something other than 100-continue"),
   METHOD_REFUSED: traits("downstream", false, 405, 405, 12, CANCEL, "DPE", "the method is not served by a waypoint"),
   DOWNSTREAM_CLOSED: traits("downstream", false, 499, 499, 1, CANCEL, "DC", "the caller went away before the end"),

@@ -31,6 +31,12 @@ export interface ConnectionEntry {
   readonly service: string | undefined;
   /** The group by which the keys of the tunnel's session were agreed. */
   readonly tlsGroup: string | undefined;
+  /** The server that the client named in its ClientHello, where that was read. */
+  readonly requestedServerName?: string | undefined;
+  /** The route, `namespace/name`. */
+  readonly route?: string | undefined;
+  /** Its rule: name or `rules[n]`. */
+  readonly rule?: string | undefined;
   /** Bytes from the server to the client, as in `istio_tcp_sent_bytes_total`. */
   readonly bytesSent: number;
   /** Bytes from the client to the server. */
@@ -146,6 +152,9 @@ export class AccessLog {
         optional("dst.hbone_addr", entry.hboneAddress) +
         optional("dst.service", entry.service) +
         optional("tls.group", entry.tlsGroup) +
+        optional("requested_server_name", entry.requestedServerName) +
+        optional("route", entry.route) +
+        optional("rule", entry.rule) +
         `,"bytes_sent":${entry.bytesSent},"bytes_recv":${entry.bytesReceived}` +
         `,"duration_ms":${Math.round(entry.durationMs)}` +
         optional("policy", entry.policy) +

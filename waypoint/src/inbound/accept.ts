@@ -8,22 +8,15 @@ import { Http1Downstream } from "../http1/downstream.ts";
 import type { Http1Shared } from "../http1/shared-state.ts";
 import { describeDestination, protocolOf, type Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
+import type { StreamGroup } from "../route/stream-routes.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
 import { HeldChannel } from "./held-channel.ts";
 import type { LiveTunnel, LiveTunnels } from "./live-tunnels.ts";
 import { OpaqueTunnel, type Answer, type OpaqueTunnelOptions } from "./opaque-tunnel.ts";
+import { protocolReader, serverNameReader, UNREAD, type Opening, type OpeningReader } from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
-import { sniff } from "./sniff.ts";
 import { TunnelServices, type RequestServicesOptions } from "./tunnel-services.ts";
 import { tunnelOf } from "./tunnel.ts";
-
-/**
- * How long an undeclared port waits for the client to speak first. A client that has something to say has sent it within
- * a round trip of the answer; a server that speaks first (SMTP, MySQL) is held up this long, once for each connection.
- */
-const SPEAK_FIRST_MS = 250;
-/** The same where routes or policies ask for HTTP: what passes as TCP there is refused or misses its route. */
-const SPEAK_HTTP_MS = 10_000;
 
 export interface AcceptorOptions {
   readonly services: RequestServicesOptions;
@@ -42,6 +35,8 @@ interface Arrival {
   readonly destination: Destination;
   /** Something before the destination can only be answered by an HTTP request. */
   readonly needsHttp: boolean;
+  /** The routes by which its connections are passed through. */
+  readonly streams: StreamGroup | undefined;
 }
 
 /** Takes over every tunnel request of the process. */
@@ -61,7 +56,9 @@ export class Acceptor {
     const live = tunnels.register(tunnel);
     const arrival = arrivalOf(live, view);
     if (isFailure(arrival)) return this.#refuse(live, view, undefined, refusal(request), arrival);
-    const { destination } = arrival;
+    const { destination, streams } = arrival;
+    if (streams?.needsServerName === true) return this.#detect(arrival, serverNameReader());
+    if (streams !== undefined) return this.#serveOpaque(arrival, refusal(request), UNREAD);
 
     switch (protocolOf(destination)) {
       case "http":
@@ -69,14 +66,14 @@ export class Acceptor {
         return this.#refuse(live, view, destination, refusal(request), gone());
       case "tcp":
       case "tls":
-        return this.#serveOpaque(arrival, refusal(request));
+        return this.#serveOpaque(arrival, refusal(request), UNREAD);
       case "http2":
       case "grpc":
         return this.#serveHttp2(arrival, refusal(request));
       // Browsers speak gRPC-Web in either version.
       case "grpc-web":
       case "unspecified":
-        return this.#detect(arrival);
+        return this.#detect(arrival, protocolReader(arrival.needsHttp));
     }
   };
 
@@ -93,7 +90,7 @@ export class Acceptor {
     });
   }
 
-  #serveOpaque({ live, view, destination }: Arrival, answer: Answer): void {
+  #serveOpaque({ live, view, destination }: Arrival, answer: Answer, opening: Opening): void {
     const { services, opaque, live: tunnels } = this.#options;
     live.protocol = "tcp";
     const report = services.reporter.connection(view, live.tunnel, destination);
@@ -101,13 +98,14 @@ export class Acceptor {
       live,
       view,
       destination,
+      opening,
     );
   }
 
   /** HTTP/2 passes as TCP as long as nothing asks what only its requests can answer. */
   #serveHttp2(arrival: Arrival, answer: Answer): void {
     const { live, view, destination, needsHttp } = arrival;
-    if (!needsHttp) return this.#serveOpaque(arrival, answer);
+    if (!needsHttp) return this.#serveOpaque(arrival, answer, UNREAD);
     const failure = fail(
       "PROTOCOL_NOT_SUPPORTED",
       `${describeDestination(destination)} speaks HTTP/2, and its routes or policies ask for HTTP/1.1`,
@@ -115,33 +113,42 @@ export class Acceptor {
     return this.#refuse(live, view, destination, answer, failure);
   }
 
-  /** No protocol is declared: answers, and lets the first bytes decide. */
-  #detect(arrival: Arrival): void {
-    const { live, view, destination, needsHttp } = arrival;
+  /** The first bytes decide: answers, and reads them. */
+  #detect(arrival: Arrival, reader: OpeningReader): void {
+    const { live, view, destination } = arrival;
     const { request } = live.tunnel;
     // What no request can change is said while there is a status to say it with.
     const denial = settledDenial(arrival);
     if (denial !== undefined) return this.#refuse(live, view, destination, refusal(request), denial);
     if (!request.accept()) return this.#refuse(live, view, destination, refusal(request), gone());
+    return this.#listen(arrival, streamChannel(request.stream, "downstream"), reader);
+  }
+
+  #listen({ live, view, destination }: Arrival, channel: ByteChannel, reader: OpeningReader): void {
     let timer: Timer | undefined;
     let decided = false;
     let isDraining = false;
-    const decide = (verdict: "http1" | "http2" | "opaque"): void => {
+    const decide = (opening: Opening | Failure): void => {
+      if (isFailure(opening)) return end(opening);
       decided = true;
       timer?.cancel();
-      if (verdict === "http1") return this.#serveHttp(live, held.handOver());
+      if (opening.protocol === "http1") return this.#serveHttp(live, held.handOver());
       // What holds now decides, not what held when the tunnel was opened.
       const current = this.#options.services.view();
       const now = arrivalOf(live, current);
       if (isFailure(now)) return this.#refuse(live, current, undefined, heldAnswer(held), now);
-      return verdict === "http2" ? this.#serveHttp2(now, heldAnswer(held)) : this.#serveOpaque(now, heldAnswer(held));
+      if (now.streams?.needsServerName === true && !reader.forServerName) {
+        return this.#listen(now, held.handOver(), serverNameReader());
+      }
+      if (opening.protocol === "http2" && now.streams === undefined) return this.#serveHttp2(now, heldAnswer(held));
+      return this.#serveOpaque(now, heldAnswer(held), opening);
     };
-    const held = new HeldChannel(streamChannel(request.stream, "downstream"), () => {
+    const held = new HeldChannel(channel, () => {
       if (decided) return;
-      const verdict = sniff(held.bytes);
-      if (verdict !== "more") decide(verdict);
+      const opening = reader.read(held.bytes);
+      if (opening !== undefined) decide(opening);
       else if (held.closed) end(held.failure ?? gone());
-      else if (held.ended) decide("opaque");
+      else if (held.ended) decide(reader.conclude());
     });
     const end = (failure: Failure): void => {
       decided = true;
@@ -163,7 +170,7 @@ export class Acceptor {
       },
     });
     if (decided) return;
-    timer = this.#options.clock.after(needsHttp ? SPEAK_HTTP_MS : SPEAK_FIRST_MS, () => decide("opaque"));
+    timer = this.#options.clock.after(reader.waitMs, () => decide(reader.conclude()));
     held.start();
   }
 
@@ -186,7 +193,7 @@ function arrivalOf(live: LiveTunnel, view: MeshView): Arrival | Failure {
   const destination = view.destination(request.authority, caller);
   if (isFailure(destination)) return destination;
   const needsHttp = view.guard(destination).needsHttp || view.routes(destination, caller.namespace) !== undefined;
-  return { live, view, destination, needsHttp };
+  return { live, view, destination, needsHttp, streams: view.streamRoutes(destination, caller.namespace) };
 }
 
 /** Why nothing that a tunnel may say would be let through. */

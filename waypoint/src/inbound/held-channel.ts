@@ -10,6 +10,7 @@ export class HeldChannel implements ByteSink {
   readonly #channel: ByteChannel;
   readonly #changed: () => void;
   #bytes: Buffer = Buffer.alloc(0);
+  #length = 0;
   #ended = false;
   #closed = false;
   #failure: Failure | undefined;
@@ -28,7 +29,7 @@ export class HeldChannel implements ByteSink {
 
   /** Everything received so far. */
   get bytes(): Buffer {
-    return this.#bytes;
+    return this.#bytes.subarray(0, this.#length);
   }
 
   /** The sender will send nothing more. */
@@ -59,8 +60,15 @@ export class HeldChannel implements ByteSink {
   }
 
   onBytes(chunk: Buffer): void {
-    this.#bytes = Buffer.concat([this.#bytes, chunk]);
-    if (this.#bytes.length >= MOST_HELD) this.#channel.pause();
+    if (this.#length + chunk.length > this.#bytes.length) {
+      // Doubled, so that bytes that come one by one are not copied anew for each.
+      const larger = Buffer.allocUnsafeSlow(2 * (this.#length + chunk.length));
+      this.#bytes.copy(larger, 0, 0, this.#length);
+      this.#bytes = larger;
+    }
+    chunk.copy(this.#bytes, this.#length);
+    this.#length += chunk.length;
+    if (this.#length >= MOST_HELD) this.#channel.pause();
     this.#tell();
   }
 

@@ -7,10 +7,13 @@ import type { ByteChannel } from "../channel/channel.ts";
 import type { Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { ConnectionReport } from "../report.ts";
+import { chooseBackend } from "../route/backend.ts";
+import type { EndpointGroup } from "../upstream/balance.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { LiveTunnel, TunnelUser } from "./live-tunnels.ts";
 import { OpaqueRelay } from "./opaque.ts";
+import type { Opening } from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
 import type { Tunnel } from "./tunnel.ts";
 
@@ -59,11 +62,11 @@ export class OpaqueTunnel implements TunnelUser {
   }
 
   /** Never throws or rejects. */
-  async serve(live: LiveTunnel, view: MeshView, destination: Destination): Promise<void> {
+  async serve(live: LiveTunnel, view: MeshView, destination: Destination, opening: Opening): Promise<void> {
     live.serve(this);
     const decision = guardOf(view, this.#tunnel, destination).decideConnection();
     this.#report.decided(decision);
-    const opened = decision.allowed ? await this.#connect(view, destination, decision) : decision.failure;
+    const opened = decision.allowed ? await this.#connect(view, destination, opening, decision) : decision.failure;
     if (isFailure(opened)) return this.#refuse(opened);
     const { endpoint, channel } = opened;
     const client = this.#cut === undefined ? this.#answer.accept() : undefined;
@@ -98,9 +101,10 @@ export class OpaqueTunnel implements TunnelUser {
   async #connect(
     view: MeshView,
     destination: Destination,
+    opening: Opening,
     permit: Permit,
   ): Promise<{ endpoint: UpstreamEndpoint; channel: ByteChannel } | Failure> {
-    const group = view.group(destination);
+    const group = this.#route(view, destination, opening);
     if (isFailure(group)) return group;
     const { source } = this.#tunnel.request;
     const origin = {
@@ -123,6 +127,17 @@ export class OpaqueTunnel implements TunnelUser {
       if (!mayTryElsewhere(failure)) break;
     }
     return this.#cut ?? failure ?? fail("NO_HEALTHY_UPSTREAM", group.name);
+  }
+
+  /** Where the connection goes: a backend of the routes of its destination, else the endpoints of that itself. */
+  #route(view: MeshView, destination: Destination, { serverName }: Opening): EndpointGroup | Failure {
+    const routes = view.streamRoutes(destination, this.#tunnel.caller.namespace);
+    if (routes === undefined) return view.group(destination);
+    const routed = routes.find(serverName);
+    if (isFailure(routed)) return routed;
+    this.#report.routed(routed.route.uid, routed.name, serverName);
+    const backend = chooseBackend(routed, this.#options.random());
+    return isFailure(backend) ? backend : view.streamBackend(backend);
   }
 
   #carry(endpoint: UpstreamEndpoint, upstream: ByteChannel, client: ByteChannel): void {

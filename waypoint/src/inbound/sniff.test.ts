@@ -30,7 +30,11 @@ const CASES: readonly (readonly [string, Sniffed])[] = [
   [" GET / HTTP/1.1\r\n", "opaque"],
   ["A".repeat(24), "more"],
   ["A".repeat(25), "opaque"],
-  ["\u0016\u0003\u0001\u0002\u0000", "opaque"],
+  ["\u0016", "more"],
+  ["\u0016\u0003\u0001\u0002\u0000", "more"],
+  ["\u0016\u0003\u0001\u0002\u0000\u0001", "tls"],
+  ["\u0016\u0003\u0001\u0002\u0000\u0002", "opaque"],
+  ["\u0016\u0002", "opaque"],
   ["\u0000\u0000\u0000\u0008\u0004\u00d2\u0016\u002f", "opaque"],
 ];
 

@@ -1,10 +1,14 @@
 // Pure. What the first bytes of a connection look like, where no protocol is declared.
 
 /** `more`: not to be told yet. */
-export type Sniffed = "http1" | "http2" | "opaque" | "more";
+export type Sniffed = "http1" | "http2" | "tls" | "opaque" | "more";
 
 /** The first line of HTTP/2 with prior knowledge (RFC 9113 section 3.4); no method may be called so. */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
+/** A record of a handshake, of any version since SSL 3; behind two bytes of length, a ClientHello (RFC 8446 section 5.1). */
+const RECORD = Buffer.from([0x16, 3]);
+const CLIENT_HELLO_AT = 5;
+const CLIENT_HELLO = 1;
 /** Longer than any registered method. */
 const LONGEST_METHOD = 24;
 /** A request line that is still well-formed after this many bytes is HTTP: the codec sets the real bound. */
@@ -25,6 +29,7 @@ export function sniff(bytes: Buffer): Sniffed {
   if (bytes.length === 0) return "more";
   const common = Math.min(bytes.length, PREFACE.length);
   if (bytes.compare(PREFACE, 0, common, 0, common) === 0) return common === PREFACE.length ? "http2" : "more";
+  if (bytes[0] === RECORD[0]) return sniffTls(bytes);
   const space = bytes.subarray(0, LONGEST_METHOD + 1).indexOf(SPACE);
   const method = bytes.subarray(0, space < 0 ? Math.min(bytes.length, LONGEST_METHOD + 1) : space);
   if (method.length === 0 || method.length > LONGEST_METHOD || !method.every(isMethodByte)) return "opaque";
@@ -33,6 +38,12 @@ export function sniff(bytes: Buffer): Sniffed {
   const end = bytes.indexOf(LINE_FEED, space);
   if (end < 0) return bytes.length > LONGEST_LINE ? "http1" : "more";
   return VERSION.test(bytes.toString("latin1", Math.max(space, end - 12), end)) ? "http1" : "opaque";
+}
+
+function sniffTls(bytes: Buffer): Sniffed {
+  if (bytes.length > 1 && bytes[1] !== RECORD[1]) return "opaque";
+  if (bytes.length <= CLIENT_HELLO_AT) return "more";
+  return bytes[CLIENT_HELLO_AT] === CLIENT_HELLO ? "tls" : "opaque";
 }
 
 function isMethodByte(byte: number): boolean {

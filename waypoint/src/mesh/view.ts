@@ -1,7 +1,9 @@
 // Pure. One snapshot as this waypoint serves it: destinations, policies, routes and endpoints that belong together.
 import { routedPort, RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
 import type { RouteGroup } from "../route/route-group.ts";
-import type { BackendRef } from "@culvert/shared/config/http-route.ts";
+import { StreamRoutes, type StreamGroup } from "../route/stream-routes.ts";
+import type { BackendRef, HttpRoute } from "@culvert/shared/config/http-route.ts";
+import type { StreamRoute } from "@culvert/shared/config/stream-route.ts";
 import { backendService } from "@culvert/shared/config/cross-check.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
@@ -31,11 +33,14 @@ export class MeshView {
   readonly self: WaypointSelf;
   readonly loads: EndpointLoads;
   readonly #context: EndpointContext;
-  readonly #index: RouteIndex;
+  readonly #index: RouteIndex<HttpRoute>;
+  readonly #streamIndex: RouteIndex<StreamRoute>;
   readonly #routes = new Map<string, ServiceRoutes | undefined>();
+  readonly #streamRoutes = new Map<string, StreamRoutes | undefined>();
   readonly #guards = new Map<string, Guard>();
   readonly #groups = new Map<string, EndpointGroup>();
   readonly #backends = new Map<BackendRef, EndpointGroup | Failure>();
+  readonly #streamBackends = new Map<BackendRef, EndpointGroup | Failure>();
 
   /** @param before the view that this one takes the place of, for the loads of endpoints */
   constructor(snapshot: Snapshot, self: WaypointSelf, before?: MeshView) {
@@ -44,6 +49,7 @@ export class MeshView {
     this.loads = new EndpointLoads(before?.loads);
     this.#context = endpointContext(snapshot.directory, self.trustDomain, self.gateway, this.loads);
     this.#index = new RouteIndex(snapshot.routes);
+    this.#streamIndex = new RouteIndex(snapshot.streamRoutes);
   }
 
   /** What an authority means to this waypoint: see `resolveDestination`. */
@@ -76,6 +82,24 @@ export class MeshView {
     return this.#routes.get(key)?.forCaller(callerNamespace);
   }
 
+  /**
+   * The routes of connections to a destination, for callers of one namespace; `undefined`: they go to its own endpoints. The
+   * routes of HTTP go before them, except where it is declared that something else is spoken (GEP-1294).
+   */
+  streamRoutes(destination: Destination, callerNamespace: string | undefined): StreamGroup | undefined {
+    if (destination.kind === "workload" || this.snapshot.streamRoutes.length === 0) return undefined;
+    const { service, port } = destination;
+    const isStream = port.appProtocol === "tcp" || port.appProtocol === "tls";
+    if (!isStream && this.routes(destination, callerNamespace) !== undefined) return undefined;
+    const key = `${service.uid}:${port.port}`;
+    if (!this.#streamRoutes.has(key)) {
+      const routed = routedPort(service, port);
+      const attached = this.#streamIndex.attachedTo(routed);
+      this.#streamRoutes.set(key, attached.length === 0 ? undefined : new StreamRoutes(routed, attached));
+    }
+    return this.#streamRoutes.get(key)?.forCaller(callerNamespace);
+  }
+
   /** The endpoints of a destination itself. */
   group(destination: Destination): EndpointGroup | Failure {
     if (destination.kind === "service") {
@@ -96,13 +120,23 @@ export class MeshView {
   backend(backend: BackendRef): EndpointGroup | Failure {
     let found = this.#backends.get(backend);
     if (found === undefined) {
-      found = this.#resolve(backend);
+      found = this.#resolve(backend, true);
       this.#backends.set(backend, found);
     }
     return found;
   }
 
-  #resolve(backend: BackendRef): EndpointGroup | Failure {
+  /** The same for connections that are passed through, to which every protocol is the same. */
+  streamBackend(backend: BackendRef): EndpointGroup | Failure {
+    let found = this.#streamBackends.get(backend);
+    if (found === undefined) {
+      found = this.#resolve(backend, false);
+      this.#streamBackends.set(backend, found);
+    }
+    return found;
+  }
+
+  #resolve(backend: BackendRef, isHttp: boolean): EndpointGroup | Failure {
     const service = backendService(backend, this.snapshot.directory);
     const title = backend.kind === "host" ? `host ${backend.name}` : `service ${backend.namespace}/${backend.name}`;
     if (service === undefined) return fail("BACKEND_INVALID", `there is no ${title}`);
@@ -111,7 +145,7 @@ export class MeshView {
     }
     const port = service.ports.find((candidate) => candidate.port === backend.port);
     if (port === undefined) return fail("BACKEND_INVALID", `${title} has no port ${backend.port}`);
-    if (port.appProtocol === "http2" || port.appProtocol === "grpc" || port.appProtocol === "tls") {
+    if (isHttp && (port.appProtocol === "http2" || port.appProtocol === "grpc" || port.appProtocol === "tls")) {
       return fail("BACKEND_INVALID", `${title} port ${port.port} is declared ${port.appProtocol}, not HTTP/1.1`);
     }
     if (service.entry?.resolution === "none") {

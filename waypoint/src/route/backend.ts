@@ -1,18 +1,24 @@
-// Pure. The backend that one request of a rule goes to, by weight.
-import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
+// Pure. The backend that one request or connection of a rule goes to, by weight.
+import type { BackendRef } from "@culvert/shared/config/http-route.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { RoutedRule } from "./entry.ts";
+
+/** A rule that was found for a request or connection. */
+interface FoundRule<Backend> {
+  readonly route: { readonly uid: string };
+  readonly rule: { readonly backends: readonly Backend[] };
+  readonly name: string;
+}
 
 /**
  * Picks a backend with the chance `weight / sum of all weights`; references that can never be served keep their share,
- * and the requests that fall on them fail with BACKEND_INVALID, as do those of a rule without backends.
+ * and what falls on them fails with BACKEND_INVALID, as does all of a rule without backends.
  *
  * @param random at least 0, less than 1
  */
-export function chooseBackend(
-  routed: Pick<RoutedRule, "route" | "rule" | "name">,
+export function chooseBackend<Backend extends BackendRef & { readonly weight: number }>(
+  routed: FoundRule<Backend>,
   random: number,
-): HttpRouteBackend | Failure {
+): Backend | Failure {
   const { backends } = routed.rule;
   const where = `${routed.route.uid} ${routed.name}`;
   if (backends.length === 0) return fail("BACKEND_INVALID", `${where} names no backend`);

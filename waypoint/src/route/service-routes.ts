@@ -48,18 +48,18 @@ export class ServiceRoutes {
   }
 }
 
-/** All routes of a snapshot by the service that they are attached to. */
-export class RouteIndex {
-  readonly #byParent = new Map<string, HttpRoute[]>();
+/** All routes of a snapshot, those of HTTP or those of connections, by the service that they are attached to. */
+export class RouteIndex<Route extends Pick<HttpRoute, "parents">> {
+  readonly #byParent = new Map<string, Route[]>();
 
-  constructor(routes: readonly HttpRoute[]) {
+  constructor(routes: readonly Route[]) {
     for (const route of routes) {
       for (const key of new Set(route.parents.map(parentKey))) append(this.#byParent, key, route);
     }
   }
 
   /** The routes with a parent reference to that service port, or to the whole service. */
-  attachedTo(port: RoutedPort): HttpRoute[] {
+  attachedTo(port: RoutedPort): Route[] {
     const key = parentKey(port);
     const attached = this.#byParent.get(key) ?? [];
     return attached.filter((route) =>
@@ -83,7 +83,7 @@ function parentKey({ kind, namespace, name }: Pick<RouteParent, "kind" | "namesp
   return `${kind} ${namespace}/${name}`;
 }
 
-function append(lists: Map<string, HttpRoute[]>, key: string, route: HttpRoute): void {
+function append<Route>(lists: Map<string, Route[]>, key: string, route: Route): void {
   const list = lists.get(key);
   if (list === undefined) lists.set(key, [route]);
   else list.push(route);
