@@ -26,7 +26,7 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   REQUEST_TOO_LARGE: "The request's head is over the limit, mostly cookies. Shorten it.",
   REQUEST_TIMEOUT: "The client was too slow to send its request. If that is usual for it, look at the network between.",
   UPGRADE_REFUSED:
-    "The client asked to switch to a protocol that a waypoint does not carry. Declare the port `appProtocol: tcp` if it must pass.",
+    "The client asked to switch to a protocol that a waypoint does not carry. Name it under `upgrades` in `waypoint.yaml`, or declare the port `appProtocol: tcp` if it must pass.",
   PROTOCOL_NOT_SUPPORTED:
     "A route or an L7 policy applies to a port where HTTP/1.1 is not what is spoken. Take the route or the L7 fields away, or declare the port's protocol.",
   CLIENT_HELLO_REFUSED:

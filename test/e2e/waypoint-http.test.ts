@@ -214,8 +214,8 @@ describe("HTTP through a waypoint", () => {
     assert.equal(verdictOf(await asked(request("GET", "/", { expect: "a-miracle" }))), "417 EXPECTATION_REFUSED");
   });
 
-  test("protocols are not switched; h2c is not offered on", async () => {
-    const refused = await asked(request("GET", "/", { connection: "upgrade", upgrade: "websocket" }));
+  test("only named protocols are switched to; h2c is not offered on", async () => {
+    const refused = await asked(request("GET", "/", { connection: "upgrade", upgrade: "tcp" }));
     assert.equal(verdictOf(refused), "501 UPGRADE_REFUSED");
     const got = await served(
       request("GET", "/", { connection: "upgrade, http2-settings", upgrade: "h2c", "http2-settings": "AAMAAABk" }),

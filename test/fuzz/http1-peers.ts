@@ -55,7 +55,7 @@ const corpus = JSON.parse(readFileSync(new URL("corpus/http1.json", import.meta.
 
 const { headBytes, fieldLines, nameBytes, valueBytes } = DEFAULT_HTTP1_LIMITS;
 const scanner = new HeadScanner({ headBytes, fieldLines, nameBytes, valueBytes });
-const requestHead = new RequestHeadReader(scanner);
+const requestHead = new RequestHeadReader(scanner, new Set(["websocket"]));
 const responseHead = new ResponseHeadReader(scanner);
 const decoder = new BodyDecoder(DEFAULT_HTTP1_LIMITS);
 

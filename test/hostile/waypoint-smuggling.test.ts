@@ -104,6 +104,21 @@ const ANSWERS: Readonly<Record<string, string>> = {
   "a storm of interim answers": `${"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100)}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok`,
 };
 
+const WEBSOCKET = {
+  connection: "upgrade",
+  upgrade: "websocket",
+  "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+  "sec-websocket-version": "13",
+};
+
+/** Answers to WebSocket handshakes. */
+const SWITCHES: Readonly<Record<string, Script>> = {
+  "/switch/held": (socket) => void (later = socket),
+  "/switch/other": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+  "/switch/nothing": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n",
+  "/switch/agreed": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+};
+
 const POISON = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
 
 /** The connection on which the rest comes later, once the test says so. */
@@ -125,6 +140,7 @@ const SURPLUS: Readonly<Record<string, Script>> = {
 
 const scripts: Readonly<Record<string, Script>> = {
   ...SURPLUS,
+  ...SWITCHES,
   ...Object.fromEntries(Object.values(ANSWERS).map((text, index) => [`/answer/${index}/`, text])),
 };
 
@@ -269,11 +285,54 @@ describe("smuggling through a waypoint", () => {
   test("M4: nothing behind a refused switch of protocols is a request, or goes anywhere", async () => {
     const { seen } = shop.apps[0].http;
     const { length } = seen;
-    const upgrade = request("GET", "/switch", { connection: "upgrade", upgrade: "websocket" });
+    const upgrade = request("GET", "/switch", { connection: "upgrade", upgrade: "tcp" });
     assert.equal(verdictOf(await refusal(upgrade + SMUGGLED, "whole")), "501 UPGRADE_REFUSED");
     assert.equal(verdictOf(await refusal(request("CONNECT", "shop:80") + SMUGGLED, "whole")), "405 METHOD_REFUSED");
+    const keyless = request("GET", "/switch", { connection: "upgrade", upgrade: "websocket" });
+    assert.equal(verdictOf(await refusal(keyless + SMUGGLED, "whole")), "400 REQUEST_MALFORMED");
+    const bodied = request("GET", "/switch", { ...WEBSOCKET, "content-length": String(SMUGGLED.length) });
+    assert.equal(verdictOf(await refusal(bodied + SMUGGLED, "whole")), "400 REQUEST_MALFORMED");
     assert.equal(seen.length, length);
-    await codes("UPGRADE_REFUSED", "METHOD_REFUSED");
+    await codes("UPGRADE_REFUSED", "METHOD_REFUSED", "REQUEST_MALFORMED", "REQUEST_MALFORMED");
+  });
+
+  test("M4: what is behind a WebSocket handshake goes nowhere before the application has agreed, and nowhere if it refuses", async () => {
+    const wire = await shop.dial();
+    wire.send(request("GET", "/switch/held", WEBSOCKET) + SMUGGLED);
+    const app = await until("the handshake at the application", () => later);
+    assert.doesNotMatch(shop.apps[0].http.heard(), /\/smuggled/);
+    app.write("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
+    const answer = await wire.answer();
+    assert.deepEqual([answer.status, field(answer.head, "connection")], [403, "close"]);
+    assert.equal(await wire.ended(), "end");
+    wire.close();
+    await until("the end of the application's connection", () => app.destroyed || app.readableEnded);
+  });
+
+  test("M4: an agreement that nobody asked for, or to something else, is 502", async () => {
+    for (const path of ["/switch/other", "/switch/nothing"]) {
+      const wire = await shop.dial();
+      wire.send(request("GET", path, WEBSOCKET) + SMUGGLED);
+      const answer = await wire.answer();
+      assert.equal(verdictOf(answer), "502 UPSTREAM_RESPONSE_MALFORMED");
+      assert.equal(await wire.ended(), "end");
+      wire.close();
+    }
+    await codes("UPSTREAM_RESPONSE_MALFORMED", "UPSTREAM_RESPONSE_MALFORMED");
+  });
+
+  test("M4: a connection that has switched serves nobody afterwards", async () => {
+    const wire = await shop.dial();
+    wire.send(request("GET", "/switch/agreed", WEBSOCKET));
+    await until("the switch", () => wire.unread.startsWith("HTTP/1.1 101 "));
+    wire.finish();
+    assert.equal(await wire.ended(), "end");
+    wire.close();
+    const wires = await Promise.all(Array.from({ length: 4 }, () => shop.dial()));
+    for (const next of wires) {
+      assert.equal((JSON.parse((await next.get("/next")).text) as Seen).line, "GET /next HTTP/1.1");
+      next.close();
+    }
   });
 
   test("O3: what a client writes into fields stays inside its one line of the log", async () => {

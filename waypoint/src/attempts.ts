@@ -59,6 +59,8 @@ export class Attempts implements ResponseSink {
   #retriesLeft = 0;
   #askedAt = 0;
   #isAnswering = false;
+  /** Directions that are open after both sides have switched to another protocol. */
+  #openHalves = 0;
   /** The request may go by a fresh connection once more if the kept-alive one was closed. */
   #mayRepeat = false;
   /** Counts what is waited for, so that a connection that opens too late is not taken for another. */
@@ -90,6 +92,7 @@ export class Attempts implements ResponseSink {
     const { route, message } = sending;
     this.#sending = sending;
     this.#isAnswering = false;
+    this.#openHalves = 0;
     this.#mayRepeat = message.body === NO_BODY && IDEMPOTENT.has(message.method);
     this.#retriesLeft = route.retry?.attempts ?? 0;
     if (route.retry !== undefined && message.body !== NO_BODY)
@@ -105,6 +108,10 @@ export class Attempts implements ResponseSink {
   finish(trailers: string): void {
     this.#replay?.end(trailers);
     this.#upstream?.finish(trailers);
+    if (this.#openHalves === 1) {
+      this.#upstream?.flush();
+      this.#done();
+    } else if (this.#openHalves === 2) this.#openHalves = 1;
   }
 
   /** Writes what was handed over. `false`: wait for `onUpstreamDrain`. */
@@ -146,7 +153,10 @@ export class Attempts implements ResponseSink {
     this.#replay = undefined;
     this.serviceMs = this.#shared.clock.monotonic() - this.#askedAt;
     // What was switched to has its own idea of time.
-    if (head.status === 101) this.#stopTimer();
+    if (head.status === 101) {
+      this.#stopTimer();
+      this.#openHalves = 2;
+    }
     this.#owner.onHead(head);
   }
 
@@ -164,9 +174,9 @@ export class Attempts implements ResponseSink {
   }
 
   onResponseEnd(trailers: string): void {
-    this.#upstream = undefined;
-    this.#settle(undefined);
-    this.#over();
+    // The other half goes on.
+    if (this.#openHalves === 2) this.#openHalves = 1;
+    else this.#done();
     this.#owner.onResponseEnd(trailers);
   }
 
@@ -243,7 +253,8 @@ export class Attempts implements ResponseSink {
     const { call, message } = sending;
     upstream.start(this, call === undefined ? message : call.within(message, now));
     if (message.body === NO_BODY) {
-      upstream.finish("");
+      // What is switched to is ended by the client.
+      if (message.upgrade === undefined) upstream.finish("");
       upstream.flush();
     } else if (this.#replay?.sendTo(upstream) === true) upstream.flush();
     else this.#owner.onTaken();
@@ -281,6 +292,12 @@ export class Attempts implements ResponseSink {
     upstream?.abandon(failure);
     this.#settle(failure);
     this.#failed(failure);
+  }
+
+  #done(): void {
+    this.#upstream = undefined;
+    this.#settle(undefined);
+    this.#over();
   }
 
   /** Tells the balancer that the endpoint in use has one request less. */

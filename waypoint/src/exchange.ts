@@ -157,7 +157,8 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     const failure = this.grpc?.web?.end();
     if (failure !== undefined) return this.breakOff(failure);
     for (const copy of this.#copies) copy.finish(trailers);
-    return this.#attempts.finish(trailers);
+    this.#attempts.finish(trailers);
+    if (this.status === 101 && !this.#attempts.takesBody) this.#finish();
   }
 
   /** Writes the head and what of the body was handed over since. */
@@ -230,8 +231,8 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     if (last !== undefined) this.#sendOwn(last);
     this.#client.sendEnd(last === undefined ? trailers : "");
     this.#client.flush();
-    this.#end(undefined);
-    this.#client.finished();
+    // After a switch of protocols the client may still have something to say.
+    if (this.status !== 101 || !this.#attempts.takesBody) this.#finish();
   }
 
   onUpstreamDrain(): void {
@@ -293,7 +294,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
       const spent = route.delayMs === 0 ? 0 : clock.monotonic() - this.#startedAt;
       this.#timer = clock.after(Math.max(timeoutMs - spent, 0), () => this.timeOut());
     }
-    if (route.mirrored) this.#copies = this.#services.copies(route, message, permit);
+    if (route.mirrored && message.upgrade === undefined) this.#copies = this.#services.copies(route, message, permit);
     const now = route.delayMs === 0 ? this.#startedAt : clock.monotonic();
     return this.#attempts.begin({ route, message, permit, version: this.version, call, now });
   }
@@ -326,6 +327,11 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     this.#client.sendLocal({ ...answer, fields });
     this.#client.flush();
     this.#end(answer.failure);
+    this.#client.finished();
+  }
+
+  #finish(): void {
+    this.#end(undefined);
     this.#client.finished();
   }
 

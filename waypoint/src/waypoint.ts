@@ -86,7 +86,7 @@ class Waypoint implements Service {
       ownId: () => this.#view.self.id,
       clock,
     });
-    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
+    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock, config.upgrades);
     this.#connections = new UpstreamConnections(new UpstreamPool(http));
     const upstream = new Upstream({
       pool: this.#tunnelPool,

@@ -77,6 +77,7 @@ test("the shortest waypoint.yaml has every default", () => {
     resources: { kind: "files", folder: "/mesh", lastGood: undefined },
     hbone: { kind: "tcp", host: "", port: 15008 },
     sessionSecrets: undefined,
+    upgrades: ["websocket"],
     tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },
@@ -289,6 +290,16 @@ describe("errors name file, line, path, expectation and finding", () => {
     ["workers: auto", `${gateway}workers: auto`, "x.yaml:4: workers: is not supported in this release; leave it at 1"],
     ["no workers", `${gateway}workers: 0`, "x.yaml:4: workers: expected number of processes, or auto, found 0"],
     ["bad tracing", `${gateway}tracing: {otlp: collector}`, 'x.yaml:4: tracing.otlp: expected URL, found "collector"'],
+    [
+      "HTTP/2 among the upgrades",
+      `${gateway}upgrades: [websocket, h2c]`,
+      'x.yaml:4: upgrades[1]: expected protocol such as websocket, and not h2c, found "h2c"',
+    ],
+    [
+      "an upgrade that is no token",
+      `${gateway}upgrades: ["a b"]`,
+      'x.yaml:4: upgrades[0]: expected protocol such as websocket, and not h2c, found "a b"',
+    ],
     ["no gateway", SOURCES, "x.yaml:1: gateway: expected mapping of namespace, name, found nothing"],
     [
       "a tunnel port that is off",

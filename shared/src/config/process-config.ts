@@ -153,6 +153,8 @@ export interface WaypointConfig extends CommonConfig {
   readonly hbone: ListenAddress;
   /** File of the secrets that sessions are sealed with; `undefined`: one of this process alone. */
   readonly sessionSecrets: string | undefined;
+  /** Protocols that clients may switch to, lower case. */
+  readonly upgrades: readonly string[];
   /** Where traces are wanted; nothing is exported yet. */
   readonly tracing: { readonly otlp: string; readonly sample: number } | undefined;
 }

@@ -25,6 +25,7 @@ import {
   notYet,
   objectOf,
   oneOf,
+  oneOrMore,
   optional,
   orOff,
   refine,
@@ -53,6 +54,12 @@ const remote = objectOf({
   address: required(server, "where it listens"),
   bundle: optional(path, "roots that it must chain to, PEM"),
   token: optional(path, "file with the token that it wants"),
+});
+
+/** RFC 9110 section 7.8: a name, and perhaps a version. HTTP/2 is spoken from the start or not at all. */
+const upgradeProtocol: Schema<string> = scalar("protocol such as websocket, and not h2c", (value) => {
+  const name = typeof value === "string" ? value.toLowerCase() : "";
+  return /^[a-z0-9.+_-]{1,32}(?:\/[a-z0-9.+_-]{1,32})?$/.test(name) && name !== "h2c" ? name : undefined;
 });
 
 const ONLY_FILES = "use files";
@@ -215,6 +222,11 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
         ),
       }),
       "session persistence",
+    ),
+    upgrades: defaulted(
+      oneOrMore(upgradeProtocol),
+      "websocket",
+      "protocols that clients may switch to, by `Upgrade` or by extended CONNECT; all others are refused",
     ),
     tracing: optional(
       objectOf({

@@ -16,6 +16,7 @@ import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
 import { CR, LF, at } from "./parse/bytes.ts";
 import { BAD, INCOMPLETE } from "./parse/scan.ts";
 import type { Http1Shared } from "./shared-state.ts";
+import { switchedLines } from "./switching.ts";
 
 /** Between requests, or in the head of one. */
 const WAITING = 0;
@@ -26,8 +27,10 @@ const RESPONSE = 2;
 /** Our side is ended; what still comes is thrown away, so that the client can read our last words before a reset. */
 const LINGERING = 3;
 const CLOSED = 4;
+/** Both sides speak another protocol. */
+const SWITCHED = 5;
 
-type State = typeof WAITING | typeof BODY | typeof RESPONSE | typeof LINGERING | typeof CLOSED;
+type State = typeof WAITING | typeof BODY | typeof RESPONSE | typeof LINGERING | typeof CLOSED | typeof SWITCHED;
 
 // Why nothing is read: bits of one number.
 /** Bytes are here that cannot be used yet. */
@@ -59,6 +62,12 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   #toHead = false;
   #oldClient = false;
   #takesTrailers = false;
+  #expects = false;
+  /** Protocol that the client asks to switch to, and its key if that is WebSocket. */
+  #upgrade: string | undefined = undefined;
+  #websocketKey: string | undefined = undefined;
+  /** The application has ended the other protocol. */
+  #hasEnded = false;
   /** The body of the response as the client gets it. */
   #responseBody: BodyKind = NO_BODY;
   /** Some byte of the next request has come, if only an empty line. */
@@ -127,6 +136,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
       if (this.#stash.length > 0 && (this.#holds & HELD) === 0) this.#runStash();
       if (this.#state === WAITING && (this.#holds & HELD) === 0) this.#linger();
     } else if (this.#state === BODY && (this.#holds & HELD) === 0) this.#cutShort();
+    else if (this.#state === SWITCHED) this.#endSwitched();
   }
 
   onDrain(): void {
@@ -146,6 +156,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
 
   onDue(): void {
     const { limits, deadlines } = this.#shared;
+    if (this.#state === SWITCHED) return this.#dueSwitched();
     this.dueAt = deadlines.in(limits.lingerMs);
     if (this.#state === WAITING && (this.#holds & CLIENT_FULL) === 0) {
       return this.#headBegun ? this.#reject(fail("REQUEST_TIMEOUT", "head of the request")) : this.#linger();
@@ -174,12 +185,18 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   sendHead(head: ResponseHead, fields: string): void {
+    if (this.#upgrade !== undefined) {
+      if (head.status === 101) return this.#switch(this.#upgrade, fields);
+      // What may be behind the request was meant for the other protocol.
+      this.#keepAlive = false;
+    }
     this.#responseBody = head.body;
     if (head.body === CHUNKED || head.body === UNTIL_CLOSE)
       this.#responseBody = this.#oldClient ? UNTIL_CLOSE : CHUNKED;
     if (this.#draining) this.#keepAlive = false;
-    // An early refusal: the rest of the body will not be read to its end.
-    if (this.#state === BODY && head.status >= 300) this.#keepAlive = false;
+    // An early refusal: the rest of the body will not be read to its end. A client that waited may not even send it.
+    if (this.#state === BODY && (head.status >= 300 || (this.#expects && this.#exchange.bytesReceived === 0)))
+      this.#keepAlive = false;
     const framing = this.#responseBody === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
     const connection = this.#keepAlive ? "" : "connection: close\r\n";
     this.#out.text(`${statusLine(head.status, head.reason)}${fields}${framing}${connection}\r\n`);
@@ -193,12 +210,19 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   sendEnd(trailers: string): void {
+    if (this.#state === SWITCHED) {
+      this.#hasEnded = true;
+      this.#out.flush();
+      this.#channel.end();
+      return;
+    }
     if (this.#responseBody === CHUNKED) this.#out.text(`0\r\n${this.#takesTrailers ? trailers : ""}\r\n`);
   }
 
   sendLocal({ status, fields, body }: LocalAnswer): void {
     // A client whose request makes no sense is not trusted with another one on this connection.
-    if (this.#state !== RESPONSE || this.#draining || status === 400) this.#keepAlive = false;
+    if (this.#state !== RESPONSE || this.#draining || status === 400 || this.#upgrade !== undefined)
+      this.#keepAlive = false;
     const connection = this.#keepAlive ? "" : "connection: close\r\n";
     const length = status === 204 || status === 304 ? "" : `content-length: ${body.length}\r\n`;
     this.#out.text(`${statusLine(status, undefined)}${fields}${length}${connection}\r\n${this.#toHead ? "" : body}`);
@@ -207,7 +231,8 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   flush(): boolean {
     this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
     if (this.#out.flush()) return true;
-    this.#hold(CLIENT_FULL);
+    // The directions of another protocol do not hold up each other.
+    if (this.#state !== SWITCHED) this.#hold(CLIENT_FULL);
     return false;
   }
 
@@ -259,6 +284,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     if (this.#ended && !stuck) {
       if (this.#state === WAITING) this.#linger();
       else if (this.#state === BODY && this.#exchange.takesBody) this.#cutShort();
+      else if (this.#state === SWITCHED) this.#endSwitched();
     } else if (this.#draining && this.#state === WAITING && !this.#headBegun) this.#awaitLast();
     return undefined;
   }
@@ -301,6 +327,10 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
         }
         case RESPONSE:
           return position;
+        case SWITCHED:
+          this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+          if (position < end) this.#exchange.requestData(bytes, position, end, end, lent);
+          return end;
         default:
           return end;
       }
@@ -339,6 +369,9 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     this.#oldClient = scanner.minor === 0;
     this.#takesTrailers = head.takesTrailers;
     this.#keepAlive = head.keepAlive;
+    this.#expects = head.expectsContinue;
+    this.#upgrade = head.upgrade;
+    this.#websocketKey = head.websocketKey;
     const next = scanner.headEnd;
     this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
     if (failure !== undefined) {
@@ -357,8 +390,32 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   #reject(failure: Failure): void {
     this.#toHead = false;
     this.#oldClient = false;
+    this.#upgrade = undefined;
     this.#state = BODY;
     this.#exchange.reject(failure, undefined);
+  }
+
+  /** The application has agreed to another protocol: from now on bytes are passed on as they come. */
+  #switch(protocol: string, fields: string): void {
+    this.#responseBody = UNTIL_CLOSE;
+    this.#state = SWITCHED;
+    const lines = switchedLines(protocol, this.#websocketKey, fields);
+    this.#out.text(`${statusLine(101, undefined)}${fields}${lines}\r\n`);
+    // What came behind the request was meant for this.
+    if (!this.#running) this.#runStash();
+  }
+
+  /** The client has ended the other protocol. */
+  #endSwitched(): void {
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+    this.#exchange.requestEnd("");
+    if (this.#exchange.active) this.#exchange.requestFlush();
+  }
+
+  /** Nobody needs to say anything, as long as both sides might. */
+  #dueSwitched(): void {
+    this.dueAt = this.#shared.deadlines.in(this.#shared.limits.progressMs);
+    if (this.#ended || this.#hasEnded) this.abort(fail("DOWNSTREAM_CLOSED", "half-closed and silent"));
   }
 
   /** The framing of the body is broken: the upstream must not take what it has for the whole, nor the client its answer. */

@@ -19,7 +19,7 @@ export interface Message {
 }
 
 /**
- * The messages of `text`. A response without length or chunks extends to the end; `bodiless` says for the n-th final
+ * The messages of `text`. A response without length or chunks extends to the end, and so does what both sides switch to; `bodiless` says for the n-th final
  * response that it answers a HEAD.
  */
 export function messagesOf(text: string, bodiless: readonly boolean[] = []): Message[] {
@@ -38,7 +38,12 @@ export function messagesOf(text: string, bodiless: readonly boolean[] = []): Mes
     const noBody = (status > 0 && status < 200) || status === 204 || status === 304 || bodiless[answers] === true;
     if (status >= 200) answers += 1;
     const length = /^content-length: *(\d+)$/im.exec(head)?.[1];
-    if (noBody) messages.push({ head, body: "", trailers: "", whole: true });
+    const switched = status === 0 ? /^upgrade: /m.test(head) : status === 101;
+    if (switched) {
+      // Whatever follows is not HTTP.
+      messages.push({ head, body: rest, trailers: "", whole: true });
+      rest = "";
+    } else if (noBody) messages.push({ head, body: "", trailers: "", whole: true });
     else if (/^transfer-encoding: *chunked$/im.test(head)) {
       const chunked = dechunk(rest);
       rest = chunked.rest;

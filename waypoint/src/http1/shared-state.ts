@@ -2,6 +2,7 @@
 // kept-alive upstream connections.
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { Deadlines } from "../deadlines.ts";
+import { WEBSOCKET } from "../http/websocket.ts";
 import type { Http1Limits } from "./limits.ts";
 import { RequestHeadReader } from "./parse/request-head.ts";
 import { ResponseHeadReader } from "./parse/response-head.ts";
@@ -15,13 +16,14 @@ export class Http1Shared {
   readonly requestHead: RequestHeadReader;
   readonly responseHead: ResponseHeadReader;
 
-  constructor(limits: Http1Limits, clock: Clock) {
+  /** @param upgrades protocols that clients may switch to, lower case */
+  constructor(limits: Http1Limits, clock: Clock, upgrades: readonly string[] = [WEBSOCKET]) {
     this.limits = limits;
     this.clock = clock;
     this.deadlines = new Deadlines(clock);
     const { headBytes, fieldLines, nameBytes, valueBytes } = limits;
     const bounds = { headBytes, fieldLines, nameBytes, valueBytes };
-    this.requestHead = new RequestHeadReader(new HeadScanner(bounds));
+    this.requestHead = new RequestHeadReader(new HeadScanner(bounds), new Set(upgrades));
     this.responseHead = new ResponseHeadReader(new HeadScanner(bounds));
   }
 }

@@ -5,12 +5,13 @@ import type { ByteChannel, ByteSink } from "../channel/channel.ts";
 import { Outgoing } from "../channel/outgoing.ts";
 import { Stash } from "../channel/stash.ts";
 import { type Due, NEVER } from "../deadlines.ts";
-import { CHUNKED } from "../http/body-kind.ts";
+import { CHUNKED, UNTIL_CLOSE } from "../http/body-kind.ts";
 import type { RequestMessage, ResponseSink, UpstreamRequest } from "../http/message.ts";
 import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
 import type { ResponseHeadReader } from "./parse/response-head.ts";
 import { BAD, INCOMPLETE } from "./parse/scan.ts";
 import type { Http1Shared } from "./shared-state.ts";
+import { SwitchRequest } from "./switching.ts";
 
 /** Where the connection goes when it is free, and who is told when it is gone. */
 export interface UpstreamHome {
@@ -24,8 +25,10 @@ const BODY = 2;
 /** Ended in order by us; the other side has a moment to do the same. */
 const ENDING = 3;
 const GONE = 4;
+/** The application has ended what both sides have switched to, and the client has not. */
+const HALF = 5;
 
-type State = typeof IDLE | typeof HEAD | typeof BODY | typeof ENDING | typeof GONE;
+type State = typeof IDLE | typeof HEAD | typeof BODY | typeof ENDING | typeof GONE | typeof HALF;
 
 /** See the head of the file. */
 export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
@@ -48,6 +51,10 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
   #interims = 0;
   #keepAlive = false;
   #paused = false;
+  /** Another protocol was asked for. */
+  #upgrade: SwitchRequest | undefined = undefined;
+  /** Both sides speak another protocol. */
+  #switched = false;
 
   constructor(channel: ByteChannel, key: string, home: UpstreamHome, shared: Http1Shared) {
     this.#channel = channel;
@@ -75,10 +82,13 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
     this.#answered = false;
     this.#interims = 0;
     this.dueAt = NEVER;
+    const { upgrade } = message;
+    this.#upgrade = upgrade === undefined ? undefined : new SwitchRequest(upgrade, message.fields);
     const te = message.takesTrailers ? "te: trailers\r\nconnection: te\r\n" : "";
+    const hop = this.#upgrade?.lines ?? te;
     const framing = this.#chunked ? "transfer-encoding: chunked\r\n" : "";
     this.#out.text(
-      `${message.method} ${message.path} HTTP/1.1\r\nhost: ${message.authority}\r\n${message.fields}${te}${framing}\r\n`,
+      `${message.method} ${message.path} HTTP/1.1\r\nhost: ${message.authority}\r\n${message.fields}${hop}${framing}\r\n`,
     );
   }
 
@@ -91,6 +101,7 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
   finish(trailers: string): void {
     if (this.#chunked) this.#out.text(`0\r\n${trailers}\r\n`);
     this.#requestDone = true;
+    if (this.#switched) this.#endSwitched();
   }
 
   flush(): boolean {
@@ -144,6 +155,7 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
         return this.retire();
       case HEAD:
       case BODY:
+        if (this.#switched) return this.#appEnded();
         if (this.#state === BODY && this.#decoder.endsWithConnection) return this.#complete(false);
         return this.#failed(fail("UPSTREAM_RESPONSE_TRUNCATED", "the connection ended"), undefined);
       default:
@@ -159,7 +171,7 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
   onClose(failure: Failure | undefined): void {
     const state = this.#state;
     this.#forget();
-    if (state === HEAD || state === BODY) {
+    if (state === HEAD || state === BODY || state === HALF) {
       this.#tell(failure ?? fail("UPSTREAM_RESPONSE_TRUNCATED", "the connection closed"));
     }
   }
@@ -221,19 +233,50 @@ export class Http1Upstream implements ByteSink, Due, UpstreamRequest {
     const next = scanner.headEnd;
     if (head.status < 200) return this.#readInterim(head, next);
     this.#state = BODY;
-    this.#keepAlive = head.keepAlive;
+    this.#keepAlive = head.keepAlive && this.#upgrade === undefined;
+    // A refused upgrade is a request without a body, of which nothing more is sent.
+    if (this.#upgrade !== undefined) this.#requestDone = true;
     this.#decoder.begin(head.body, head.contentLength);
     this.#sink?.onHead(head);
     return this.#sink === undefined ? -1 : next;
   }
 
   #readInterim(head: ResponseHeadReader, next: number): number {
-    // We never ask to switch protocols, so nobody may do it.
-    if (head.status === 101) return this.#brokenHead("101 without an upgrade");
+    if (head.status === 101) return this.#switch(head, next);
     this.#interims += 1;
     if (this.#interims > this.#shared.limits.interimResponses) return this.#brokenHead("too many interim responses");
     this.#sink?.onInterim(head);
     return this.#sink === undefined ? -1 : next;
+  }
+
+  /** The application switches: what follows is not HTTP, and the connection will never serve again. */
+  #switch(head: ResponseHeadReader, next: number): number {
+    if (this.#upgrade === undefined) return this.#brokenHead("101 without an upgrade");
+    const problem = this.#upgrade.problem(head);
+    if (problem !== undefined) return this.#brokenHead(problem);
+    this.#state = BODY;
+    this.#switched = true;
+    this.#decoder.begin(UNTIL_CLOSE, 0);
+    this.#sink?.onHead(head);
+    return this.#sink === undefined ? -1 : next;
+  }
+
+  /** The client has ended what both have switched to. */
+  #endSwitched(): void {
+    this.#out.flush();
+    if (this.#state !== HALF) return this.#channel.end();
+    this.#sink = undefined;
+    return this.retire();
+  }
+
+  /** The application has. */
+  #appEnded(): void {
+    const sink = this.#sink;
+    if (this.#requestDone) {
+      this.#sink = undefined;
+      this.retire();
+    } else this.#state = HALF;
+    sink?.onResponseEnd("");
   }
 
   #brokenHead(problem: string): number {

@@ -3,13 +3,15 @@
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import { type BodyKind, CHUNKED, LENGTH, NO_BODY } from "../../http/body-kind.ts";
 import type { HttpVersion, RequestHead } from "../../http/message.ts";
+import { WEBSOCKET, websocketKey } from "../../http/websocket.ts";
 import { equalsName, type HeaderSlots } from "../header-slots.ts";
 import { SLASH, at } from "./bytes.ts";
 import { ConnectionOptions } from "./connection-options.ts";
 import * as field from "./field-names.ts";
 import { IN_CHUNKS, readFraming } from "./framing.ts";
-import { readHost, readOtherForm, sameAuthority } from "./request-target.ts";
+import { methodText, readHost, readOtherForm, sameAuthority } from "./request-target.ts";
 import { NAME_END, NAME_ID, STRIDE, VALUE_END, VALUE_START, type HeadScanner } from "./scan.ts";
+import { chosenProtocol } from "./upgrade.ts";
 
 /** Fates of a field. */
 const KEEP = 0;
@@ -19,7 +21,6 @@ const REPLACED = 1;
 const STRIPPED = 2;
 
 const NOTHING = Buffer.alloc(0);
-const H2C = Buffer.from("h2c", "latin1");
 const CONTINUE = Buffer.from("100-continue", "latin1");
 const TRAILERS = "trailers";
 /** Ids are for logs: what is longer or stranger than any generator's is replaced. */
@@ -39,9 +40,14 @@ export class RequestHeadReader implements RequestHead {
   keepAlive = true;
   /** `TE: trailers` was said. */
   takesTrailers = false;
-  readonly upgrade: string | undefined = undefined;
+  upgrade: string | undefined = undefined;
+  /** Of an upgrade to WebSocket. */
+  websocketKey: string | undefined = undefined;
+  /** The client waits for an answer before it sends the body. */
+  expectsContinue = false;
   #bytes: Buffer = NOTHING;
   readonly #options = new ConnectionOptions();
+  readonly #upgrades: ReadonlySet<string>;
   readonly #fates: Uint8Array;
   #firstOfSlot: Int32Array = new Int32Array(8);
   readonly #nextOfSlot: Int32Array;
@@ -49,15 +55,17 @@ export class RequestHeadReader implements RequestHead {
   #host = -1;
   #contentLength = -1;
   #transferEncoding = -1;
-  #upgrade = -1;
+  #offersUpgrade = false;
   #expect = -1;
   #forwardedFor = -1;
   #requestId = -1;
   #via = -1;
   #requestIds = 0;
 
-  constructor(scanner: HeadScanner) {
+  /** @param upgrades protocols that clients may switch to, lower case */
+  constructor(scanner: HeadScanner, upgrades: ReadonlySet<string>) {
     this.scanner = scanner;
+    this.#upgrades = upgrades;
     const lines = scanner.fields.length / STRIDE;
     this.#fates = new Uint8Array(lines);
     this.#nextOfSlot = new Int32Array(lines);
@@ -147,12 +155,15 @@ export class RequestHeadReader implements RequestHead {
     this.body = NO_BODY;
     this.contentLength = 0;
     this.takesTrailers = false;
+    this.upgrade = undefined;
+    this.websocketKey = undefined;
+    this.expectsContinue = false;
     this.#options.reset();
     this.#slotCount = 0;
     this.#host = -1;
     this.#contentLength = -1;
     this.#transferEncoding = -1;
-    this.#upgrade = -1;
+    this.#offersUpgrade = false;
     this.#expect = -1;
     this.#forwardedFor = -1;
     this.#requestId = -1;
@@ -196,8 +207,7 @@ export class RequestHeadReader implements RequestHead {
           fate = this.scanner.minor === 1 ? KEEP : STRIPPED;
           break;
         case field.UPGRADE:
-          // The second one is judged like the first: neither is h2c alone.
-          this.#upgrade = this.#upgrade < 0 ? i : this.scanner.count;
+          this.#offersUpgrade = true;
           break;
         case field.TE:
           if (this.#value(i).toLowerCase().includes(TRAILERS)) this.takesTrailers = true;
@@ -271,17 +281,27 @@ export class RequestHeadReader implements RequestHead {
   }
 
   #readUpgrade(): Failure | undefined {
-    if (this.#upgrade < 0 || !this.#options.upgrade) return undefined;
-    // A client that offers h2c is served as well by HTTP/1.1, and the upgrade is a known way around a proxy.
-    if (this.#upgrade < this.scanner.count && this.#valueIs(this.#upgrade, H2C)) return undefined;
-    return fail(
-      "UPGRADE_REFUSED",
-      this.#upgrade < this.scanner.count ? this.#value(this.#upgrade) : "several protocols",
-    );
+    // HTTP/1.0 cannot ask (RFC 9110 section 7.8).
+    if (!this.#offersUpgrade || !this.#options.upgrade || this.scanner.minor === 0) return undefined;
+    const offered = this.#joined(field.UPGRADE);
+    const chosen = chosenProtocol(offered, this.#upgrades);
+    if (chosen === undefined) return undefined;
+    if (chosen === false) return fail("UPGRADE_REFUSED", offered);
+    // What is behind the head would be a body to one reader and the other protocol to another.
+    if (this.body !== NO_BODY) return fail("REQUEST_MALFORMED", `upgrade to ${chosen} with a body`);
+    this.upgrade = chosen;
+    if (chosen !== WEBSOCKET) return undefined;
+    if (this.method !== "GET") return fail("REQUEST_MALFORMED", `WebSocket by ${this.method}`);
+    this.websocketKey = websocketKey(this.keptFields());
+    return this.websocketKey === undefined ? fail("REQUEST_MALFORMED", "WebSocket without one key") : undefined;
   }
 
   #readExpectation(): Failure | undefined {
-    if (this.#expect < 0 || this.scanner.minor === 0 || this.#valueIs(this.#expect, CONTINUE)) return undefined;
+    if (this.#expect < 0 || this.scanner.minor === 0) return undefined;
+    if (this.#valueIs(this.#expect, CONTINUE)) {
+      this.expectsContinue = true;
+      return undefined;
+    }
     return fail("EXPECTATION_REFUSED", this.#value(this.#expect));
   }
 
@@ -318,17 +338,4 @@ export class RequestHeadReader implements RequestHead {
 
 function int(list: Int32Array, index: number): number {
   return list[index] as number;
-}
-
-/** The commonest methods without making a string. */
-function methodText(bytes: Buffer, start: number, end: number): string {
-  if (
-    end - start === 3 &&
-    at(bytes, start) === 0x47 &&
-    at(bytes, start + 1) === 0x45 &&
-    at(bytes, start + 2) === 0x54
-  ) {
-    return "GET";
-  }
-  return bytes.toString("latin1", start, end);
 }

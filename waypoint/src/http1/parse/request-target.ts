@@ -1,5 +1,5 @@
-// Pure. The forms of a request target (RFC 9112 section 3.2) and the Host field, as far as their characters go; what they mean is
-// for the canonicalizer to say.
+// Pure. The parts of a request line (RFC 9112 section 3) and the Host field, as far as their characters go; what they mean is for the
+// canonicalizer to say.
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
 import { equalsName } from "../header-slots.ts";
 import { HOST, SLASH, at } from "./bytes.ts";
@@ -55,4 +55,17 @@ export function sameAuthority(one: string, other: string): boolean {
 function withoutDefaultPort(authority: string): string {
   const lower = authority.toLowerCase();
   return lower.endsWith(":80") ? lower.slice(0, -3) : lower;
+}
+
+/** The method: the commonest without making a string. */
+export function methodText(bytes: Buffer, start: number, end: number): string {
+  if (
+    end - start === 3 &&
+    at(bytes, start) === 0x47 &&
+    at(bytes, start + 1) === 0x45 &&
+    at(bytes, start + 2) === 0x54
+  ) {
+    return "GET";
+  }
+  return bytes.toString("latin1", start, end);
 }

@@ -23,6 +23,7 @@ export class ResponseHeadReader implements ResponseHead {
   keepAlive = false;
   #bytes: Buffer = NOTHING;
   #start = 0;
+  #upgrade = -1;
   readonly #options = new ConnectionOptions();
   readonly #dropped: Uint8Array;
 
@@ -45,6 +46,14 @@ export class ResponseHeadReader implements ResponseHead {
     if (problem !== undefined) return fail("UPSTREAM_RESPONSE_MALFORMED", problem);
     this.keepAlive = this.scanner.minor === 1 && !this.#options.close && this.body !== UNTIL_CLOSE;
     return undefined;
+  }
+
+  /** Whether the one `Upgrade` field names `protocol` (lower case) and nothing else. */
+  switchesTo(protocol: string): boolean {
+    const i = this.#upgrade;
+    if (i < 0) return false;
+    const value = this.#bytes.toString("latin1", this.#field(i, VALUE_START), this.#field(i, VALUE_END));
+    return value.toLowerCase() === protocol;
   }
 
   /** Forgets the buffer, so that it can be reclaimed or used again. */
@@ -79,6 +88,7 @@ export class ResponseHeadReader implements ResponseHead {
     const noFraming = this.status < 200 || this.status === 204;
     let contentLength = -1;
     let transferEncoding = -1;
+    this.#upgrade = -1;
     for (let i = 0; i < count; i += 1) {
       let drop = 1;
       switch (fields[i * STRIDE + NAME_ID]) {
@@ -96,9 +106,12 @@ export class ResponseHeadReader implements ResponseHead {
             return "too many names in Connection";
           }
           break;
+        case field.UPGRADE:
+          // The second one makes both useless.
+          this.#upgrade = this.#upgrade === -1 ? i : -2;
+          break;
         case field.KEEP_ALIVE:
         case field.PROXY_CONNECTION:
-        case field.UPGRADE:
         case field.TE:
         case field.DISGUISED:
         case field.X_FORWARDED_CLIENT_CERT:
