@@ -1,6 +1,6 @@
 // Machine. One HTTP request through the waypoint, in order: canonical, strip, authorize, route, set, attempts, and the response
 // back; then one line for log and metrics. It knows no version of HTTP: the connections on both sides do. One object serves the
-// requests of one connection of HTTP/1.1 in turn, or one stream of HTTP/2.
+// requests of one connection of HTTP/1.1 in turn, or one stream of HTTP/2. It is one thing, the states of a request in flight.
 import { randomUUID } from "node:crypto";
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Timer } from "@culvert/shared/net/clock.ts";
