@@ -58,7 +58,13 @@ const listen = address(listenText);
 const app = address(appText);
 
 const gateway = { namespace: "default", name: "waypoint" };
-const self = { gateway, id: id("default/waypoint"), trustDomain: TRUST_DOMAIN, aliases: new Set<never>() };
+const self = {
+  gateway,
+  id: id("default/waypoint"),
+  trustDomain: TRUST_DOMAIN,
+  aliases: new Set<never>(),
+  pathNormalization: "base",
+} as const;
 
 const mesh = snapshot(
   {

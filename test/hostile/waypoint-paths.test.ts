@@ -2,6 +2,10 @@
 // decides on is, byte for byte, what the application gets; what could be read in two ways is refused.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import hosts from "../conformance/cases/host.json" with { type: "json" };
+import { pathCases } from "../conformance/cases/path-cases.ts";
+import paths from "../conformance/cases/path.json" with { type: "json" };
 import { field } from "../support/http-message.ts";
 import { request, verdictOf, type HttpWire } from "../support/http-wire.ts";
 import type { LogLine } from "../support/mesh.ts";
@@ -9,53 +13,13 @@ import { authorizationPolicy } from "../support/resources.ts";
 import { startShop, type Shop } from "../support/shop.ts";
 import { seenValues, type Seen } from "../support/wire-app.ts";
 
-/** Paths and what they are decided on and forwarded as (Istio's level BASE); `undefined`: refused. */
-const PATHS: readonly (readonly [sent: string, meant: string | undefined])[] = [
-  ["/app#foo", "/app"],
-  ["/app/../admin", "/admin"],
-  ["/app//", "/app//"],
-  ["/app/%2f", "/app/%2f"],
-  ["/app%2f/", "/app%2f/"],
-  ["/xyz%30..//abc", "/xyz0..//abc"],
-  ["/app/%2E./admin", "/admin"],
-  ["/app\\admin", "/app/admin"],
-  ["/app/\\/\\/\\admin", "/app//////admin"],
-  ["/%2Fapp%5cadmin%5Cabc", "/%2Fapp%5cadmin%5Cabc"],
-  ["/%5Capp%2f%5c%2F%2e%2e%2fadmin%5c\\abc", "/%5Capp%2f%5c%2F..%2fadmin%5c/abc"],
-  ["/app//../admin", "/app/admin"],
-  ["/app//../../admin", "/admin"],
-  ["/%c0%2e%c0%2e/admin", "/%c0.%c0./admin"],
-  ["/%c0%2fadmin", "/%c0%2fadmin"],
-  ["/%252e%252e/admin", "/%252e%252e/admin"],
-  ["/%25c0%25ae%25c0%25ae/admin", "/%25c0%25ae%25c0%25ae/admin"],
-  ["/%c0%ae%c0%ae/admin", "/%c0%ae%c0%ae/admin"],
-  ["/%c0%afadmin", "/%c0%afadmin"],
-  ["/%c1%9cadmin", "/%c1%9cadmin"],
-  ["/.../admin", "/.../admin"],
-  ["/..;/admin", "/..;/admin"],
-  ["/;/admin", "/;/admin"],
-  ["/admin;a=b/xyz", "/admin;a=b/xyz"],
-  ["/Admin", "/Admin"],
-  ["/0x2e0x2e/admin", "/0x2e0x2e/admin"],
-  ["//admin", "//admin"],
-  ["/./admin/.", "/admin/"],
-  ["/a/b/../../../../admin", "/admin"],
-  ["/a/..", "/"],
-  ["/..%2fadmin", "/..%2fadmin"],
-  ["\\admin", undefined],
-  ["/admin%00", undefined],
-  ["/%00/../admin", undefined],
-  ["/admin%", undefined],
-  ["/admin%2", undefined],
-  ["/admin%zz", undefined],
-  ["/admin\xe9", undefined],
-  ["/admin\x7f", undefined],
-  ["admin", undefined],
-  ["*", undefined],
-  ["ftp://shop/admin", undefined],
-  ["http://user@shop/admin", undefined],
-  ["http://other/admin", undefined],
-];
+/** Targets with the path that they are decided on and forwarded with; `undefined`: refused. */
+function targetsAt(level: PathNormalization): readonly (readonly [sent: string, meant: string | undefined])[] {
+  return [
+    ...pathCases(level).map(({ raw, path }) => [raw, path] as const),
+    ...[...paths.refused, ...paths.refusedTargets].map((raw) => [raw, undefined] as const),
+  ];
+}
 
 /** Spellings of one host, and what is forwarded for each. */
 const ADMIN_HOSTS: readonly (readonly [sent: string, forwarded: string])[] = [
@@ -65,34 +29,6 @@ const ADMIN_HOSTS: readonly (readonly [sent: string, forwarded: string])[] = [
   ["Admin.Example.Com.", "admin.example.com"],
   ["admin.example.com:8000", "admin.example.com:8000"],
   ["admin.example.com.:8000", "admin.example.com:8000"],
-];
-
-const AMBIGUOUS_HOSTS: readonly string[] = [
-  "",
-  "admin.example.com@evil",
-  "user:password@admin.example.com",
-  "admin.example.com:",
-  "admin.example.com:0",
-  "admin.example.com:080",
-  "admin.example.com:80:80",
-  "admin.example.com:65536",
-  "admin.example.com:http",
-  "admin.example.com/",
-  "admin.example.com#",
-  "admin.example.com, shop",
-  "admin.example.com shop",
-  "admin..example.com",
-  ".admin.example.com",
-  "admin.example.com..",
-  "%61dmin.example.com",
-  "\xe4dmin.example.com",
-  "[::1",
-  "[admin.example.com]",
-  "[fe80::1%25eth0]",
-  "0177.0.0.1",
-  "0x7f.1",
-  "2130706433",
-  "127.1",
 ];
 
 describe("one spelling at a waypoint", () => {
@@ -110,50 +46,68 @@ describe("one spelling at a waypoint", () => {
     await shop.mesh.stop();
   });
 
-  const seen = (): readonly Seen[] => shop.apps[0].http.seen;
-
   /** Sends a request over a connection of its own: the verdict, whether the connection was closed, and what the application got. */
-  async function send(text: string): Promise<{ verdict: string; closes: boolean; got: readonly Seen[] }> {
-    const { length } = seen();
-    const wire = await shop.dial();
+  async function send(
+    text: string,
+    at: Shop = shop,
+  ): Promise<{ verdict: string; closes: boolean; got: readonly Seen[] }> {
+    const { seen } = at.apps[0].http;
+    const { length } = seen;
+    const wire = await at.dial();
     const answer = await wire.ask(text);
     const closes = field(answer.head, "connection") === "close" && (await wire.ended()) === "end";
     wire.close();
-    return { verdict: verdictOf(answer), closes, got: seen().slice(length) };
+    return { verdict: verdictOf(answer), closes, got: seen.slice(length) };
   }
 
   /** The log lines of the waypoint with an id. */
-  async function lines(requestId: string): Promise<LogLine[]> {
-    await shop.waypoint.access({ request_id: requestId });
-    return shop.waypoint.log.filter((line) => line["request_id"] === requestId);
+  async function lines(requestId: string, at: Shop = shop): Promise<LogLine[]> {
+    await at.waypoint.access({ request_id: requestId });
+    return at.waypoint.log.filter((line) => line["request_id"] === requestId);
   }
 
-  test("each path is decided on and forwarded in one and the same spelling, or refused", async () => {
-    const meant = [...new Set(PATHS.flatMap(([, path]) => path ?? []))];
-    // One rule for each path: the log then tells by its number which path was decided on.
-    const rules = meant.map((path) => ({ to: [{ operation: { paths: [path] } }] }));
-    await shop.put("policies", [authorizationPolicy("table", "ALLOW", { service: "shop" }, rules)]);
-    for (const [index, [sent, path]] of PATHS.entries()) {
-      const id = `path-${index}`;
-      const { verdict, closes, got } = await send(request("GET", sent, { "x-request-id": id }));
-      if (path === undefined) {
-        assert.deepEqual([verdict, closes, got], ["400 REQUEST_MALFORMED", true, []], sent);
-        continue;
+  for (const level of ["base", "decode-and-merge-slashes"] as const) {
+    test(`each path is decided on and forwarded in one and the same spelling, or refused: ${level}`, async () => {
+      const targets = targetsAt(level);
+      const meant = [...new Set(targets.flatMap(([, path]) => path ?? []))];
+      // One rule for each path: the log then tells by its number which path was decided on.
+      const rules = meant.map((path) => ({ to: [{ operation: { paths: [path] } }] }));
+      const at = level === "base" ? shop : await startShop({ waypoint: { config: { pathNormalization: level } } });
+      await at.put("policies", [authorizationPolicy("table", "ALLOW", { service: "shop" }, rules)]);
+      for (const [index, [sent, path]] of targets.entries()) {
+        const id = `path-${index}`;
+        const { verdict, closes, got } = await send(request("GET", sent, { "x-request-id": id }), at);
+        if (path === undefined) {
+          assert.deepEqual([verdict, closes, got], ["400 REQUEST_MALFORMED", true, []], sent);
+          continue;
+        }
+        assert.equal(verdict, "200", sent);
+        assert.deepEqual(
+          got.map(({ line }) => line),
+          [`GET ${path} HTTP/1.1`],
+          sent,
+        );
+        const [line, ...more] = await lines(id, at);
+        assert.deepEqual(
+          [line?.["path"], line?.["policy_rule"], more],
+          [path, `rules[${meant.indexOf(path)}]`, []],
+          sent,
+        );
       }
-      assert.equal(verdict, "200", sent);
+      await at.put("policies", []);
+      if (at !== shop) await at.mesh.stop();
+    });
+  }
+
+  test("the fragment is cut, the query goes on as it was sent", async () => {
+    for (const { raw, path, query } of paths.targets) {
+      const { got } = await send(request("GET", raw));
       assert.deepEqual(
         got.map(({ line }) => line),
-        [`GET ${path} HTTP/1.1`],
-        sent,
-      );
-      const [line, ...more] = await lines(id);
-      assert.deepEqual(
-        [line?.["path"], line?.["policy_rule"], more],
-        [path, `rules[${meant.indexOf(path)}]`, []],
-        sent,
+        [`GET ${path}${query} HTTP/1.1`],
+        raw,
       );
     }
-    await shop.put("policies", []);
   });
 
   test("escapes of unreserved characters are decoded once, of all others never", async () => {
@@ -250,7 +204,8 @@ describe("one spelling at a waypoint", () => {
   });
 
   test("every spelling of a host is one host, to policy and to the application", async () => {
-    for (const [sent, forwarded] of ADMIN_HOSTS) {
+    const canonical = hosts.canonical.map(({ raw, text }) => [raw, text] as const);
+    for (const [sent, forwarded] of [...ADMIN_HOSTS, ...canonical]) {
       const { got } = await send(request("GET", "/", { host: sent }));
       assert.deepEqual(seenValues(got[0] as Seen, "host"), [forwarded], sent);
     }
@@ -274,7 +229,7 @@ describe("one spelling at a waypoint", () => {
   });
 
   test("hosts that two readers would read in two ways are refused", async () => {
-    for (const host of AMBIGUOUS_HOSTS) {
+    for (const host of hosts.refused) {
       const { verdict, closes, got } = await send(request("GET", "/host", { host }));
       assert.deepEqual([verdict, closes, got], ["400 REQUEST_MALFORMED", true, []], JSON.stringify(host));
     }

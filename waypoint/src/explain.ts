@@ -65,7 +65,7 @@ function follow(view: MeshView, asked: Asked, note: Note): string | Failure {
   note(`${describeDestination(destination)}, declared ${protocol}, behind waypoint ${gatewayUid(view.self.gateway)}`);
   const host = canonicalHost(asked.headers.get("host") ?? `${asked.authority.host}:${asked.authority.port}`);
   if (isFailure(host)) return host;
-  const target = canonicalTarget(asked.method, asked.target, host);
+  const target = canonicalTarget(asked.method, asked.target, host, view.self.pathNormalization);
   if (isFailure(target)) return target;
   note(`decided and forwarded as ${target.method} ${target.path}${target.query}, host ${target.host}`);
   const opaque = protocol === "tcp" || protocol === "tls";

@@ -21,6 +21,7 @@ export const SELF: WaypointSelf = {
   id: id("default/waypoint"),
   trustDomain: TRUST_DOMAIN,
   aliases: new Set(),
+  pathNormalization: "base",
 };
 
 /** A healthy workload `namespace/name` of which label `app` and account are the name up to its last `-`. */

@@ -96,7 +96,13 @@ export class Bench {
   async use(parts: MeshParts): Promise<number> {
     const { svid } = await this.identity("waypoint");
     const workloads = [...(parts.workloads ?? []), waypointInstance("127.0.0.9")];
-    const self = { gateway: GATEWAY, id: svid.id, trustDomain: trustDomainOf(svid.id), aliases: new Set<never>() };
+    const self = {
+      gateway: GATEWAY,
+      id: svid.id,
+      trustDomain: trustDomainOf(svid.id),
+      aliases: new Set<never>(),
+      pathNormalization: "base",
+    } as const;
     this.#view = new MeshView(snapshot({ ...parts, workloads }), self, this.#view);
     return this.live.recheck(this.#view);
   }

@@ -47,7 +47,8 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
 /** Which waypoint a configuration and an identity make. */
 export function selfOf(config: WaypointConfig, identity: Identity): WaypointSelf {
   const { id } = identity.svid;
-  return { gateway: config.gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases };
+  const { gateway, pathNormalization } = config;
+  return { gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases, pathNormalization };
 }
 
 class Waypoint implements Service {

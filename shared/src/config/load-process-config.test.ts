@@ -78,6 +78,7 @@ test("the shortest waypoint.yaml has every default", () => {
     hbone: { kind: "tcp", host: "", port: 15008 },
     sessionSecrets: undefined,
     upgrades: ["websocket"],
+    pathNormalization: "base",
     tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },

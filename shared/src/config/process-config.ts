@@ -146,6 +146,9 @@ export interface UproxyConfig extends CommonConfig {
     | undefined;
 }
 
+/** How far paths are normalized before they are decided on; each level does what the one before it does, and more. */
+export type PathNormalization = "none" | "base" | "merge-slashes" | "decode-and-merge-slashes";
+
 /** `waypoint.yaml`. */
 export interface WaypointConfig extends CommonConfig {
   /** The Gateway that this process serves. */
@@ -155,6 +158,7 @@ export interface WaypointConfig extends CommonConfig {
   readonly sessionSecrets: string | undefined;
   /** Protocols that clients may switch to, lower case. */
   readonly upgrades: readonly string[];
+  readonly pathNormalization: PathNormalization;
   /** Where traces are wanted; nothing is exported yet. */
   readonly tracing: { readonly otlp: string; readonly sample: number } | undefined;
 }

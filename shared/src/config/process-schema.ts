@@ -202,6 +202,11 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
     ),
     ...common,
     hbone: defaulted(listenAddress, ":15008", "tunnel port"),
+    pathNormalization: defaulted(
+      oneOf("none", "base", "merge-slashes", "decode-and-merge-slashes"),
+      "base",
+      "what paths become before they are matched, decided on and forwarded",
+    ),
     workers: defaulted(
       notYet(
         scalar("number of processes, or auto", (value) => {

@@ -1,4 +1,5 @@
 // Pure. The one spelling of a request path, which routes match, policies decide on and the destination receives.
+import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 
 const PERCENT = 0x25;
@@ -9,16 +10,24 @@ const FIRST_VISIBLE = 0x21;
 const LAST_VISIBLE = 0x7e;
 
 /**
- * Normalizes a path (Istio's level BASE): `\` becomes `/`, escapes of unreserved characters (RFC 3986 section 2.3) are
- * decoded once, dot segments are removed (section 5.2.4). Escaped slashes, empty segments, parameters and the case of
- * everything stay as they are.
+ * Normalizes a path as far as `level` says (the levels of Istio):
  *
- * Refused with REQUEST_MALFORMED, because two readers may take them for two paths: controls, spaces and bytes outside
- * ASCII, an escape that is none, `%00`.
+ * - `none`: not at all;
+ * - `base`: `\` becomes `/`, escapes of unreserved characters (RFC 3986 section 2.3) are decoded once, dot segments are
+ *   removed (section 5.2.4);
+ * - `merge-slashes`: after that, `//` becomes `/`;
+ * - `decode-and-merge-slashes`: escaped slashes and backslashes are decoded before all that.
  *
- * @param raw the path without query and fragment; begins with `/` or `\`
+ * Whatever is not named stays as it is: parameters, the case of everything, at `base` empty segments.
+ *
+ * Refused with REQUEST_MALFORMED at every level, because two readers may take them for two paths: controls, spaces and bytes
+ * outside ASCII, an escape that is none, `%00`.
+ *
+ * @param raw the path without query and fragment; begins with `/`
  */
-export function normalizePath(raw: string): string | Failure {
+export function normalizePath(raw: string, level: PathNormalization = "base"): string | Failure {
+  const decodesSlashes = level === "decode-and-merge-slashes";
+  const merges = decodesSlashes || level === "merge-slashes";
   let clean = true;
   let previous = 0;
   for (let i = 0; i < raw.length; i++) {
@@ -30,16 +39,18 @@ export function normalizePath(raw: string): string | Failure {
       const escaped = escapedByte(raw, i);
       if (escaped === undefined) return fail("REQUEST_MALFORMED", "a % in the path without two hexadecimal digits");
       if (escaped === 0) return fail("REQUEST_MALFORMED", "%00 in the path");
-      if (isUnreserved(escaped)) clean = false;
-    } else if (code === BACKSLASH || (code === DOT && previous === SLASH)) {
+      if (isUnreserved(escaped) || (decodesSlashes && isSlash(escaped))) clean = false;
+    } else if (code === BACKSLASH || (previous === SLASH && (code === DOT || (merges && code === SLASH)))) {
       clean = false;
     }
     previous = code;
   }
-  return clean ? raw : removeDotSegments(decodeUnreserved(raw));
+  if (clean || level === "none") return raw;
+  const path = removeDotSegments(decodeOnce(raw, decodesSlashes));
+  return merges ? path.replaceAll(/\/{2,}/g, "/") : path;
 }
 
-function decodeUnreserved(raw: string): string {
+function decodeOnce(raw: string, decodesSlashes: boolean): string {
   let out = "";
   let kept = 0;
   for (let i = 0; i < raw.length; i++) {
@@ -48,9 +59,9 @@ function decodeUnreserved(raw: string): string {
       out += `${raw.slice(kept, i)}/`;
       kept = i + 1;
     } else if (code === PERCENT) {
-      const escaped = escapedByte(raw, i);
-      if (escaped !== undefined && isUnreserved(escaped)) {
-        out += raw.slice(kept, i) + String.fromCharCode(escaped);
+      const escaped = escapedByte(raw, i) ?? 0;
+      if (isUnreserved(escaped) || (decodesSlashes && isSlash(escaped))) {
+        out += raw.slice(kept, i) + (isSlash(escaped) ? "/" : String.fromCharCode(escaped));
         kept = i + 3;
       }
       i += 2;
@@ -82,6 +93,10 @@ function hexDigit(code: number): number | undefined {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const lower = code | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : undefined;
+}
+
+function isSlash(code: number): boolean {
+  return code === SLASH || code === BACKSLASH;
 }
 
 function isUnreserved(code: number): boolean {

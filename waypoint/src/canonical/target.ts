@@ -1,4 +1,5 @@
 // Pure. What one request asks for, in one spelling: the only maker of `CanonicalTarget`.
+import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { CanonicalTarget } from "../exchange-services.ts";
 import type { CanonicalHost } from "./host.ts";
@@ -13,12 +14,17 @@ const OUTSIDE_VISIBLE_ASCII = /[^\x21-\x7e]/;
  * @param method as sent
  * @param requestTarget one character a byte
  */
-export function canonicalTarget(method: string, requestTarget: string, host: CanonicalHost): CanonicalTarget | Failure {
+export function canonicalTarget(
+  method: string,
+  requestTarget: string,
+  host: CanonicalHost,
+  level: PathNormalization = "base",
+): CanonicalTarget | Failure {
   if (requestTarget === "*") {
     return method === "OPTIONS" ? made(method, host.text, "*", "") : fail("REQUEST_MALFORMED", `${method} of *`);
   }
-  const first = requestTarget.charCodeAt(0);
-  if (first !== 0x2f && first !== 0x5c) return fail("REQUEST_MALFORMED", "the request target does not begin with /");
+  if (requestTarget.charCodeAt(0) !== 0x2f)
+    return fail("REQUEST_MALFORMED", "the request target does not begin with /");
   const fragment = requestTarget.indexOf("#");
   const whole = fragment < 0 ? requestTarget : requestTarget.slice(0, fragment);
   const mark = whole.indexOf("?");
@@ -26,7 +32,7 @@ export function canonicalTarget(method: string, requestTarget: string, host: Can
   if (query !== "" && OUTSIDE_VISIBLE_ASCII.test(query)) {
     return fail("REQUEST_MALFORMED", "a control, a space or a byte outside ASCII in the query");
   }
-  const path = normalizePath(mark < 0 ? whole : whole.slice(0, mark));
+  const path = normalizePath(mark < 0 ? whole : whole.slice(0, mark), level);
   return isFailure(path) ? path : made(method, host.text, path, query);
 }
 

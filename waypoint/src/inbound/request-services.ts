@@ -66,14 +66,14 @@ export class RequestServices implements ExchangeServices {
   }
 
   canonicalTarget(head: RequestHead): CanonicalTarget | Failure {
-    const { headers, destination } = this.#planned();
+    const { headers, destination, view } = this.#planned();
     this.#userAgent = head.fieldValue(headers.userAgent, 0) ?? "";
     this.#forwardedFor = joinedValue(head, headers.forwardedFor) ?? "";
     const host = this.#of.canonicalHost(head.authority ?? this.#of.tunnel.request.rawAuthority);
     if (isFailure(host)) return host;
     this.#hostname = host.hostname;
     this.#version = head.version;
-    const target = canonicalTarget(head.method, head.target, host);
+    const target = canonicalTarget(head.method, head.target, host, view.self.pathNormalization);
     if (isFailure(target)) return target;
     // The tunnel was accepted for a destination that a later configuration may not know any more.
     if (isFailure(destination)) return destination;

@@ -1,5 +1,6 @@
 // Pure. What the authority of a tunnel request means to this waypoint: something it serves, or a refusal. It is never an
 // open relay: what no resource puts behind this Gateway is not dialled.
+import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
@@ -15,6 +16,7 @@ export interface WaypointSelf {
   readonly trustDomain: TrustDomain;
   /** Trust domains whose names are names of our own. */
   readonly aliases: ReadonlySet<TrustDomain>;
+  readonly pathNormalization: PathNormalization;
 }
 
 /** Who asks, as its certificate proved it. */
