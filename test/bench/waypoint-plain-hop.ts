@@ -22,6 +22,8 @@ import { Http1Downstream } from "@culvert/waypoint/http1/downstream.ts";
 import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
 import { Http1Shared } from "@culvert/waypoint/http1/shared-state.ts";
 import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
+import { Http2Shared } from "@culvert/waypoint/http2/shared-state.ts";
+import { Http2Pool } from "@culvert/waypoint/http2/upstream-pool.ts";
 import { TunnelServices } from "@culvert/waypoint/inbound/tunnel-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
@@ -129,7 +131,7 @@ const upstream = new Upstream({
   clock,
 });
 const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
-const ways = new UpstreamConnections(new UpstreamPool(http));
+const ways = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(new Http2Shared(http)));
 const { random } = Math;
 const copies = { connections: ways, upstream, clock, metrics: new MirrorMetrics(metrics), random };
 const sessionKeys = [new SessionKey(Buffer.alloc(32), "")] as const;

@@ -27,8 +27,6 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   REQUEST_TIMEOUT: "The client was too slow to send its request. If that is usual for it, look at the network between.",
   UPGRADE_REFUSED:
     "The client asked to switch to a protocol that a waypoint does not carry. Name it under `upgrades` in `waypoint.yaml`, or declare the port `appProtocol: tcp` if it must pass.",
-  PROTOCOL_NOT_SUPPORTED:
-    "A route or an L7 policy applies to a port where HTTP/1.1 is not what is spoken. Take the route or the L7 fields away, or declare the port's protocol.",
   CLIENT_HELLO_REFUSED:
     "A TLSRoute is attached to the port, so its connections must begin with TLS. Take the route away, or use a TCPRoute, if something else is spoken there; the detail says what came instead.",
   EXPECTATION_REFUSED: "The client sent an `Expect` other than `100-continue`; no server needs to know one.",
@@ -77,6 +75,10 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The application's address cannot be reached from the proxy: look at `inbound.app` and at the address of its entry.",
   APP_RESET:
     "The application ended the connection by a reset. Its own log says why; crashes and idle timeouts shorter than the client's are common.",
+  APP_REFUSED_REQUEST:
+    "The application speaks HTTP/2 and turned the request away unread, by REFUSED_STREAM or by a GOAWAY that leaves it out: it is restarting, or takes fewer requests at once than it was sent. Requests without a body have been tried once more.",
+  APP_RESET_REQUEST:
+    "The application speaks HTTP/2 and reset the request; the detail has its error code. Its own log says why.",
   PEER_REFUSED:
     "No proxy listens at the peer's tunnel port: is it up, and is `culvert.dev/hbone-port` right? A workload without a proxy needs `istio.io/dataplane-mode: none`.",
   PEER_TIMEOUT: "The peer's proxy cannot be reached in time: a firewall that drops port 15008, or a host that is gone.",

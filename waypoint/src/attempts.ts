@@ -63,6 +63,8 @@ export class Attempts implements ResponseSink {
   #openHalves = 0;
   /** The request may go by a fresh connection once more if the kept-alive one was closed. */
   #mayRepeat = false;
+  /** It has gone so once more. */
+  #repeated = false;
   /** Counts what is waited for, so that a connection that opens too late is not taken for another. */
   #turn = 0;
   #timer: Timer | undefined = undefined;
@@ -94,6 +96,7 @@ export class Attempts implements ResponseSink {
     this.#isAnswering = false;
     this.#openHalves = 0;
     this.#mayRepeat = message.body === NO_BODY && IDEMPOTENT.has(message.method);
+    this.#repeated = false;
     this.#retriesLeft = route.retry?.attempts ?? 0;
     if (route.retry !== undefined && message.body !== NO_BODY)
       this.#replay = new Replay(this.#shared.limits.replayBytes);
@@ -185,12 +188,16 @@ export class Attempts implements ResponseSink {
   }
 
   onUpstreamFailed(failure: Failure, answered: boolean): void {
-    const repeat = this.#mayRepeat && !answered && this.#upstream?.reused === true;
+    // What HTTP/2 says not to have taken may be sent again whatever its method.
+    const notTaken =
+      failure.code === "APP_REFUSED_REQUEST" && this.#sending?.message.body === NO_BODY && !this.#repeated;
+    const repeat = !answered && (notTaken || (this.#mayRepeat && this.#upstream?.reused === true));
     this.#upstream = undefined;
     const { endpoint } = this;
     if (repeat && endpoint !== undefined) {
       // The application closed a kept-alive connection while the request was on its way: the endpoint is as good as before.
       this.#mayRepeat = false;
+      this.#repeated = true;
       this.#open(endpoint);
       return;
     }

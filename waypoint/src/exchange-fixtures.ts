@@ -28,6 +28,8 @@ import { HeaderSlots } from "./http1/header-slots.ts";
 import { DEFAULT_HTTP1_LIMITS, type Http1Limits } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
+import { Http2Shared } from "./http2/shared-state.ts";
+import { Http2Pool } from "./http2/upstream-pool.ts";
 import { UpstreamConnections } from "./upstream/connections.ts";
 
 export const PEER: ExchangePeer = {
@@ -169,7 +171,8 @@ export class Bench {
   constructor(limits: Partial<Http1Limits> = {}, peer: ExchangePeer = PEER) {
     this.services = new FakeServices(peer);
     this.shared = new Http1Shared({ ...DEFAULT_HTTP1_LIMITS, ...limits }, this.clock);
-    this.connections = new UpstreamConnections(new UpstreamPool(this.shared));
+    const http2 = new Http2Shared(this.shared);
+    this.connections = new UpstreamConnections(new UpstreamPool(this.shared), new Http2Pool(http2));
     this.connection = new Http1Downstream(this.client, this.services, this.shared, this.connections);
     this.connection.start();
   }

@@ -28,6 +28,8 @@ import { SessionKey } from "./filter/session-key.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
+import { Http2Shared } from "./http2/shared-state.ts";
+import { Http2Pool } from "./http2/upstream-pool.ts";
 import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./mesh-fixtures.ts";
@@ -128,11 +130,12 @@ export class Bench {
     });
     this.metrics.beforeCollect(() => reporter.progress());
     const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
+    const http2 = new Http2Shared(http);
     const view = (): MeshView => {
       if (this.#view === undefined) throw new Error("no mesh is in use");
       return this.#view;
     };
-    const connections = new UpstreamConnections(new UpstreamPool(http));
+    const connections = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2));
     const metrics = new MirrorMetrics(this.metrics);
     const mirrors = new Mirrors({ connections, upstream, clock, metrics, random: Math.random });
     const sessionKeys = [new SessionKey(Buffer.alloc(32, 1), "default/waypoint")] as const;
@@ -141,6 +144,7 @@ export class Bench {
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random: Math.random },
       live: this.live,
       http,
+      http2,
       connections,
       clock,
       makeId: () => `t${this.lines.length}`,

@@ -20,6 +20,8 @@ import type { SessionKeys } from "./filter/session-key.ts";
 import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
+import { Http2Shared } from "./http2/shared-state.ts";
+import { Http2Pool } from "./http2/upstream-pool.ts";
 import { UpstreamConnections } from "./upstream/connections.ts";
 import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
@@ -88,7 +90,8 @@ class Waypoint implements Service {
       clock,
     });
     const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock, config.upgrades);
-    this.#connections = new UpstreamConnections(new UpstreamPool(http));
+    const http2 = new Http2Shared(http);
+    this.#connections = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2));
     const upstream = new Upstream({
       pool: this.#tunnelPool,
       names: new OutsideNames(clock),
@@ -104,6 +107,7 @@ class Waypoint implements Service {
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random },
       live: this.#live,
       http,
+      http2,
       connections,
       clock,
       makeId: foundation.newId,

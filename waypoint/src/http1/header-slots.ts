@@ -35,6 +35,11 @@ export class HeaderSlots {
     return this.#slots.get(name.toLowerCase());
   }
 
+  /** The slot of a name in lower case, -1 when nobody reads it. */
+  findName(name: string): number {
+    return this.#slots.get(name) ?? -1;
+  }
+
   /** The slot of the field name at `start` to `end` of `head`, -1 when nobody reads it. */
   find(head: Uint8Array, start: number, end: number): number {
     const candidates = this.#byLength[end - start];

@@ -21,6 +21,8 @@ import { DEFAULT_HTTP1_LIMITS } from "./limits.ts";
 import { Http1Shared } from "./shared-state.ts";
 import { UpstreamConnections } from "../upstream/connections.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
+import { Http2Shared } from "../http2/shared-state.ts";
+import { Http2Pool } from "../http2/upstream-pool.ts";
 
 /** A waypoint's HTTP path between real ends. */
 interface Path {
@@ -110,7 +112,7 @@ function serving(open: () => Promise<ByteChannel>): Omit<Path, "dial" | "close">
   connection(channel: ByteChannel): void;
 } {
   const shared = new Http1Shared(DEFAULT_HTTP1_LIMITS, systemClock);
-  const connections = new UpstreamConnections(new UpstreamPool(shared));
+  const connections = new UpstreamConnections(new UpstreamPool(shared), new Http2Pool(new Http2Shared(shared)));
   const services = new OpeningServices(open);
   const channels: ByteChannel[] = [];
   return {

@@ -6,14 +6,23 @@ import type { ByteChannel } from "../channel/channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { Http1Downstream } from "../http1/downstream.ts";
 import type { Http1Shared } from "../http1/shared-state.ts";
-import { describeDestination, protocolOf, type Destination } from "../mesh/destination.ts";
+import { Http2Downstream } from "../http2/downstream.ts";
+import type { Http2Shared } from "../http2/shared-state.ts";
+import { protocolOf, type Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { StreamGroup } from "../route/stream-routes.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
 import { HeldChannel } from "./held-channel.ts";
 import type { LiveTunnel, LiveTunnels } from "./live-tunnels.ts";
 import { OpaqueTunnel, type Answer, type OpaqueTunnelOptions } from "./opaque-tunnel.ts";
-import { protocolReader, serverNameReader, UNREAD, type Opening, type OpeningReader } from "./opening.ts";
+import {
+  protocolReader,
+  serverNameReader,
+  UNREAD,
+  versionReader,
+  type Opening,
+  type OpeningReader,
+} from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
 import { TunnelServices, type RequestServicesOptions } from "./tunnel-services.ts";
 import { tunnelOf } from "./tunnel.ts";
@@ -23,6 +32,7 @@ export interface AcceptorOptions {
   readonly opaque: OpaqueTunnelOptions;
   readonly live: LiveTunnels;
   readonly http: Http1Shared;
+  readonly http2: Http2Shared;
   readonly connections: UpstreamConnections;
   readonly clock: Clock;
   readonly makeId: () => string;
@@ -61,17 +71,15 @@ export class Acceptor {
     if (streams !== undefined) return this.#serveOpaque(arrival, refusal(request), UNREAD);
 
     switch (protocolOf(destination)) {
+      // Whatever version the application speaks: the client may speak another.
       case "http":
-        if (request.accept()) return this.#serveHttp(live, streamChannel(request.stream, "downstream"));
-        return this.#refuse(live, view, destination, refusal(request), gone());
+      case "http2":
+      case "grpc":
+      case "grpc-web":
+        return this.#detect(arrival, versionReader(this.#options.http.limits.idleMs));
       case "tcp":
       case "tls":
         return this.#serveOpaque(arrival, refusal(request), UNREAD);
-      case "http2":
-      case "grpc":
-        return this.#serveHttp2(arrival, refusal(request));
-      // Browsers speak gRPC-Web in either version.
-      case "grpc-web":
       case "unspecified":
         return this.#detect(arrival, protocolReader(arrival.needsHttp));
     }
@@ -102,15 +110,20 @@ export class Acceptor {
     );
   }
 
-  /** HTTP/2 passes as TCP as long as nothing asks what only its requests can answer. */
-  #serveHttp2(arrival: Arrival, answer: Answer): void {
-    const { live, view, destination, needsHttp } = arrival;
-    if (!needsHttp) return this.#serveOpaque(arrival, answer, UNREAD);
-    const failure = fail(
-      "PROTOCOL_NOT_SUPPORTED",
-      `${describeDestination(destination)} speaks HTTP/2, and its routes or policies ask for HTTP/1.1`,
-    );
-    return this.#refuse(live, view, destination, answer, failure);
+  #serveHttp2(live: LiveTunnel, channel: ByteChannel): void {
+    const { services: options, live: tunnels, http2, connections } = this.#options;
+    live.protocol = "http";
+    const services = new TunnelServices(live.tunnel, options, () => tunnels.release(live));
+    const connection = new Http2Downstream(channel, services, http2, connections);
+    connection.start();
+    live.serve({
+      recheck: (view) => {
+        connection.breakOff(services.judge(view));
+        return undefined;
+      },
+      end: (failure) => connection.dismiss(failure),
+      drain: () => connection.drain(),
+    });
   }
 
   /** The first bytes decide: answers, and reads them. */
@@ -118,7 +131,7 @@ export class Acceptor {
     const { live, view, destination } = arrival;
     const { request } = live.tunnel;
     // What no request can change is said while there is a status to say it with.
-    const denial = settledDenial(arrival);
+    const denial = reader.forHttp ? undefined : settledDenial(arrival);
     if (denial !== undefined) return this.#refuse(live, view, destination, refusal(request), denial);
     if (!request.accept()) return this.#refuse(live, view, destination, refusal(request), gone());
     return this.#listen(arrival, streamChannel(request.stream, "downstream"), reader);
@@ -133,6 +146,7 @@ export class Acceptor {
       decided = true;
       timer?.cancel();
       if (opening.protocol === "http1") return this.#serveHttp(live, held.handOver());
+      if (opening.protocol === "http2") return this.#serveHttp2(live, held.handOver());
       // What holds now decides, not what held when the tunnel was opened.
       const current = this.#options.services.view();
       const now = arrivalOf(live, current);
@@ -140,7 +154,6 @@ export class Acceptor {
       if (now.streams?.needsServerName === true && !reader.forServerName) {
         return this.#listen(now, held.handOver(), serverNameReader());
       }
-      if (opening.protocol === "http2" && now.streams === undefined) return this.#serveHttp2(now, heldAnswer(held));
       return this.#serveOpaque(now, heldAnswer(held), opening);
     };
     const held = new HeldChannel(channel, () => {
@@ -159,7 +172,7 @@ export class Acceptor {
       recheck: (current) => {
         const now = arrivalOf(live, current);
         if (isFailure(now)) return now;
-        const refused = settledDenial(now);
+        const refused = reader.forHttp ? undefined : settledDenial(now);
         return refused === undefined ? undefined : fail("POLICY_CHANGED", refused.detail);
       },
       end,

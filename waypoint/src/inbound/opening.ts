@@ -1,7 +1,7 @@
 // Pure. How the first bytes of a connection are read, where they decide what becomes of it.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { ClientHelloReader } from "./client-hello.ts";
-import { sniff } from "./sniff.ts";
+import { sniff, sniffVersion } from "./sniff.ts";
 
 /** What the first bytes say. */
 export interface Opening {
@@ -16,6 +16,8 @@ export interface OpeningReader {
   readonly waitMs: number;
   /** They are what a TLSRoute goes by. */
   readonly forServerName: boolean;
+  /** HTTP is declared, so that what is denied is denied to its requests. */
+  readonly forHttp: boolean;
   /** `undefined`: not to be told yet. `bytes` are all so far. */
   read(bytes: Buffer): Opening | Failure | undefined;
   /** Nothing more will come, or not in time. */
@@ -24,6 +26,8 @@ export interface OpeningReader {
 
 /** Nothing was read: what is declared needs no opening. */
 export const UNREAD: Opening = { protocol: "opaque", serverName: undefined };
+
+const HTTP1: Opening = { protocol: "http1", serverName: undefined };
 
 /**
  * How long an undeclared port waits for the client to speak first. A client that has something to say has sent it within
@@ -38,11 +42,26 @@ export function protocolReader(needsHttp: boolean): OpeningReader {
   return {
     waitMs: needsHttp ? SPEAK_ASKED_MS : SPEAK_FIRST_MS,
     forServerName: false,
+    forHttp: false,
     read: (bytes) => {
       const protocol = sniff(bytes);
       return protocol === "more" ? undefined : { protocol, serverName: undefined };
     },
     conclude: () => UNREAD,
+  };
+}
+
+/** Tells the version of HTTP where some is declared. @param idleMs how long a connection may say nothing */
+export function versionReader(idleMs: number): OpeningReader {
+  return {
+    waitMs: idleMs,
+    forServerName: false,
+    forHttp: true,
+    read: (bytes) => {
+      const protocol = sniffVersion(bytes);
+      return protocol === "more" ? undefined : { protocol, serverName: undefined };
+    },
+    conclude: () => HTTP1,
   };
 }
 
@@ -52,6 +71,7 @@ export function serverNameReader(): OpeningReader {
   return {
     waitMs: SPEAK_ASKED_MS,
     forServerName: true,
+    forHttp: false,
     read: (bytes) => {
       const hello = reader.read(bytes);
       return hello === undefined || isFailure(hello) ? hello : { protocol: "tls", serverName: hello.serverName };

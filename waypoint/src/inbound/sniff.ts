@@ -40,6 +40,13 @@ export function sniff(bytes: Buffer): Sniffed {
   return VERSION.test(bytes.toString("latin1", Math.max(space, end - 12), end)) ? "http1" : "opaque";
 }
 
+/** Tells HTTP/2 from anything else, which is left to the codec of HTTP/1.1 to refuse where it is not that. */
+export function sniffVersion(bytes: Buffer): "http1" | "http2" | "more" {
+  const common = Math.min(bytes.length, PREFACE.length);
+  if (bytes.compare(PREFACE, 0, common, 0, common) !== 0) return "http1";
+  return common === PREFACE.length ? "http2" : "more";
+}
+
 function sniffTls(bytes: Buffer): Sniffed {
   if (bytes.length > 1 && bytes[1] !== RECORD[1]) return "opaque";
   if (bytes.length <= CLIENT_HELLO_AT) return "more";

@@ -93,6 +93,12 @@ export class TunnelServices implements ConnectionServices {
     return undefined;
   }
 
+  /** Tells of each request why it may not go on under `view`; `undefined` when it may, or is not in flight. */
+  judge(view: MeshView): (request: ExchangeServices) => Failure | undefined {
+    const plan = new RequestPlan(view, this.tunnel);
+    return (request) => (request instanceof RequestServices ? request.recheck(plan) : undefined);
+  }
+
   /** The canonical form of a host; most clients name the same one again and again. */
   canonicalHost(raw: string): CanonicalHost | Failure {
     if (this.#host === undefined || raw !== this.#rawHost) {

@@ -4,18 +4,21 @@ import type { ByteChannel } from "../channel/channel.ts";
 import type { Endpoint } from "../exchange-services.ts";
 import type { HttpVersion, UpstreamRequest } from "../http/message.ts";
 import type { UpstreamPool } from "../http1/upstream-pool.ts";
+import type { Http2Pool } from "../http2/upstream-pool.ts";
 
 /** Gives each request a way to its endpoint. */
 export class UpstreamConnections {
   readonly #http1: UpstreamPool;
+  readonly #http2: Http2Pool;
 
-  constructor(http1: UpstreamPool) {
+  constructor(http1: UpstreamPool, http2: Http2Pool) {
     this.#http1 = http1;
+    this.#http2 = http2;
   }
 
   /** A way that is open already. `asked` is what the client speaks, for endpoints that speak either. */
-  take(endpoint: Endpoint, _asked: HttpVersion): UpstreamRequest | undefined {
-    return this.#http1.take(endpoint.key);
+  take(endpoint: Endpoint, asked: HttpVersion): UpstreamRequest | undefined {
+    return (isHttp2(endpoint, asked) ? this.#http2 : this.#http1).take(endpoint.key);
   }
 
   /**
@@ -25,11 +28,11 @@ export class UpstreamConnections {
    */
   async open(
     endpoint: Endpoint,
-    _asked: HttpVersion,
+    asked: HttpVersion,
     dial: () => Promise<ByteChannel | Failure>,
   ): Promise<UpstreamRequest | Failure> {
     try {
-      return await this.#http1.open(endpoint, dial);
+      return await (isHttp2(endpoint, asked) ? this.#http2 : this.#http1).open(endpoint, dial);
     } catch (error) {
       return fail("INTERNAL", String(error));
     }
@@ -37,11 +40,17 @@ export class UpstreamConnections {
 
   /** Connections, and those of them that are idle. */
   get size(): { readonly total: number; readonly idle: number } {
-    return this.#http1.size;
+    const [one, two] = [this.#http1.size, this.#http2.size];
+    return { total: one.total + two.total, idle: one.idle + two.idle };
   }
 
   /** Ends what is idle in order; what is in use ends with its requests. */
   drain(): void {
     this.#http1.drain();
+    this.#http2.drain();
   }
+}
+
+function isHttp2({ speaks }: Endpoint, asked: HttpVersion): boolean {
+  return speaks === "http2" || (speaks === "either" && asked === "HTTP/2");
 }
