@@ -185,3 +185,13 @@ test("copies get the body, and hear of the end of the request, whole or not", as
   bench.client.close(fail("DOWNSTREAM_CLOSED", ""));
   assert.deepEqual(seen, ["ab", "cd", "end", "over", "e", "over"]);
 });
+
+test("a client that leaves while its request is held back is nobody's loss", async () => {
+  const bench = new Bench();
+  bench.services.choice = { delayMs: 100 };
+  await bench.send(GET);
+  bench.client.close(fail("DOWNSTREAM_CLOSED", ""));
+  await pass(bench);
+  assert.deepEqual(bench.services.opened, []);
+  assert.equal(bench.services.records[0]?.code, "DOWNSTREAM_CLOSED");
+});

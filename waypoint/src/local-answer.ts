@@ -12,6 +12,11 @@ export interface LocalAnswer {
   readonly failure: Failure | undefined;
 }
 
+/** Whether responses of this status have no body, whatever they say (RFC 9110 sections 6.4.1 and 15.3.6). */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 205 || status === 304;
+}
+
 /**
  * The answer for a failure: its status, its code as `culvert-code` and in a short text body. The particulars stay in the log:
  * they are for the operator, not for the caller.

@@ -37,6 +37,7 @@ test("an abort answers with its status, and says whose it is", () => {
   assert.match(answer.fields, /^culvert-code: FAULT_INJECTED\r\n/);
   assert.equal(answer.failure?.traits.flag, "FI");
   assert.equal(answer.failure.detail, "default/r rules[0]");
+  assert.equal(abortAnswer({ status: 204, grpcStatus: undefined, percent: 1 }, false, "").body, "");
 });
 
 test("a gRPC call gets the status of the fault, else what its HTTP status means", () => {

@@ -2,7 +2,7 @@
 import type { Fault } from "@culvert/shared/config/http-route.ts";
 import { fail } from "@culvert/shared/failure/failure.ts";
 import { statusOfHttp } from "@culvert/shared/grpc/status.ts";
-import type { LocalAnswer } from "../local-answer.ts";
+import { hasNoBody, type LocalAnswer } from "../local-answer.ts";
 
 /** What befalls one request. */
 export interface DrawnFault {
@@ -41,6 +41,7 @@ export function abortAnswer(abort: Abort, isGrpc: boolean, where: string): Local
   const failure = fail("FAULT_INJECTED", where);
   const code = `culvert-code: ${failure.code}\r\n`;
   if (!isGrpc) {
+    if (hasNoBody(abort.status)) return { status: abort.status, fields: code, body: "", failure };
     const fields = `${code}content-type: text/plain\r\n`;
     return { status: abort.status, fields, body: `${failure.code}: ${failure.traits.text}\n`, failure };
   }

@@ -7,7 +7,7 @@ import type {
   PathRewrite,
   Redirect,
 } from "@culvert/shared/config/http-route.ts";
-import type { LocalAnswer } from "../local-answer.ts";
+import { hasNoBody, type LocalAnswer } from "../local-answer.ts";
 import { CorsRules } from "./cors.ts";
 import { asBytes, fieldLine } from "./field-lines.ts";
 import { editProblem, FieldEdit } from "./header-edit.ts";
@@ -132,8 +132,7 @@ function statusProblem(status: number): string | undefined {
 
 function directAnswer({ status, headers, body }: DirectAnswer): LocalAnswer {
   const fields = headers.map(({ name, value }) => fieldLine(name, value)).join("");
-  // These have no body by definition (RFC 9110 section 6.4.1).
-  const text = status === 204 || status === 304 ? "" : asBytes(body);
+  const text = hasNoBody(status) ? "" : asBytes(body);
   const isTyped = headers.some(({ name }) => name.toLowerCase() === "content-type");
   const type = text === "" || isTyped ? "" : "content-type: text/plain; charset=utf-8\r\n";
   return { status, fields: fields + type, body: text, failure: undefined };

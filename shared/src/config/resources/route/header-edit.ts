@@ -1,17 +1,9 @@
 // Pure. What RequestHeaderModifier and ResponseHeaderModifier say: fields to set, to add and to remove.
 import type { HeaderEdit, HeaderField } from "../../http-route.ts";
+import { routeFieldProblem, routeValueProblem } from "../../route-fields.ts";
 import type { Fields } from "../fields.ts";
 import type { Report } from "../report.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
-import { isToken } from "./matches.ts";
-
-/** Longest value of a header (Gateway API). */
-const MOST_CHARACTERS = 4_096;
-
-/** Fields that say where a message goes, how its end is found and what holds for one connection only; `Host` is for URLRewrite. */
-const NOT_TO_EDIT = new Set(["host", "connection", "keep-alive", "proxy-connection", "te", "trailer"]).union(
-  new Set(["transfer-encoding", "content-length", "upgrade"]),
-);
 
 /** Reads `set`, `add` and `remove`; one field must not be in two places (Gateway API, HTTPHeaderFilter). */
 export function parseHeaderEdit(fields: Fields, report: Report): HeaderEdit {
@@ -53,11 +45,10 @@ function* parseNames(owner: Fields, report: Report): Generator<string> {
 }
 
 function isEditable(name: string): boolean {
-  return isToken(name) && !NOT_TO_EDIT.has(name.toLowerCase());
+  return routeFieldProblem(name) === undefined;
 }
 
 /** Visible characters with spaces between them (RFC 9110 section 5.5), which nobody can take for the end of a line. */
 function isFieldValue(value: string): boolean {
-  const inForm = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/.test(value);
-  return inForm && value.length <= MOST_CHARACTERS;
+  return routeValueProblem(value) === undefined && value !== "" && value.trim() === value;
 }

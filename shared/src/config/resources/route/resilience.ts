@@ -2,6 +2,7 @@
 import { hash } from "node:crypto";
 import type { RouteRetry, RouteTimeouts, SessionPersistence } from "../../http-route.ts";
 import type { Fields } from "../fields.ts";
+import { routeFieldProblem } from "../../route-fields.ts";
 import type { Report } from "../report.ts";
 import { atMost } from "./bounds.ts";
 import { isToken } from "./matches.ts";
@@ -79,7 +80,9 @@ export function parsePersistence(rule: Fields, owner: string, report: Report): S
   const fields = rule.fields("sessionPersistence", report);
   if (fields === undefined) return undefined;
   const type = fields.word("type", ["Cookie", "Header"]) ?? "Cookie";
-  const given = fields.string("sessionName", "a name of a cookie or header", isSessionName);
+  const isHeader = type === "Header";
+  const isName = (text: string): boolean => isSessionName(text) && (!isHeader || routeFieldProblem(text) === undefined);
+  const given = fields.string("sessionName", isHeader ? "a header that may be edited" : "a name of a cookie", isName);
   const absoluteTimeoutMs = durationField(fields, "absoluteTimeout") ?? 0;
   const idleTimeoutMs = durationField(fields, "idleTimeout") ?? 0;
   const cookie = fields.fields("cookieConfig", report);
@@ -93,7 +96,6 @@ export function parsePersistence(rule: Fields, owner: string, report: Report): S
     report.malformed(fields.node, fields.at("absoluteTimeout"), "expected how long a permanent cookie lives");
   }
   const name = given ?? `culvert-session-${hash("sha256", owner).slice(0, 8)}`;
-  const isHeader = type === "Header";
   return {
     type: isHeader ? "header" : "cookie",
     name: isHeader ? name.toLowerCase() : name,
