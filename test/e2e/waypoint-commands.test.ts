@@ -114,13 +114,22 @@ describe("the commands of a waypoint", () => {
     writeResources(good, "mesh", [...RESOURCES(running.address), ROUTE({ name: "shop", port: HTTP })]);
     const bad = join(mesh.folder, "bad");
     writeResources(bad, "bad", [service("shop", [{ name: "http", port: 0 }])]);
-    const [fine, doubtful, wrong] = await Promise.all([
+    const [fine, asJson, doubtful, wrong] = await Promise.all([
       cli("check", "--config", config, "--resources", good),
+      cli("check", "--config", config, "--resources", good, "--json"),
       cli("check", "--config", config),
       cli("check", "--config", config, "--resources", bad),
     ]);
-    assert.deepEqual([fine.code, fine.stdout], [0, "ok"], fine.stderr);
+    const status = "HTTPRoute default/shop for Service default/shop: Accepted, ResolvedRefs";
+    assert.deepEqual([fine.code, fine.stdout], [0, `${status}\nok`], fine.stderr);
+    const told = JSON.parse(asJson.stdout) as { problems: object[]; statuses: { status: { parents: object[] } }[] };
+    assert.deepEqual([asJson.code, told.problems, told.statuses[0]?.status.parents.length], [0, [], 1]);
+    assert.match(asJson.stdout, /"controllerName": "culvert\.dev\/waypoint"/);
     assert.equal(doubtful.code, 2);
+    assert.match(
+      doubtful.stdout,
+      /^HTTPRoute default\/shop for Service .*: Accepted, not ResolvedRefs \(BackendNotFound: /m,
+    );
     assert.match(
       doubtful.stderr,
       /routes\.yaml:\d+: spec\.rules\[1\]\.backendRefs\[1\]: there is no Service default\/nowhere/,

@@ -241,6 +241,7 @@ export function snapshot(contents: Partial<DirectoryContents>, parts: Partial<Sn
     routes: [],
     streamRoutes: [],
     backendTls: [],
+    statuses: [],
     problems: [],
     ...parts,
   };

@@ -145,21 +145,6 @@ test("a complete small mesh", () => {
         instances: ["shop/waypoint-1"],
       },
     },
-    routes: {
-      "shop/r": {
-        parents: [{ service: "shop/reviews", port: null }],
-        hostnames: [],
-        rules: [
-          {
-            name: null,
-            matches: [],
-            backends: [{ service: "shop/reviews", port: 9080, weight: 1, invalid: null }],
-            notUnderstood: null,
-          },
-        ],
-        notUnderstood: null,
-      },
-    },
     policies: {
       "shop/p": {
         action: "DENY",

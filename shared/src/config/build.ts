@@ -64,7 +64,7 @@ export function buildSnapshot(
     waypoints,
     gateways,
   });
-  const parts = routing?.join(resources, directory);
+  const parts = routing?.join(parsed, directory);
   return {
     version,
     directory,
@@ -73,6 +73,7 @@ export function buildSnapshot(
     routes: parts?.routes ?? [],
     streamRoutes: parts?.streamRoutes ?? [],
     backendTls: parts?.backendTls ?? [],
+    statuses: parts?.statuses ?? [],
     problems: [
       ...parsed.problems,
       ...duplicates(resources),

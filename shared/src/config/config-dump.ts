@@ -1,15 +1,14 @@
-// Pure. A snapshot as JSON, as it is understood: what `config_dump` shows. Resources hold no secret, so nothing is left out.
+// Pure. A snapshot as JSON, as it is understood: what `config_dump` shows. What is understood of resources
+// holds no secret, so nothing is left out.
 import type { AuthorizationPolicy, PeerAuthentication, PolicyTarget, StringMatch } from "../policy/authorization.ts";
 import type { Service, ServiceEntry, Waypoint, WaypointRef, Workload } from "../workload/workload.ts";
 import { formatLocality } from "../workload/locality.ts";
-import type { HttpRoute } from "./http-route.ts";
+import type { Json } from "./json.ts";
+import type { Routing } from "./routing/routing.ts";
 import type { Problem, Snapshot } from "./snapshot.ts";
 
-/** A value that JSON can carry. */
-export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
-
-/** One snapshot with its problems, keyed by `namespace/name` and sorted, so that two dumps can be compared by text. */
-export function dumpSnapshot(snapshot: Snapshot): { readonly [key: string]: Json } {
+/** One snapshot with its problems, and with its routes where they are read, keyed by `namespace/name` and sorted, so that two dumps can be compared by text. */
+export function dumpSnapshot(snapshot: Snapshot, routing?: Routing): { readonly [key: string]: Json } {
   const { directory } = snapshot;
   return {
     version: snapshot.version,
@@ -24,7 +23,7 @@ export function dumpSnapshot(snapshot: Snapshot): { readonly [key: string]: Json
       ...dumpWaypoint(waypoint),
       instances: directory.waypointInstances(waypoint).map(({ uid }) => uid),
     })),
-    routes: byUid(snapshot.routes, dumpRoute),
+    ...routing?.dump(snapshot),
     policies: byUid(snapshot.policies, dumpPolicy),
     peerAuthentications: byUid(snapshot.peerAuthentications, dumpPeerAuthentication),
   };
@@ -98,32 +97,6 @@ function dumpWorkload(workload: Workload): Json {
 function dumpWaypoint({ serves, placement, port, addresses, shares }: Waypoint): { readonly [key: string]: Json } {
   const weights = Object.fromEntries(shares.map(({ ref, weight }) => [ref.name, weight]));
   return { serves, placement, port, addresses, ...(shares.length === 0 ? {} : { weights }) };
-}
-
-function dumpRoute(route: HttpRoute): Json {
-  return {
-    parents: route.parents.map(({ namespace, name, port }) => ({
-      service: `${namespace}/${name}`,
-      port: port ?? null,
-    })),
-    hostnames: route.hostnames,
-    rules: route.rules.map((rule) => ({
-      name: rule.name ?? null,
-      matches: rule.matches.map(({ path, method, headers }) => ({
-        path: { kind: path.kind, value: path.value },
-        method: method ?? null,
-        headers: headers.map(({ name, value }) => ({ name, value })),
-      })),
-      backends: rule.backends.map(({ namespace, name, port, weight, invalid }) => ({
-        service: `${namespace}/${name}`,
-        port,
-        weight,
-        invalid: invalid ?? null,
-      })),
-      notUnderstood: rule.notUnderstood ?? null,
-    })),
-    notUnderstood: route.notUnderstood ?? null,
-  };
 }
 
 function dumpPolicy({ action, dryRun, target, rules, notUnderstood }: AuthorizationPolicy): Json {

@@ -3,6 +3,7 @@ import type { AuthorizationPolicy, PeerAuthentication } from "../policy/authoriz
 import type { Directory } from "../workload/directory.ts";
 import type { BackendTls } from "./backend-tls.ts";
 import type { HttpRoute } from "./http-route.ts";
+import type { ResourceStatus } from "./status/condition.ts";
 import type { StreamRoute } from "./stream-route.ts";
 
 /** Something in the resources that is wrong or not understood, for the log, `config_dump` and `check`. */
@@ -46,6 +47,8 @@ export interface Snapshot {
   readonly routes: readonly HttpRoute[];
   readonly streamRoutes: readonly StreamRoute[];
   readonly backendTls: readonly BackendTls[];
+  /** What Gateway API wants told of each route and each policy of backends. */
+  readonly statuses: readonly ResourceStatus[];
   readonly problems: readonly Problem[];
 }
 

@@ -114,22 +114,36 @@ function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
     options: [
       CONFIG_OPTION,
       { name: "resources", value: "DIR", help: "resource folder; default: the one that the configuration names" },
+      {
+        name: "json",
+        help: "print one JSON object: the problems, and the status of each route and policy of backends",
+      },
     ],
     run: async (args, io) => {
       const config = await loadConfig(kind, args);
       if (isComplaint(config)) return config;
       const snapshot = await loadResources(args.text("resources") ?? config.resources.folder, kind.routing);
       if (isComplaint(snapshot)) return snapshot;
-      return reportProblems(snapshot.problems, io);
+      return args.flag("json")
+        ? reportAsJson(snapshot, kind.routing, io)
+        : reportProblems(snapshot.problems, kind.routing?.statusLines(snapshot) ?? [], io);
     },
   };
 }
 
-function reportProblems(problems: readonly Problem[], io: CliIo): ExitCode {
+function reportProblems(problems: readonly Problem[], statuses: readonly string[], io: CliIo): ExitCode {
   for (const problem of problems) io.err(`${formatProblem(problem)}\n`);
+  for (const line of statuses) io.out(`${line}\n`);
   if (problems.length > 0) return EXIT.usage;
   io.out("ok\n");
   return EXIT.done;
+}
+
+function reportAsJson(snapshot: Snapshot, routing: Routing | undefined, io: CliIo): ExitCode {
+  const { problems } = snapshot;
+  const statuses = routing?.statusObjects(snapshot, new Date(systemClock.now()).toISOString()) ?? [];
+  io.out(`${JSON.stringify({ problems, statuses }, null, 2)}\n`);
+  return problems.length > 0 ? EXIT.usage : EXIT.done;
 }
 
 function waitCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {

@@ -279,7 +279,7 @@ class Runner {
     resources: ResourceFolder,
   ): Promise<StartFailure | undefined> {
     const handlers: readonly AdminHandler[] = [
-      configDumpHandler(resources),
+      configDumpHandler(resources, this.#routing),
       certificatesHandler(() => ({ identity: identity.get(), state: identity.state })),
       ...service.admin,
       ...loggingHandlers(this.#log),

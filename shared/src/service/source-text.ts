@@ -1,18 +1,22 @@
 // Pure. What operators are told of the resources in use: what they say, where they come from, and how old they are.
 import { dumpSnapshot } from "../config/config-dump.ts";
 import type { ResourceFolder } from "../config/files-source.ts";
+import type { Routing } from "../config/routing/routing.ts";
 import { formatDuration } from "../config/units.ts";
 import type { AdminHandler } from "../observe/admin.ts";
 
 type Source = Pick<ResourceFolder, "asOf" | "isRestored">;
 
 /** The dump of the configuration. */
-export function configDumpHandler(resources: ResourceFolder): AdminHandler {
+export function configDumpHandler(resources: ResourceFolder, routing: Routing | undefined): AdminHandler {
   return {
     method: "GET",
     path: "/config_dump",
     about: "the resources as understood, and what was not",
-    handle: () => ({ status: 200, body: { source: describeSource(resources), ...dumpSnapshot(resources.get()) } }),
+    handle: () => {
+      const dumped = dumpSnapshot(resources.get(), routing);
+      return { status: 200, body: { source: describeSource(resources), ...dumped } };
+    },
   };
 }
 

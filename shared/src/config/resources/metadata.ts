@@ -41,7 +41,7 @@ const DEFAULT_NAMESPACE = "default";
 const NAMED_BY_LABEL = new Set(["Namespace", "Service"]);
 
 /** Fields that the API server fills in. */
-const FILLED_IN = ["uid", "resourceVersion", "generation", "generateName", "managedFields", "selfLink"].concat([
+const FILLED_IN = ["uid", "resourceVersion", "generateName", "managedFields", "selfLink"].concat([
   "finalizers",
   "ownerReferences",
   "deletionTimestamp",
@@ -65,6 +65,7 @@ export function parseMetadata(
   const labels = fields.strings("labels") ?? new Map<string, string>();
   const annotations = fields.strings("annotations") ?? new Map<string, string>();
   const created = fields.string("creationTimestamp", "a time (RFC 3339)", (text) => !Number.isNaN(Date.parse(text)));
+  const generation = fields.integer("generation", 0, Number.MAX_SAFE_INTEGER) ?? 0;
   fields.ignore(...FILLED_IN);
   fields.end("error");
 
@@ -85,6 +86,7 @@ export function parseMetadata(
     labels,
     annotations,
     createdAt: created === undefined ? 0 : Date.parse(created),
+    generation,
     source: resource.source,
     line: resource.line,
   };

@@ -33,6 +33,7 @@ status: {loadBalancer: {}}
       ["note", "any text: at all"],
     ]),
     createdAt: Date.UTC(2026, 0, 2, 3, 4, 5),
+    generation: 0,
     source: "f.yaml",
     line: 2,
   });

@@ -18,6 +18,8 @@ export interface Metadata {
   readonly annotations: ReadonlyMap<string, string>;
   /** Milliseconds since the epoch; 0 when not given. */
   readonly createdAt: number;
+  /** Grows with each change of the `spec` on Kubernetes; 0 when not given. */
+  readonly generation: number;
   readonly source: string;
   readonly line: number;
 }
@@ -41,6 +43,8 @@ export interface ServiceResource {
   /** `trafficDistribution`. */
   readonly prefers: Preference | undefined;
   readonly isUnderstood: boolean;
+  /** `type: ExternalName`. */
+  readonly isAlias: boolean;
 }
 
 /** Where something runs, as a WorkloadEntry and an endpoint of a ServiceEntry say it. */

@@ -70,6 +70,7 @@ export function parseService(
     selector: selects ? selector : undefined,
     prefers: distribution === undefined ? undefined : PREFERENCES.get(distribution),
     isUnderstood,
+    isAlias: type === "ExternalName",
   };
 }
 

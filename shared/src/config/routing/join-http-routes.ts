@@ -1,7 +1,7 @@
 // Pure. HTTPRoutes and GRPCRoutes joined with what they name: HTTPFilters, and the Services and hosts behind their backends.
 import type { Directory } from "../../workload/directory.ts";
-import { serviceNamed } from "../cross-check.ts";
-import type { HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
+import { backendService } from "../cross-check.ts";
+import type { BackendRef, HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteRule } from "../http-route.ts";
 import { ofKind } from "../resources/of-kind.ts";
 import type {
   FilterDraft,
@@ -13,24 +13,25 @@ import type {
   Resource,
 } from "../resources/resource.ts";
 import type { Problem } from "../snapshot.ts";
+import type { TlsPorts } from "./join-backend-tls.ts";
 import { ReferenceCheck } from "./reference-check.ts";
 
 /** Joins the routes. Nothing that is missing opens a way: its share of the requests fails. */
 export function joinHttpRoutes(
   resources: readonly Resource[],
   directory: Directory,
-): { readonly routes: readonly HttpRoute[]; readonly problems: readonly Problem[] } {
+  tls: TlsPorts,
+  problems: Problem[],
+): readonly HttpRoute[] {
   const filters = new Map(
     ofKind(resources, "HTTPFilter").map((filter) => [`${filter.metadata.namespace}/${filter.metadata.name}`, filter]),
   );
-  const problems: Problem[] = [];
   const routes: HttpRoute[] = [];
   for (const resource of [...ofKind(resources, "HTTPRoute"), ...ofKind(resources, "GRPCRoute")]) {
-    const join = new RouteJoin(resource, directory, filters, problems);
-    join.parents();
+    const join = new RouteJoin(resource, directory, filters, tls, problems);
     routes.push({ ...resource.route, rules: resource.route.rules.map((rule, index) => join.rule(rule, index)) });
   }
-  return { routes, problems };
+  return routes;
 }
 
 /** One route among the others. */
@@ -38,30 +39,21 @@ class RouteJoin {
   readonly #resource: HttpRouteResource | GrpcRouteResource;
   readonly #directory: Directory;
   readonly #filters: ReadonlyMap<string, HttpFilterResource>;
+  readonly #tls: TlsPorts;
   readonly #check: ReferenceCheck;
 
   constructor(
     resource: HttpRouteResource | GrpcRouteResource,
     directory: Directory,
     filters: ReadonlyMap<string, HttpFilterResource>,
+    tls: TlsPorts,
     problems: Problem[],
   ) {
+    this.#tls = tls;
     this.#resource = resource;
     this.#directory = directory;
     this.#filters = filters;
     this.#check = new ReferenceCheck(resource, directory, problems);
-  }
-
-  parents(): void {
-    for (const { namespace, name, port, kind } of this.#resource.route.parents) {
-      if (kind === "entry") continue;
-      const service = serviceNamed(this.#directory, `${namespace}/${name}`);
-      const title = `Service ${namespace}/${name}`;
-      if (service === undefined) this.#check.report("spec.parentRefs", `there is no ${title}`, "NoMatchingParent");
-      else if (port !== undefined && !service.ports.some((candidate) => candidate.port === port)) {
-        this.#check.report("spec.parentRefs", `${title} has no port ${port}`, "NoMatchingParent");
-      }
-    }
   }
 
   rule(draft: HttpRuleDraft, index: number): HttpRouteRule {
@@ -83,8 +75,18 @@ class RouteJoin {
 
   #backend(draft: HttpBackendDraft, path: string): HttpRouteBackend {
     const { known, missing } = this.#resolve(draft.filters);
-    const invalid = this.#check.unserved(draft, path) ?? missing;
+    const invalid = this.#check.unserved(draft, path) ?? this.#unspoken(draft, path) ?? missing;
     return { ...draft, filters: known, invalid };
+  }
+
+  /** A port that wants TLS gets it by a policy; plain HTTP would be no use there. */
+  #unspoken(backend: BackendRef, path: string): string | undefined {
+    const service = backendService(backend, this.#directory);
+    const port = service?.ports.find((candidate) => candidate.port === backend.port);
+    if (service === undefined || port?.appProtocol !== "tls" || this.#tls(service, port)) return undefined;
+    const reason = `port ${backend.port} of ${service.uid} speaks TLS, and no BackendTLSPolicy says how to check it`;
+    this.#check.report(path, reason, "UnsupportedProtocol");
+    return reason;
   }
 
   /** Filters with those of the resources that they name in place of the names; one that is missing is told, and never skipped. */

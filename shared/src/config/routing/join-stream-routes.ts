@@ -6,12 +6,12 @@ import type { Problem } from "../snapshot.ts";
 import type { StreamRoute } from "../stream-route.ts";
 import { ReferenceCheck } from "./reference-check.ts";
 
-/** Joins the routes. A backend that is missing keeps its share, whose connections fail. */
+/** Joins the routes, and adds to `problems`. A backend that is missing keeps its share, whose connections fail. */
 export function joinStreamRoutes(
   resources: readonly Resource[],
   directory: Directory,
-): { readonly routes: readonly StreamRoute[]; readonly problems: readonly Problem[] } {
-  const problems: Problem[] = [];
+  problems: Problem[],
+): readonly StreamRoute[] {
   const routes: StreamRoute[] = [];
   for (const resource of [...ofKind(resources, "TLSRoute"), ...ofKind(resources, "TCPRoute")]) {
     const check = new ReferenceCheck(resource, directory, problems);
@@ -23,5 +23,5 @@ export function joinStreamRoutes(
     }));
     routes.push({ ...resource.route, rules });
   }
-  return { routes, problems };
+  return routes;
 }

@@ -1,32 +1,31 @@
 // Pure. What only a waypoint reads of a mesh: routes, and what they refer to. uproxy carries bytes and never loads this.
 import type { Directory } from "../../workload/directory.ts";
-import type { HttpRoute } from "../http-route.ts";
+import type { Json } from "../json.ts";
 import { parseBackendTlsPolicy } from "../resources/backend-tls-policy.ts";
 import { parseConfigMap, parseSecret } from "../resources/ca-source.ts";
 import type { Fields } from "../resources/fields.ts";
 import type { KindReader, Kinds } from "../resources/kind-reader.ts";
 import { parseReferenceGrant } from "../resources/reference-grant.ts";
 import type { Report } from "../resources/report.ts";
-import type { Metadata, Resource } from "../resources/resource.ts";
+import type { Metadata, ParsedResources, Resource } from "../resources/resource.ts";
 import { parseGrpcRoute } from "../resources/route/grpc-route.ts";
 import { parseHttpFilter } from "../resources/route/http-filter.ts";
 import { parseHttpRoute } from "../resources/route/http-route.ts";
 import { parseStreamRoute } from "../resources/route/stream-route.ts";
-import type { Problem, Snapshot } from "../snapshot.ts";
-import { joinBackendTls } from "./join-backend-tls.ts";
-import { joinHttpRoutes } from "./join-http-routes.ts";
-import { joinStreamRoutes } from "./join-stream-routes.ts";
+import type { Snapshot } from "../snapshot.ts";
+import { statusLines, statusObject } from "../status/status-object.ts";
+import { dumpRouting } from "./dump-routes.ts";
+import { joinRouting, type RoutingParts } from "./join.ts";
 
-/** The part of a snapshot that is about routes, with its problems. */
-export interface RoutingParts extends Pick<Snapshot, "streamRoutes" | "backendTls"> {
-  readonly routes: readonly HttpRoute[];
-  readonly problems: readonly Problem[];
-}
-
-/** A way to read them. */
+/** A way to read them, and to tell of them. */
 export interface Routing {
   readonly kinds: Kinds;
-  readonly join: (resources: readonly Resource[], directory: Directory) => RoutingParts;
+  readonly join: (parsed: ParsedResources, directory: Directory) => RoutingParts;
+  readonly dump: (snapshot: Snapshot) => { readonly [key: string]: Json };
+  /** A line for each route and parent. */
+  readonly statusLines: (snapshot: Snapshot) => readonly string[];
+  /** Each resource with its `.status`; `now` in RFC 3339. */
+  readonly statusObjects: (snapshot: Snapshot, now: string) => readonly object[];
 }
 
 const GATEWAY_API = "gateway.networking.k8s.io";
@@ -44,17 +43,16 @@ export const routing: Routing = {
     ["Secret", content(["data", "stringData", "type", "immutable"], parseSecret)],
     ["HTTPFilter", kind("culvert.dev", ["v1alpha1"], parseHttpFilter)],
   ]),
-  join: (resources, directory) => {
-    const http = joinHttpRoutes(resources, directory);
-    const streams = joinStreamRoutes(resources, directory);
-    const tls = joinBackendTls(resources, directory);
-    return {
-      routes: http.routes,
-      streamRoutes: streams.routes,
-      backendTls: tls.policies,
-      problems: [...http.problems, ...streams.problems, ...tls.problems],
-    };
-  },
+  join: joinRouting,
+  dump: dumpRouting,
+  statusLines: ({ statuses }) => statuses.flatMap(statusLines),
+  statusObjects: ({ statuses }, now) =>
+    statuses.map((status) => ({
+      kind: status.kind,
+      namespace: status.namespace,
+      name: status.name,
+      status: statusObject(status, now),
+    })),
 };
 
 /** A kind whose resources fail closed by themselves. */

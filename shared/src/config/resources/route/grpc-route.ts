@@ -7,7 +7,7 @@ import { parseHttpBackends } from "./backends.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
 import { GRPC_FILTERS, parseFilters } from "./filters.ts";
 import { checkMatches, PLAIN_RULE } from "./http-route.ts";
-import { parseComparison, parseHeaderMatches } from "./matches.ts";
+import { checkPattern, parseComparison, parseHeaderMatches } from "./matches.ts";
 import { identify, parseHostnames, parseParents, parseRuleName, requireSpec } from "./parents.ts";
 import { parsePersistence } from "./resilience.ts";
 
@@ -80,6 +80,9 @@ function parseMethod(fields: Fields | undefined, report: Report): HttpPathMatch 
       : { kind: "exact", value: `/${service}/${method}` };
   }
   if (isExact) return { kind: "regex", value: `/${ANY}/${method}` };
+  for (const [name, text] of Object.entries({ service, method })) {
+    if (text !== undefined) checkPattern(fields, name, text, report);
+  }
   const part = (pattern: string | undefined): string => (pattern === undefined ? ANY : `(?:${pattern})`);
   return { kind: "regex", value: `/${part(service)}/${part(method)}` };
 }

@@ -1,6 +1,7 @@
-// Pure. What requests a rule is for: path, method, headers, query parameters. Whether a regular expression is one of RE2 is for
-// the waypoint to say, which has the engine.
+// Pure. What requests a rule is for: path, method, headers, query parameters.
+import { isFailure } from "../../../failure/failure.ts";
 import type { HttpPathMatch, HttpRouteMatch, NamedMatch, ValueMatch } from "../../http-route.ts";
+import { compilePattern } from "../../pattern.ts";
 import type { Fields } from "../fields.ts";
 import type { Report } from "../report.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
@@ -41,6 +42,12 @@ export function parseComparison(fields: Fields, report: Report): ValueMatch["kin
   return "exact";
 }
 
+/** Reports a regular expression that is none of RE2, or too costly. */
+export function checkPattern(fields: Fields, name: string, text: string, report: Report): void {
+  const pattern = compilePattern(text);
+  if (isFailure(pattern)) report.malformed(fields.get(name) ?? fields.node, fields.at(name), pattern.detail);
+}
+
 /** Whether a text is a token (RFC 9110 section 5.6.2), which names of header fields are. */
 export function isToken(text: string): boolean {
   return text.length <= MOST_CHARACTERS.name && /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(text);
@@ -60,6 +67,7 @@ function parseNamed(match: Fields, list: string, what: string, most: number, rep
     const name = fields.string("name", what, isToken);
     const value = fields.string("value", `1 to ${most} characters`, (text) => text !== "" && text.length <= most);
     fields.end();
+    if (kind === "regex" && value !== undefined) checkPattern(fields, "value", value, report);
     if (name !== undefined && value !== undefined) named.push({ name, kind, value });
     else report.malformed(fields.node, fields.path, "expected a name and a value");
   }
@@ -73,7 +81,10 @@ function parsePath(fields: Fields | undefined, report: Report): HttpPathMatch {
   const value = fields.string("value") ?? "/";
   fields.end();
   if (type === "RegularExpression") {
-    if (value !== "" && value.length <= MOST_CHARACTERS.path) return { kind: "regex", value };
+    if (value !== "" && value.length <= MOST_CHARACTERS.path) {
+      checkPattern(fields, "value", value, report);
+      return { kind: "regex", value };
+    }
     const found = fields.get("value") ?? fields.node;
     report.expected(found, fields.at("value"), `a regular expression of at most ${MOST_CHARACTERS.path} characters`);
     return everything;
