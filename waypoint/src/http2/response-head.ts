@@ -60,6 +60,9 @@ export class Http2ResponseHead implements ResponseHead {
     this.#bare = this.status < 200 || this.status === 204;
     if (ended || toHead || this.#bare || this.status === 304) this.body = NO_BODY;
     else this.body = contentLength >= 0 ? LENGTH : CHUNKED;
+    // What ends with its head needs to say so in HTTP/1.1.
+    const isEmpty = ended && !toHead && !this.#bare && this.status !== 304 && contentLength < 0;
+    if (isEmpty) this.#extra = "content-length: 0\r\n";
     return undefined;
   }
 

@@ -20,6 +20,8 @@ import { StreamWriter } from "./stream-writer.ts";
 import type { Gathered, Turn } from "./turn.ts";
 
 const PROTOCOL_ERROR = 0x1;
+/** How long the rest of a request may take before the client is told that nobody wants it. */
+const SPARE_MS = 25;
 const INTERNAL_ERROR = 0x2;
 const CANCEL = 0x8;
 /** RFC 6455 section 1.3. */
@@ -185,9 +187,21 @@ export class ServerStream implements ExchangeClient, Gathered {
     const stream = this.#stream;
     if (stream === undefined || stream.destroyed) return;
     this.dueAt = this.#shared.deadlines.in(this.#shared.messages.progressMs);
-    // Nobody will use the rest of the request, and the client may spare it (RFC 9113 section 8.1); what has come is thrown away.
-    if (!this.#ended && !stream.closed) stream.close(RESET_NO_ERROR);
+    // Nobody will use the rest of the request: what comes of it is thrown away.
     stream.resume();
+    if (!this.#ended) this.#spareRest(stream);
+  }
+
+  /**
+   * Tells the client that it may spare the rest of its request (RFC 9113 section 8.1), unless that comes soon. Not at once: the library
+   * forgets the answers of a stream that wait for the connection when that is reset.
+   */
+  #spareRest(stream: ServerHttp2Stream): void {
+    this.#shared.clock.after(SPARE_MS, () => {
+      if (stream.destroyed || stream.closed) return undefined;
+      if ((stream.session?.state.outboundQueueSize ?? 0) > 0) return this.#spareRest(stream);
+      return stream.close(RESET_NO_ERROR);
+    });
   }
 
   endTurn(): void {

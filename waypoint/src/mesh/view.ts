@@ -145,8 +145,8 @@ export class MeshView {
     }
     const port = service.ports.find((candidate) => candidate.port === backend.port);
     if (port === undefined) return fail("BACKEND_INVALID", `${title} has no port ${backend.port}`);
-    if (isHttp && (port.appProtocol === "http2" || port.appProtocol === "grpc" || port.appProtocol === "tls")) {
-      return fail("BACKEND_INVALID", `${title} port ${port.port} is declared ${port.appProtocol}, not HTTP/1.1`);
+    if (isHttp && port.appProtocol === "tls") {
+      return fail("BACKEND_INVALID", `${title} port ${port.port} is declared ${port.appProtocol}, not HTTP`);
     }
     if (service.entry?.resolution === "none") {
       return new EndpointGroup(`${service.uid}:${port.port}`, [this.#passEndpoint(service, port, backend.name)]);
