@@ -28,7 +28,41 @@ kind: HTTPRoute
 metadata: {name: r}
 spec:
   parentRefs: [{group: "", kind: Service, name: reviews}]
-  rules: [{matches: [{path: {value: /a}, headers: [{name: a, value: b}]}], backendRefs: [{name: reviews, port: 9080}]}]
+  rules:
+  - matches: [{path: {value: /a}, headers: [{name: a, value: b}], queryParams: [{type: RegularExpression, name: c, value: d+}]}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /b}}}]
+    backendRefs: [{name: reviews, port: 9080, filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [e]}}]}]
+    timeouts: {request: 1s, backendRequest: 500ms}
+    retry: {codes: [503], attempts: 2, backoff: 10ms}
+    sessionPersistence: {type: Header, idleTimeout: 1h}
+  - filters: [{type: ExtensionRef, extensionRef: {group: culvert.dev, kind: HTTPFilter, name: f}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: g}
+spec: {parentRefs: [{group: "", kind: Service, name: reviews}], rules: [{matches: [{method: {service: a.B, method: C}}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: t}
+spec: {parentRefs: [{group: "", kind: Service, name: reviews}], hostnames: [a.b], rules: [{backendRefs: [{name: reviews, port: 9080}]}]}
+---
+apiVersion: culvert.dev/v1alpha1
+kind: HTTPFilter
+metadata: {name: f}
+spec: {directResponse: {status: 503, body: no}, fault: {delay: {duration: 1s}, abort: {grpcStatus: 14, percent: 0.5}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: b}
+spec:
+  targetRefs: [{group: "", kind: Service, name: reviews}]
+  validation: {hostname: a.b, caCertificateRefs: [{group: "", kind: Secret, name: s}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+data: {ca.crt: aGk=, tls.key: c2VjcmV0}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -77,7 +111,11 @@ test("a mesh with slips in it is read or refused, and never throws", () => {
         resources.push(...parsed.resources);
         problems.push(...parsed.problems);
       }
-      for (const policy of buildSnapshot(1, { resources, problems }, () => [], routing).policies) {
+      const snapshot = buildSnapshot(1, { resources, problems }, () => [], routing);
+      assert.doesNotThrow(() => JSON.stringify([routing.dump(snapshot), routing.statusObjects(snapshot, "now")]));
+      for (const { parents } of snapshot.statuses)
+        for (const { conditions } of parents) assert.ok(conditions.length >= 2);
+      for (const policy of snapshot.policies) {
         // What a policy does not understand is told, and what it is told it does not understand.
         const told = problems.some(({ resource }) => resource === `AuthorizationPolicy ${policy.uid}`);
         assert.equal(policy.notUnderstood !== undefined, told);
