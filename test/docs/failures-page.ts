@@ -79,6 +79,10 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The application speaks HTTP/2 and turned the request away unread, by REFUSED_STREAM or by a GOAWAY that leaves it out: it is restarting, or takes fewer requests at once than it was sent. Requests without a body have been tried once more.",
   APP_RESET_REQUEST:
     "The application speaks HTTP/2 and reset the request; the detail has its error code. Its own log says why.",
+  BACKEND_TLS_FAILURE:
+    "The port may not speak TLS, or the two have no version or cipher in common: TLS 1.2 is the least. Try `openssl s_client` from beside the application.",
+  BACKEND_UNTRUSTED:
+    "The detail has OpenSSL's verdict (expired, unknown issuer), or the names in the certificate beside the ones that were asked for. Correct `validation` of the policy, or give the backend another certificate.",
   PEER_REFUSED:
     "No proxy listens at the peer's tunnel port: is it up, and is `culvert.dev/hbone-port` right? A workload without a proxy needs `istio.io/dataplane-mode: none`.",
   PEER_TIMEOUT: "The peer's proxy cannot be reached in time: a firewall that drops port 15008, or a host that is gone.",
@@ -118,6 +122,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   BACKEND_INVALID: "A `backendRef` names a Service or port that does not exist, or a kind that cannot be served.",
   FAULT_INJECTED:
     "A fault of an HTTPFilter has hit the request, as the filter's percentage says. Remove the filter when the trial is over.",
+  BACKEND_TLS_INVALID:
+    "The detail names the policy and what is missing, mostly the ConfigMap of its certificates. Nothing goes to its Service until it is corrected or removed.",
   EGRESS_REFUSED:
     "The destination is in no resource and `outbound.unknown` is `refuse`, or its ServiceEntry does not list the port or is not understood. Add a ServiceEntry or the port, or let unknown destinations pass.",
   DNS_UPSTREAM_FAILED:

@@ -7,6 +7,7 @@ import type {
   HttpRouteRule,
   RouteParent,
 } from "@culvert/shared/config/http-route.ts";
+import type { BackendTls } from "@culvert/shared/config/backend-tls.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
 import type { StreamRoute, StreamRouteBackend } from "@culvert/shared/config/stream-route.ts";
 import { parseTrustDomain, workloadId, type SpiffeId, type TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
@@ -226,6 +227,24 @@ export function streamRoute(
     parents: [],
     hostnames: [],
     rules: [{ name: undefined, backends }],
+    notUnderstood: undefined,
+    ...parts,
+  };
+}
+
+/** A BackendTLSPolicy for a Service of its namespace, of the name that the host begins with. */
+export function backendTls(
+  name: string,
+  hostname: string,
+  parts: Partial<Omit<BackendTls, keyof Named>> = {},
+): BackendTls {
+  return {
+    ...named(name),
+    createdAt: 0,
+    targets: [{ name: hostname.replace(/\..*/, ""), sectionName: undefined }],
+    hostname,
+    subjectAltNames: [],
+    roots: "system",
     notUnderstood: undefined,
     ...parts,
   };

@@ -1,4 +1,7 @@
-// Machine. The only TCP connects of a waypoint outside its tunnels: to applications that are not in the mesh.
+// Machine. The only TCP connects of a waypoint outside its tunnels, to applications that are not in the mesh; and the only TLS that
+// it begins, inside a connection that is there.
+import * as tls from "node:tls";
+import type { Duplex } from "node:stream";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import { connectBulk } from "@culvert/shared/net/connect-bulk.ts";
@@ -17,4 +20,9 @@ export interface DialTarget {
 export function dialEndpoint(permit: Permit, target: DialTarget, clock: Clock): Promise<BulkSocket | Failure> {
   void permit;
   return connectBulk({ host: target.ip, port: target.port, timeoutMs: target.timeoutMs, clock });
+}
+
+/** Begins TLS as a client inside a connection; dials nothing. */
+export function beginTls(options: tls.ConnectionOptions & { readonly socket: Duplex }): tls.TLSSocket {
+  return tls.connect(options);
 }

@@ -83,8 +83,8 @@ export interface Endpoint {
   readonly key: string;
   /** `ip:port` of the application, for the log. */
   readonly address: string;
-  /** Version of HTTP that it is spoken to in; `either`: as the client speaks. */
-  readonly speaks: "http1" | "http2" | "either";
+  /** Version of HTTP that it is spoken to in; `either`: as the client speaks; `alpn`: as the handshake of TLS finds out. */
+  readonly speaks: "http1" | "http2" | "either" | "alpn";
 }
 
 /** The client as its connection proved it. Fixed for the life of the connection. */

@@ -91,6 +91,8 @@ export const FAILURES = {
   APP_RESET: traits("upstream", false, 503, 502, 14, CONNECT_ERROR, "UC", "the application reset the connection"),
   APP_REFUSED_REQUEST: traits("upstream", true, 503, 503, 14, REFUSED_STREAM, "UR", "the application did not take the request (REFUSED_STREAM, GOAWAY)"),
   APP_RESET_REQUEST: traits("upstream", false, 503, 502, 14, INTERNAL_ERROR, "UR", "the application reset the request before its response was whole"),
+  BACKEND_TLS_FAILURE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the TLS handshake with the backend failed"),
+  BACKEND_UNTRUSTED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the backend's certificate is not what its BackendTLSPolicy asks for"),
   PEER_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy refused the connection"),
   PEER_TIMEOUT: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy did not answer in time"),
   PEER_UNREACHABLE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy could not be reached"),
@@ -114,6 +116,7 @@ export const FAILURES = {
   ROUTE_NOT_UNDERSTOOD: traits("us", false, 500, 500, 14, CANCEL, "NC", "the route that serves this request cannot be understood"),
   BACKEND_INVALID: traits("us", false, 500, 500, 14, CANCEL, "NC", "the chosen backend does not exist or cannot be used"),
   FAULT_INJECTED: traits("us", false, 503, 503, 14, CANCEL, "FI", "a route answers so on purpose, to test how its callers fare"),
+  BACKEND_TLS_INVALID: traits("us", false, 500, 500, 14, CANCEL, "NC", "a BackendTLSPolicy asks for TLS to the backend and cannot be used, so nothing is sent there"),
   EGRESS_REFUSED: traits("downstream", false, 403, 403, 7, CANCEL, "NR", "no resource allows this destination, and what none allows is refused"),
   DNS_UPSTREAM_FAILED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "no DNS resolver answered"),
   // Our own limits and states.

@@ -19,6 +19,8 @@ export interface ByteSink {
 
 /** The writing half and the controls of a byte stream. */
 export interface ByteChannel {
+  /** Inside TLS: the protocol that ALPN agreed on, if any. */
+  readonly alpn?: string | undefined;
   /** Bytes written and not yet taken by the kernel or the tunnel. */
   readonly queued: number;
   /**

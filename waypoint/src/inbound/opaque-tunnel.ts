@@ -4,7 +4,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
 import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { ByteChannel } from "../channel/channel.ts";
-import type { Destination } from "../mesh/destination.ts";
+import { protocolOf, type Destination } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { ConnectionReport } from "../report.ts";
 import { chooseBackend } from "../route/backend.ts";
@@ -111,6 +111,7 @@ export class OpaqueTunnel implements TunnelUser {
       clientAddress: source.ip,
       clientPort: source.port,
       serviceHost: destination.kind === "service" ? destination.service.hostname : undefined,
+      speaksTls: opening.protocol === "tls" || protocolOf(destination) === "tls",
     };
     const tried: UpstreamEndpoint[] = [];
     let failure: Failure | undefined;

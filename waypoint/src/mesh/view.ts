@@ -21,6 +21,7 @@ import {
   type UpstreamEndpoint,
 } from "../upstream/endpoints.ts";
 import { isOutside, resolveDestination, type Caller, type Destination, type WaypointSelf } from "./destination.ts";
+import { BackendTlsIndex } from "./backend-tls.ts";
 import { compileGuard, type Guard } from "./guard.ts";
 
 /**
@@ -35,6 +36,7 @@ export class MeshView {
   readonly #context: EndpointContext;
   readonly #index: RouteIndex<HttpRoute>;
   readonly #streamIndex: RouteIndex<StreamRoute>;
+  readonly #backendTls: BackendTlsIndex;
   readonly #routes = new Map<string, ServiceRoutes | undefined>();
   readonly #streamRoutes = new Map<string, StreamRoutes | undefined>();
   readonly #guards = new Map<string, Guard>();
@@ -50,6 +52,7 @@ export class MeshView {
     this.#context = endpointContext(snapshot.directory, self.trustDomain, self.gateway, this.loads);
     this.#index = new RouteIndex(snapshot.routes);
     this.#streamIndex = new RouteIndex(snapshot.streamRoutes);
+    this.#backendTls = new BackendTlsIndex(snapshot.backendTls);
   }
 
   /** What an authority means to this waypoint: see `resolveDestination`. */
@@ -108,6 +111,7 @@ export class MeshView {
         return new EndpointGroup(`${service.uid}:${port.port}`, [this.#passEndpoint(service, port, at ?? host)]);
       }
       const group = this.#groupOf(service, port);
+      if (isFailure(group)) return group;
       const chosen = at === undefined ? [] : group.endpoints.filter(({ ip }) => ip === at);
       return chosen.length === 0 ? group : new EndpointGroup(group.name, chosen);
     }
@@ -145,7 +149,8 @@ export class MeshView {
     }
     const port = service.ports.find((candidate) => candidate.port === backend.port);
     if (port === undefined) return fail("BACKEND_INVALID", `${title} has no port ${backend.port}`);
-    if (isHttp && port.appProtocol === "tls") {
+    // TLS is spoken by us where a policy asks for it, and HTTP inside.
+    if (isHttp && port.appProtocol === "tls" && this.#backendTls.of(service, port) === undefined) {
       return fail("BACKEND_INVALID", `${title} port ${port.port} is declared ${port.appProtocol}, not HTTP`);
     }
     if (service.entry?.resolution === "none") {
@@ -160,13 +165,17 @@ export class MeshView {
     return passEndpoint(service, asked, port, (ip) => isOutside(directory, ip));
   }
 
-  #groupOf(service: Service, port: ServicePort): EndpointGroup {
+  /** BACKEND_TLS_INVALID where a policy says that TLS is to be spoken, and cannot be understood. */
+  #groupOf(service: Service, port: ServicePort): EndpointGroup | Failure {
     const key = `${service.uid}:${port.port}`;
-    let group = this.#groups.get(key);
-    if (group === undefined) {
-      group = new EndpointGroup(key, serviceEndpoints(this.#context, service, port));
-      this.#groups.set(key, group);
+    const known = this.#groups.get(key);
+    if (known !== undefined) return known;
+    const tls = this.#backendTls.of(service, port);
+    if (tls?.policy.notUnderstood !== undefined) {
+      return fail("BACKEND_TLS_INVALID", `${tls.policy.uid}: ${tls.policy.notUnderstood}`);
     }
+    const group = new EndpointGroup(key, serviceEndpoints(this.#context, service, port, tls));
+    this.#groups.set(key, group);
     return group;
   }
 }

@@ -19,7 +19,7 @@ function context(workloads: readonly Workload[], loads: EndpointLoads = new Endp
 }
 
 function group(workloads: readonly Workload[], loads?: EndpointLoads): EndpointGroup {
-  const endpoints = serviceEndpoints(context(workloads, loads), service("default/reviews"), servicePort());
+  const endpoints = serviceEndpoints(context(workloads, loads), service("default/reviews"), servicePort(), undefined);
   return new EndpointGroup("default/reviews:9080", endpoints);
 }
 

@@ -6,6 +6,7 @@ import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/work
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Endpoint } from "../exchange-services.ts";
+import type { BackendTlsUse } from "../mesh/backend-tls.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
 export interface EndpointLoad {
@@ -35,6 +36,8 @@ export interface UpstreamEndpoint extends Endpoint {
   /** Port of the application. */
   readonly port: number;
   readonly reach: Reach;
+  /** The policy by which TLS is spoken to the application; `undefined`: none is. */
+  readonly tls: BackendTlsUse | undefined;
   /** Share of the traffic relative to the others, more than 0. */
   readonly weight: number;
   readonly load: EndpointLoad;
@@ -93,14 +96,15 @@ export function serviceEndpoints(
   context: EndpointContext,
   service: Service,
   servicePort: ServicePort,
+  tls: BackendTlsUse | undefined,
 ): UpstreamEndpoint[] {
   const endpoints: UpstreamEndpoint[] = [];
-  const speaks = spokenAs(servicePort.appProtocol);
+  const speaks = spokenAs(servicePort.appProtocol, tls);
   for (const workload of context.directory.endpoints(service)) {
     const port = targetPort(service, servicePort, workload);
     if (port === undefined || !usable(context, workload)) continue;
     for (const ip of workload.addresses) {
-      const endpoint = makeEndpoint(context, workload, ip, port, speaks);
+      const endpoint = makeEndpoint(context, workload, ip, port, speaks, tls);
       if (!isFailure(endpoint)) endpoints.push(endpoint);
     }
   }
@@ -117,7 +121,7 @@ export function workloadEndpoint(
 ): UpstreamEndpoint | Failure {
   if (isOwn(context, workload)) return fail("SELF_CALL", `${workload.uid} is reached through this waypoint's own port`);
   if (!usable(context, workload)) return fail("NO_HEALTHY_UPSTREAM", `workload ${workload.uid} is not healthy`);
-  return makeEndpoint(context, workload, ip, port, spokenAs(appProtocol));
+  return makeEndpoint(context, workload, ip, port, spokenAs(appProtocol, undefined), undefined);
 }
 
 /** An address or name that a ServiceEntry lets pass as it was asked for. Its load is not kept: there are too many of them. */
@@ -151,7 +155,8 @@ export function passEndpoint(
   };
   const key = `tcp ${address}`;
   const reach: Reach = ip === undefined ? { kind: "name", host: asked, isOutside } : { kind: "plain", ip };
-  return { key, address, speaks: spokenAs(appProtocol), workload, ip, port, reach, weight: 1, load: { inFlight: 0 } };
+  const speaks = spokenAs(appProtocol, undefined);
+  return { key, address, speaks, workload, ip, port, reach, tls: undefined, weight: 1, load: { inFlight: 0 } };
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {
@@ -167,8 +172,9 @@ function isOwn(context: EndpointContext, workload: Workload): boolean {
   );
 }
 
-/** Which version of HTTP is spoken on a port of a protocol. */
-function spokenAs(appProtocol: AppProtocol): Endpoint["speaks"] {
+/** Which version of HTTP is spoken on a port of a protocol; inside TLS both sides agree on one, unless it is declared HTTP/2. */
+function spokenAs(appProtocol: AppProtocol, tls: BackendTlsUse | undefined): Endpoint["speaks"] {
+  if (tls !== undefined && appProtocol !== "http2" && appProtocol !== "grpc") return "alpn";
   if (appProtocol === "http") return "http1";
   return ["http2", "grpc", "grpc-web"].includes(appProtocol) ? "http2" : "either";
 }
@@ -179,17 +185,21 @@ function makeEndpoint(
   ip: Ip,
   port: number,
   speaks: Endpoint["speaks"],
+  tls: BackendTlsUse | undefined,
 ): UpstreamEndpoint | Failure {
   const address = formatHostPort(ip, port);
   const weight = workload.weight / workload.addresses.length;
+  const inside = tls === undefined ? "" : ` ${tls.key}`;
   if (workload.protocol === "none") {
-    const key = `tcp ${address}`;
+    const place = `tcp ${address}`;
     const reach: Reach = { kind: "plain", ip };
-    return { key, address, speaks, workload, ip, port, reach, weight, load: context.loads.of(key) };
+    const load = context.loads.of(place);
+    return { key: `${place}${inside}`, address, speaks, workload, ip, port, reach, tls, weight, load };
   }
   const expected = identityOfWorkload(workload, context.trustDomain);
   if (isFailure(expected)) return expected;
-  const key = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
+  const place = `${expected} ${formatHostPort(ip, workload.hbonePort)} ${address}`;
   const reach: Reach = { kind: "tunnel", ip, port: workload.hbonePort, authority: address, expected };
-  return { key, address, speaks, workload, ip, port, reach, weight, load: context.loads.of(key) };
+  const load = context.loads.of(place);
+  return { key: `${place}${inside}`, address, speaks, workload, ip, port, reach, tls, weight, load };
 }

@@ -12,6 +12,7 @@ import type { ByteChannel } from "../channel/channel.ts";
 import { socketChannel } from "../channel/socket-channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { dialEndpoint } from "../dial.ts";
+import { BackendHandshakes } from "./backend-handshakes.ts";
 import type { Reach, UpstreamEndpoint } from "./endpoints.ts";
 import type { OutsideNames } from "./outside-names.ts";
 
@@ -23,6 +24,8 @@ export interface Origin {
   readonly clientAddress: string;
   readonly clientPort: number;
   readonly serviceHost: string | undefined;
+  /** It speaks TLS itself: to the application, past us. */
+  readonly speaksTls: boolean;
 }
 
 export interface UpstreamOptions {
@@ -36,11 +39,13 @@ export interface UpstreamOptions {
 /** The way to all endpoints. */
 export class Upstream {
   readonly #options: UpstreamOptions;
+  readonly #handshakes: BackendHandshakes;
   readonly #baggage: string;
   readonly #sharedHeaders: Readonly<Record<string, string>>;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
+    this.#handshakes = new BackendHandshakes(options.clock, options.limits.handshakeTimeoutMs);
     const { namespace, name } = options.gateway;
     this.#baggage = formatBaggage(
       new Map([
@@ -52,11 +57,22 @@ export class Upstream {
   }
 
   /**
-   * Opens one connection to an application. Deadlines are those of the limits.
+   * Opens one connection to an application, inside TLS where a policy asks for it. Deadlines are those of the limits.
    *
    * @param permit of the request or connection that it is for
    */
   async open(endpoint: UpstreamEndpoint, permit: Permit, origin?: Origin): Promise<ByteChannel | Failure> {
+    const channel = await this.#connect(endpoint, permit, origin);
+    const { tls, speaks } = endpoint;
+    if (isFailure(channel) || tls === undefined || origin?.speaksTls === true) return channel;
+    return this.#handshakes.secure(channel, tls, origin === undefined ? offered(speaks) : []);
+  }
+
+  async #connect(
+    endpoint: UpstreamEndpoint,
+    permit: Permit,
+    origin: Origin | undefined,
+  ): Promise<ByteChannel | Failure> {
     const { pool, limits, clock } = this.#options;
     const { port, reach } = endpoint;
     if (reach.kind === "name") return this.#openByName(reach, port, permit);
@@ -95,6 +111,12 @@ export class Upstream {
     }
     return outcome;
   }
+}
+
+/** What ALPN offers for requests. */
+function offered(speaks: UpstreamEndpoint["speaks"]): readonly string[] {
+  if (speaks === "http1") return ["http/1.1"];
+  return speaks === "http2" ? ["h2"] : ["http/1.1"];
 }
 
 /** `ip:port` of the proxy before an endpoint; `undefined` when it has none. */
