@@ -61,7 +61,7 @@ async function checkConfiguration(example: Example, part: unknown): Promise<void
   assert.ok(typeof part === "object", "neither resources, rules, containers nor configuration");
   // The authority reads its own.
   if (example.page === "docs/authority.md" && !/uproxy\.yaml|waypoint\.yaml/.test(example.text)) return;
-  const isWaypoint = ["gateway", "hbone", "upgrades"].some((key) => has(part, key));
+  const isWaypoint = ["gateway", "hbone", "upgrades", "sessions"].some((key) => has(part, key));
   const least = {
     identity: { files: "/etc/culvert/identity" },
     resources: { files: "/etc/culvert/mesh" },
