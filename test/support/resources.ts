@@ -113,9 +113,18 @@ export function serviceEntry(name: string, host: string, spec: object, options: 
 
 /** An HTTPRoute on a Service. */
 export function httpRoute(name: string, parent: string, rules: readonly unknown[], options: Marks = {}): Resource {
+  return routeOf("HTTPRoute", name, parent, rules, options);
+}
+
+/** A GRPCRoute on a Service. */
+export function grpcRoute(name: string, parent: string, rules: readonly unknown[], options: Marks = {}): Resource {
+  return routeOf("GRPCRoute", name, parent, rules, options);
+}
+
+function routeOf(kind: string, name: string, parent: string, rules: readonly unknown[], options: Marks): Resource {
   return {
     apiVersion: "gateway.networking.k8s.io/v1",
-    kind: "HTTPRoute",
+    kind,
     metadata: metadata(name, options),
     spec: { parentRefs: [{ group: "", kind: "Service", name: parent }], rules },
   };

@@ -112,7 +112,6 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
   ]);
   const [first, ...others] = apps;
   if (first === undefined) throw new Error("a shop without applications");
-  let markers = 0;
   return {
     mesh,
     client,
@@ -120,13 +119,23 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
     apps: [first, ...others],
     addresses,
     dial: (port = SHOP.http) => dialHttp(client.inside, port),
-    put: async (name, resources, users = [running]) => {
-      markers += 1;
-      const marker = `marker-${markers}`;
-      mesh.write(name, [...resources, service(`${marker}-${name}`, [{ name: "http", port: 1 }])]);
-      await Promise.all(users.map((user) => inUse(user, `default/${marker}-${name}`)));
-    },
+    put: (name, resources, users = [running]) => putResources(mesh, name, resources, users),
   };
+}
+
+let markers = 0;
+
+/** Writes a file of resources and waits until these programs have it in use. */
+export async function putResources(
+  mesh: Mesh,
+  name: string,
+  resources: readonly Resource[],
+  users: readonly Proxy[],
+): Promise<void> {
+  markers += 1;
+  const marker = `marker-${markers}`;
+  mesh.write(name, [...resources, service(`${marker}-${name}`, [{ name: "http", port: 1 }])]);
+  await Promise.all(users.map((user) => inUse(user, `default/${marker}-${name}`)));
 }
 
 async function startApp(
