@@ -169,6 +169,14 @@ export function literalBeginning(pattern: string): string {
   return certain.slice(0, certain.lastIndexOf("/") + 1) || "/";
 }
 
+/** What every path that matches `pattern` ends with, as far as that is plain to see. */
+export function literalEnding(pattern: string): string {
+  if (pattern.includes("|") || pattern.includes("(?")) return "";
+  const [literal = ""] = /[A-Za-z0-9/_~-]*$/.exec(pattern) ?? [];
+  // Behind a backslash letters mean something else, and how many of them is not plain.
+  return pattern[pattern.length - literal.length - 1] === "\\" ? "" : literal;
+}
+
 /** Segments of a prefix; the slash at its end does not count. */
 export function prefixSegments(prefix: string): string[] {
   const segments = prefix.split("/");

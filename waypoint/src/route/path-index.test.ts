@@ -73,6 +73,24 @@ test("a regular expression stands after exact paths, just before the prefix that
   assert.equal(find("/else"), "~.*");
 });
 
+test("a regular expression ends with what is certain, and no other path is tried", () => {
+  for (const [pattern, path] of [
+    ["~/a/.*/x7", "/a/b/x7"],
+    ["~/a\\x2fb", "/a/b"],
+    ["~/a/\\pL", "/a/b"],
+    ["~/a/b?", "/a/"],
+    ["~/[a-c/]", "/c"],
+    ["~(/a/b)", "/a/b"],
+    ["~/.*\\Q/a\\E", "/x/a"],
+    ["~/.*\\Q/a", "/x/a"],
+    ["~/a{2}", "/aa"],
+    ["~/a$", "/a"],
+  ] as const) {
+    assert.equal(index(pattern)(path), pattern, pattern);
+  }
+  assert.equal(index("~/a/.*/x7")("/a/b/x77"), undefined);
+});
+
 test("what a regular expression begins with is only what is certain", () => {
   for (const [pattern, path] of [
     ["~/a/?b", "/ab"],

@@ -1,11 +1,13 @@
 // Pure. Finds the entries whose path match fits a request path, most specific first, without looking at the others.
-import { literalBeginning, prefixSegments, type Condition, type Entry } from "./entry.ts";
+import { literalBeginning, literalEnding, prefixSegments, type Condition, type Entry } from "./entry.ts";
 import { MatchTable } from "./match-table.ts";
 import type { Search } from "./search.ts";
 
 /** The entries of one regular expression. */
 interface PatternTable {
   readonly path: Condition;
+  /** Compared first: most expressions of many are passed over by that. */
+  readonly ending: string;
   readonly table: MatchTable;
   /** The lowest rank among them. */
   readonly first: number;
@@ -43,7 +45,7 @@ export class PathIndex {
       else if (path === undefined) this.#nodeOf(value).table = table;
       else {
         const node = this.#nodeOf(literalBeginning(value));
-        node.patterns = [...node.patterns, { path, table, first: first.rank }];
+        node.patterns = [...node.patterns, { path, ending: literalEnding(value), table, first: first.rank }];
       }
     }
   }
@@ -90,10 +92,10 @@ export class PathIndex {
 
 function findPattern(patterns: readonly PatternTable[], search: Search): Entry | undefined {
   let best: Entry | undefined;
-  for (const { path, table, first } of patterns) {
+  for (const { path, ending, table, first } of patterns) {
     const below = best?.rank ?? Infinity;
     if (first >= below) break;
-    if (search.holds(path, first)) best = table.find(search, below) ?? best;
+    if (search.request.path.endsWith(ending) && search.holds(path, first)) best = table.find(search, below) ?? best;
   }
   return best;
 }
