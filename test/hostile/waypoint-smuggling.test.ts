@@ -116,7 +116,10 @@ const SWITCHES: Readonly<Record<string, Script>> = {
   "/switch/held": (socket) => void (later = socket),
   "/switch/other": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
   "/switch/nothing": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n",
-  "/switch/agreed": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+  "/switch/proofless": "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+  "/switch/agreed":
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+    "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
 };
 
 const POISON = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
@@ -270,6 +273,7 @@ describe("smuggling through a waypoint", () => {
   test("more fields, longer lines and more bytes than any sane request are 431", async () => {
     for (const lines of [
       Array.from({ length: 2_001 }, (_, i) => `x-${i}: y`).join("\r\n") + "\r\ncontent-length: 4",
+      Array.from({ length: 1_001 }, (_, i) => `x-${i}: y`).join("\r\n") + "\r\ncontent-length: 4",
       `x-long: ${"y".repeat(40_000)}`,
       `${"n".repeat(300)}: y`,
       Array.from({ length: 5 }, (_, i) => `x-${i}: ${"y".repeat(20_000)}`).join("\r\n"),
@@ -279,7 +283,7 @@ describe("smuggling through a waypoint", () => {
       assert.equal(verdictOf(answer), "431 REQUEST_TOO_LARGE");
       assert.equal(shop.apps[0].http.seen.length, length);
     }
-    await codes(...Array.from({ length: 4 }, () => "REQUEST_TOO_LARGE"));
+    await codes(...Array.from({ length: 5 }, () => "REQUEST_TOO_LARGE"));
   });
 
   test("M4: nothing behind a refused switch of protocols is a request, or goes anywhere", async () => {
@@ -310,7 +314,7 @@ describe("smuggling through a waypoint", () => {
   });
 
   test("M4: an agreement that nobody asked for, or to something else, is 502", async () => {
-    for (const path of ["/switch/other", "/switch/nothing"]) {
+    for (const path of ["/switch/other", "/switch/nothing", "/switch/proofless"]) {
       const wire = await shop.dial();
       wire.send(request("GET", path, WEBSOCKET) + SMUGGLED);
       const answer = await wire.answer();
@@ -318,7 +322,7 @@ describe("smuggling through a waypoint", () => {
       assert.equal(await wire.ended(), "end");
       wire.close();
     }
-    await codes("UPSTREAM_RESPONSE_MALFORMED", "UPSTREAM_RESPONSE_MALFORMED");
+    await codes(...Array.from({ length: 3 }, () => "UPSTREAM_RESPONSE_MALFORMED"));
   });
 
   test("M4: a connection that has switched serves nobody afterwards", async () => {
@@ -333,6 +337,29 @@ describe("smuggling through a waypoint", () => {
       assert.equal((JSON.parse((await next.get("/next")).text) as Seen).line, "GET /next HTTP/1.1");
       next.close();
     }
+  });
+
+  test("M1: where a message is cut on its way changes nothing", async () => {
+    const chunked = "4;a=b\r\nbody\r\n0\r\nhost: evil\r\n\r\n";
+    const good = `POST /cut HTTP/1.1\r\nhost: shop\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`;
+    const bad = `POST /smuggled HTTP/1.1\r\nhost: shop\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`;
+    for (const [text, verdict] of [
+      [good, "200"],
+      [bad, "400 REQUEST_MALFORMED"],
+    ] as const) {
+      for (let cut = 1; cut < text.length; cut += 1) {
+        const wire = await shop.dial();
+        wire.send(text.slice(0, cut));
+        await new Promise((resolve) => void setImmediate(resolve));
+        // A refusal may come before the rest has gone.
+        wire.send(text.slice(cut));
+        const answer = await wire.answer();
+        assert.equal(verdictOf(answer), verdict, `cut at ${cut}`);
+        if (verdict === "200") assert.equal((JSON.parse(answer.text) as Seen).body, "body", `cut at ${cut}`);
+        wire.close();
+      }
+    }
+    await codes(...Array.from({ length: bad.length - 1 }, () => "REQUEST_MALFORMED"));
   });
 
   test("O3: what a client writes into fields stays inside its one line of the log", async () => {

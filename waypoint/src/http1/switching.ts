@@ -10,25 +10,26 @@ export class SwitchRequest {
   /** The field lines that ask for it. */
   readonly lines: string;
   readonly #protocol: string;
-  /** What proves that the answer is to our key. */
+  /** What proves that the answer is to this handshake of WebSocket. */
   readonly #accept: string | undefined;
 
   /** @param fields the other field lines of the request */
   constructor(protocol: string, fields: string) {
     this.#protocol = protocol;
+    const offer = `connection: upgrade\r\nupgrade: ${protocol}\r\n`;
+    const theirs = websocketKey(fields);
     // A client that came by HTTP/2 has no key.
-    const isOurs = protocol === WEBSOCKET && websocketKey(fields) === undefined;
-    const key = isOurs ? randomBytes(16).toString("base64") : undefined;
-    this.#accept = key === undefined ? undefined : websocketAccept(key);
-    const keyLine = key === undefined ? "" : `sec-websocket-key: ${key}\r\n`;
-    this.lines = `connection: upgrade\r\nupgrade: ${protocol}\r\n${keyLine}`;
+    const key = theirs ?? randomBytes(16).toString("base64");
+    const isWebsocket = protocol === WEBSOCKET;
+    this.#accept = isWebsocket ? websocketAccept(key) : undefined;
+    this.lines = isWebsocket && theirs === undefined ? `${offer}sec-websocket-key: ${key}\r\n` : offer;
   }
 
   /** Why the head of a 101 is no answer to this. */
   problem(head: ResponseHeadReader): string | undefined {
     if (!head.switchesTo(this.#protocol)) return `101 to something else than ${this.#protocol}`;
     if (this.#accept === undefined || isAccepted(head.keptFields(), this.#accept)) return undefined;
-    return "101 without the Sec-WebSocket-Accept of our key";
+    return "101 without the Sec-WebSocket-Accept of its key";
   }
 }
 
