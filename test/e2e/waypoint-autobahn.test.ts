@@ -38,6 +38,18 @@ function echo(server: Server): void {
   });
 }
 
+/** Runs the cases of some sections. */
+async function outcomes(host: string, port: number, sections: readonly string[]): Promise<Map<string, Outcome>> {
+  const { code, stdout, stderr } = await run(
+    command("autobahn-cases"),
+    [CLIENT, host, String(port), String(AT_A_TIME), ...sections],
+    { name: "autobahn" },
+  );
+  assert.equal(code, 0, stderr);
+  const told = stdout.split("\n").filter(Boolean);
+  return new Map(told.map((line) => JSON.parse(line) as Outcome).map((outcome) => [outcome.case, outcome]));
+}
+
 describe("Autobahn's cases through a waypoint", needs({ commands: ["autobahn-cases", "python3"] }), () => {
   let shop: Shop;
 
@@ -53,17 +65,6 @@ describe("Autobahn's cases through a waypoint", needs({ commands: ["autobahn-cas
   });
 
   after(() => shop.mesh.stop());
-
-  async function outcomes(host: string, port: number, sections: readonly string[]): Promise<Map<string, Outcome>> {
-    const { code, stdout, stderr } = await run(
-      command("autobahn-cases"),
-      [CLIENT, host, String(port), String(AT_A_TIME), ...sections],
-      { name: "autobahn" },
-    );
-    assert.equal(code, 0, stderr);
-    const told = stdout.split("\n").filter(Boolean);
-    return new Map(told.map((line) => JSON.parse(line) as Outcome).map((outcome) => [outcome.case, outcome]));
-  }
 
   for (const { sections, cases } of PARTS) {
     let straight = new Map<string, Outcome>();

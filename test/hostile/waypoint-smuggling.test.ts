@@ -68,7 +68,7 @@ const STARTS: readonly (readonly [what: string, text: string])[] = [
   ["a space before the first field", "GET / HTTP/1.1\r\n host: shop\r\n\r\n"],
   ["nothing but line feeds", "GET / HTTP/1.1\nhost: shop\n\n"],
   ["TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
-  ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+  ["a request line of HTTP/2", "GET / HTTP/2\r\nhost: shop\r\n\r\n"],
 ];
 
 /** Bodies whose framing breaks behind a good head. */
