@@ -263,7 +263,9 @@ describe("authorization at a waypoint", () => {
     await shop.waypoint.access({ path: "/plain/2", code: "ROUTE_NOT_UNDERSTOOD" });
     const told = await shop.waypoint.logged({ message: "resource not-understood", resource: "HTTPRoute default/shop" });
     assert.match(String(told["error"]), /routes\.yaml:\d+: /);
-    assert.match(String((await configDump(shop.waypoint)).routes["default/shop"]?.notUnderstood), /path\.type/);
+    const dumped = (await configDump(shop.waypoint)).routes["default/shop"];
+    assert.match(String(dumped?.notUnderstood), /path\.type/);
+    assert.equal(dumped?.status[0]?.conditions[0]?.reason, "UnsupportedValue");
     shop.mesh.remove("routes");
     await policies();
   });

@@ -153,12 +153,19 @@ async function inUse(proxy: Proxy, uid: string): Promise<void> {
   await proxy.program.watch(`${uid} in use`, async () => (await configDump(proxy)).services[uid] !== undefined);
 }
 
+/** An HTTPRoute in a dump. */
+interface DumpedRoute {
+  readonly notUnderstood: string | null;
+  readonly status: readonly { readonly conditions: readonly { readonly reason: string }[] }[];
+}
+
 /** What a program says of the resources that it has in use. */
 export interface ConfigDump {
   readonly version: number;
   readonly problems: readonly { readonly resource: string; readonly text: string; readonly file: string }[];
   readonly services: Readonly<Record<string, unknown>>;
-  readonly routes: Readonly<Record<string, { readonly notUnderstood: string | null }>>;
+  /** Of waypoints. */
+  readonly routes: Readonly<Record<string, DumpedRoute>>;
   readonly policies: Readonly<Record<string, { readonly notUnderstood: string | null }>>;
 }
 

@@ -1,7 +1,7 @@
 // Pure. What requests a rule is for: path, method, headers, query parameters.
 import { isFailure } from "../../../failure/failure.ts";
 import type { HttpPathMatch, HttpRouteMatch, NamedMatch, ValueMatch } from "../../http-route.ts";
-import { compilePattern } from "../../pattern.ts";
+import { patternSize } from "../../pattern.ts";
 import type { Fields } from "../fields.ts";
 import type { Report } from "../report.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
@@ -44,8 +44,8 @@ export function parseComparison(fields: Fields, report: Report): ValueMatch["kin
 
 /** Reports a regular expression that is none of RE2, or too costly. */
 export function checkPattern(fields: Fields, name: string, text: string, report: Report): void {
-  const pattern = compilePattern(text);
-  if (isFailure(pattern)) report.malformed(fields.get(name) ?? fields.node, fields.at(name), pattern.detail);
+  const size = patternSize(text);
+  if (isFailure(size)) report.malformed(fields.get(name) ?? fields.node, fields.at(name), size.detail);
 }
 
 /** Whether a text is a token (RFC 9110 section 5.6.2), which names of header fields are. */
