@@ -27,6 +27,8 @@ export interface SessionHome {
 export class UpstreamSession implements UpstreamOwner, Due {
   dueAt = NEVER;
   readonly key: string;
+  /** As it is spoken here: TLS begins and ends at this hop. */
+  readonly scheme: "http" | "https";
   readonly turn = new Turn();
   reused = false;
   allowsConnect = false;
@@ -46,6 +48,7 @@ export class UpstreamSession implements UpstreamOwner, Due {
 
   constructor(channel: ByteChannel, key: string, home: SessionHome, shared: Http2Shared) {
     this.key = key;
+    this.scheme = channel.alpn === undefined ? "http" : "https";
     this.#home = home;
     this.#shared = shared;
     const duplex = channelDuplex(channel);

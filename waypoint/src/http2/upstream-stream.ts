@@ -26,6 +26,7 @@ const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** The session of a stream. */
 export interface UpstreamOwner {
+  readonly scheme: "http" | "https";
   readonly turn: Turn;
   /** The application has answered on it. */
   reused: boolean;
@@ -135,7 +136,8 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     const message = this.#message;
     if (message === undefined) return true;
     if (message.upgrade !== undefined) return this.#sendUpgrade(message);
-    const list = [":method", message.method, ":scheme", "http", ":authority", message.authority, ":path", message.path];
+    const list = [":method", message.method, ":scheme", this.#owner.scheme, ":authority", message.authority];
+    list.push(":path", message.path);
     appendFields(list, message.fields);
     if (message.takesTrailers) list.push("te", "trailers");
     const ended = this.#finished && !this.#out.pending && this.#requestTrailers === "";
@@ -158,7 +160,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
       this.#failSoon(fail("UPGRADE_REFUSED", "the application takes no extended CONNECT"));
       return true;
     }
-    const list = [":method", "CONNECT", ":protocol", message.upgrade ?? "", ":scheme", "http"];
+    const list = [":method", "CONNECT", ":protocol", message.upgrade ?? "", ":scheme", this.#owner.scheme];
     list.push(":authority", message.authority, ":path", message.path);
     appendFields(list, message.fields.replace(/^sec-websocket-key:.*\r\n/im, ""));
     this.#open(list, OPEN);

@@ -5,20 +5,23 @@ import type { Endpoint } from "../exchange-services.ts";
 import type { HttpVersion, UpstreamRequest } from "../http/message.ts";
 import type { UpstreamPool } from "../http1/upstream-pool.ts";
 import type { Http2Pool } from "../http2/upstream-pool.ts";
+import { AgreedConnections, type VersionPool } from "./agreed-connections.ts";
 
 /** Gives each request a way to its endpoint. */
 export class UpstreamConnections {
   readonly #http1: UpstreamPool;
   readonly #http2: Http2Pool;
+  readonly #agreed: AgreedConnections;
 
   constructor(http1: UpstreamPool, http2: Http2Pool) {
     this.#http1 = http1;
     this.#http2 = http2;
+    this.#agreed = new AgreedConnections(http1, http2);
   }
 
   /** A way that is open already. `asked` is what the client speaks, for endpoints that speak either. */
   take(endpoint: Endpoint, asked: HttpVersion): UpstreamRequest | undefined {
-    return (isHttp2(endpoint, asked) ? this.#http2 : this.#http1).take(endpoint.key);
+    return this.#waysTo(endpoint, asked).take(endpoint.key);
   }
 
   /**
@@ -32,7 +35,7 @@ export class UpstreamConnections {
     dial: () => Promise<ByteChannel | Failure>,
   ): Promise<UpstreamRequest | Failure> {
     try {
-      return await (isHttp2(endpoint, asked) ? this.#http2 : this.#http1).open(endpoint, dial);
+      return await this.#waysTo(endpoint, asked).open(endpoint, dial);
     } catch (error) {
       return fail("INTERNAL", String(error));
     }
@@ -49,8 +52,9 @@ export class UpstreamConnections {
     this.#http1.drain();
     this.#http2.drain();
   }
-}
 
-function isHttp2({ speaks }: Endpoint, asked: HttpVersion): boolean {
-  return speaks === "http2" || (speaks === "either" && asked === "HTTP/2");
+  #waysTo({ speaks }: Endpoint, asked: HttpVersion): VersionPool {
+    if (speaks === "alpn") return this.#agreed;
+    return speaks === "http2" || (speaks === "either" && asked === "HTTP/2") ? this.#http2 : this.#http1;
+  }
 }

@@ -65,7 +65,12 @@ export class Upstream {
     const channel = await this.#connect(endpoint, permit, origin);
     const { tls, speaks } = endpoint;
     if (isFailure(channel) || tls === undefined || origin?.speaksTls === true) return channel;
-    return this.#handshakes.secure(channel, tls, origin === undefined ? offered(speaks) : []);
+    const inside = await this.#handshakes.secure(channel, tls, origin === undefined ? offered(speaks) : []);
+    if (isFailure(inside) || origin !== undefined || speaks !== "http2" || inside.alpn === "h2") return inside;
+    // RFC 9113 section 3.2: nobody speaks HTTP/2 inside TLS that has not agreed on it.
+    const failure = fail("BACKEND_TLS_FAILURE", `${tls.policy.uid}: the application does not agree on HTTP/2 (ALPN)`);
+    inside.reset(failure);
+    return failure;
   }
 
   async #connect(
@@ -116,7 +121,7 @@ export class Upstream {
 /** What ALPN offers for requests. */
 function offered(speaks: UpstreamEndpoint["speaks"]): readonly string[] {
   if (speaks === "http1") return ["http/1.1"];
-  return speaks === "http2" ? ["h2"] : ["http/1.1"];
+  return speaks === "http2" ? ["h2"] : ["h2", "http/1.1"];
 }
 
 /** `ip:port` of the proxy before an endpoint; `undefined` when it has none. */
