@@ -11,7 +11,7 @@ import { formatProblem } from "./problem-text.ts";
 import type { Kinds } from "./resources/kind-reader.ts";
 import { parseResource } from "./resources/parse-resource.ts";
 import type { ParsedResources, Resource } from "./resources/resource.ts";
-import { withoutSecrets } from "./resources/without-secrets.ts";
+import { withoutSecrets } from "./resources/backend-tls/without-secrets.ts";
 import type { Problem } from "./snapshot.ts";
 import type { Node } from "./tree.ts";
 

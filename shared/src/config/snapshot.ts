@@ -32,6 +32,7 @@ export type ConditionReason =
   | "InvalidKind"
   | "NoMatchingParent"
   | "NoValidCACertificate"
+  | "NotAllowedByListeners"
   | "RefNotPermitted"
   | "TargetNotFound"
   | "UnsupportedProtocol"

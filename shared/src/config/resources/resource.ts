@@ -122,10 +122,19 @@ export interface HttpRouteDraft extends Omit<HttpRoute, "rules"> {
   readonly rules: readonly HttpRuleDraft[];
 }
 
+/** A Gateway as parent of a route. */
+export interface GatewayParent {
+  readonly namespace: string;
+  readonly name: string;
+  readonly port: number | undefined;
+  readonly sectionName: string | undefined;
+}
+
 /** gateway.networking.k8s.io HTTPRoute. */
 export interface HttpRouteResource {
   readonly kind: "HTTPRoute";
   readonly metadata: Metadata;
+  readonly gateways: readonly GatewayParent[];
   readonly route: HttpRouteDraft;
 }
 
@@ -133,6 +142,7 @@ export interface HttpRouteResource {
 export interface GrpcRouteResource {
   readonly kind: "GRPCRoute";
   readonly metadata: Metadata;
+  readonly gateways: readonly GatewayParent[];
   readonly route: HttpRouteDraft;
 }
 
@@ -140,6 +150,7 @@ export interface GrpcRouteResource {
 export interface StreamRouteResource {
   readonly kind: StreamRoute["kind"];
   readonly metadata: Metadata;
+  readonly gateways: readonly GatewayParent[];
   readonly route: StreamRoute;
 }
 

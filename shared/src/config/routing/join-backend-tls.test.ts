@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { testAuthority } from "@culvert/test/support/ca.ts";
 import type { BackendTls } from "../backend-tls.ts";
 import { buildSnapshot } from "../build.ts";
+import { dumpSnapshot } from "../config-dump.ts";
 import { brief, parseText } from "../resources/text-fixtures.ts";
 import { routing } from "./routing.ts";
 
@@ -86,6 +87,14 @@ test("a target that is not there is told", () => {
   const { problems, reasons } = join(elsewhere);
   assert.deepEqual(problems, ["spec.targetRefs[0]: Service default/bank has no port h2"]);
   assert.deepEqual(reasons, ["TargetNotFound"]);
+});
+
+test("the dump has no certificate and nothing of a Secret", () => {
+  const secret = source("Secret", "ca", { stringData: { "ca.crt": PEM, password: "hidden" } });
+  const snapshot = buildSnapshot(1, parseText(BANK + policy("p", refs("Secret ca")) + secret), () => [], routing);
+  const dumped = JSON.stringify({ ...dumpSnapshot(snapshot, routing), of: routing.statusObjects(snapshot, "now") });
+  assert.match(dumped, /"roots":1/);
+  assert.doesNotMatch(dumped, /CERTIFICATE|hidden|password/);
 });
 
 test("no problem quotes what a Secret holds", () => {

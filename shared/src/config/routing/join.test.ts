@@ -129,6 +129,18 @@ describe("parents", () => {
     });
   }
 
+  test("a waypoint has no listener for routes", () => {
+    const gateway = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: waypoint}\n";
+    const listeners = "listeners: [{name: mesh, port: 15008, protocol: HBONE}]";
+    const waypoint = `${gateway}spec: {gatewayClassName: culvert-waypoint, ${listeners}}\n`;
+    const document = route("HTTPRoute r", `{parentRefs: [{name: waypoint}, ${ECHO}], rules: [{${BACKEND}}]}`);
+    assert.deepEqual(told(waypoint, document), [
+      "Accepted ResolvedRefs",
+      "!Accepted=NotAllowedByListeners ResolvedRefs",
+    ]);
+    assert.equal(join(waypoint, document).statuses[0]?.parents[1]?.ref.kind, "Gateway");
+  });
+
   test("each has its own, and those of others none", () => {
     const parents = `[${ECHO}, {name: ingress}, {group: '', kind: Service, name: nobody}]`;
     const said = told(route("HTTPRoute r", `{parentRefs: ${parents}, rules: [{${BACKEND}}]}`));

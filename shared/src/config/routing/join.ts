@@ -2,11 +2,11 @@
 import type { Directory } from "../../workload/directory.ts";
 import type { HttpRoute } from "../http-route.ts";
 import { ofKind } from "../resources/of-kind.ts";
-import type { Metadata, ParsedResources } from "../resources/resource.ts";
+import type { GatewayParent, Metadata, ParsedResources } from "../resources/resource.ts";
 import { titleOf } from "../resources/title.ts";
 import type { Problem, Snapshot } from "../snapshot.ts";
 import { backendTlsStatus } from "../status/backend-tls-status.ts";
-import { routeStatus } from "../status/route-status.ts";
+import { routeStatus, WAYPOINT_TAKES_NONE } from "../status/route-status.ts";
 import { Verdicts } from "../status/verdicts.ts";
 import type { StreamRoute } from "../stream-route.ts";
 import { attach, type Attachment } from "./attach.ts";
@@ -31,7 +31,17 @@ export function joinRouting({ resources, problems: before }: ParsedResources, di
     new Set(elsewhere.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`)),
   );
   const metadata = new Map<string, Metadata>();
-  for (const resource of resources) metadata.set(titleOf(resource), resource.metadata);
+  const waypoints = new Map<string, readonly GatewayParent[]>();
+  for (const resource of resources) {
+    metadata.set(titleOf(resource), resource.metadata);
+    if (!("gateways" in resource)) continue;
+    const own = resource.gateways.filter((gateway) => directory.waypoint(gateway) !== undefined);
+    if (own.length > 0) waypoints.set(titleOf(resource), own);
+    const check = new ReferenceCheck(resource, directory, problems);
+    for (const { namespace, name } of own) {
+      check.report("spec.parentRefs", `Gateway ${namespace}/${name}: ${WAYPOINT_TAKES_NONE}`, "NotAllowedByListeners");
+    }
+  }
   for (const [route, own] of attachments) reportRefused(route, own, metadata, directory, problems);
 
   const byResource = Map.groupBy([...before, ...problems], ({ resource }) => resource);
@@ -48,9 +58,10 @@ export function joinRouting({ resources, problems: before }: ParsedResources, di
     streamRoutes: streams.map(accepted),
     backendTls: policies.map(({ policy }) => policy),
     statuses: [
-      ...[...http, ...streams].map((route) =>
-        routeStatus(route, attachments.get(route) ?? [], verdictsOf(route.kind, route.uid)),
-      ),
+      ...[...http, ...streams].map((route) => {
+        const own = waypoints.get(`${route.kind} ${route.uid}`) ?? [];
+        return routeStatus(route, attachments.get(route) ?? [], own, verdictsOf(route.kind, route.uid));
+      }),
       ...policies.map(({ policy, targets }) =>
         backendTlsStatus(policy, targets, verdictsOf("BackendTLSPolicy", policy.uid)),
       ),

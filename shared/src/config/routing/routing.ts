@@ -1,11 +1,11 @@
 // Pure. What only a waypoint reads of a mesh: routes, and what they refer to. uproxy carries bytes and never loads this.
 import type { Directory } from "../../workload/directory.ts";
 import type { Json } from "../json.ts";
-import { parseBackendTlsPolicy } from "../resources/backend-tls-policy.ts";
-import { parseConfigMap, parseSecret } from "../resources/ca-source.ts";
+import { parseBackendTlsPolicy } from "../resources/backend-tls/backend-tls-policy.ts";
+import { parseConfigMap, parseSecret } from "../resources/backend-tls/ca-source.ts";
 import type { Fields } from "../resources/fields.ts";
 import type { KindReader, Kinds } from "../resources/kind-reader.ts";
-import { parseReferenceGrant } from "../resources/reference-grant.ts";
+import { parseReferenceGrant } from "../resources/route/reference-grant.ts";
 import type { Report } from "../resources/report.ts";
 import type { Metadata, ParsedResources, Resource } from "../resources/resource.ts";
 import { parseGrpcRoute } from "../resources/route/grpc-route.ts";

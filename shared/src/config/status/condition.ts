@@ -13,10 +13,10 @@ export interface Condition {
   readonly observedGeneration: number;
 }
 
-/** A Service or ServiceEntry as a route names it, or the target of a policy. */
+/** A Service, ServiceEntry or waypoint as a route names it, or the target of a policy. */
 export interface ObjectRef {
   readonly group: string;
-  readonly kind: "Service" | "ServiceEntry";
+  readonly kind: "Service" | "ServiceEntry" | "Gateway";
   readonly namespace: string;
   readonly name: string;
   readonly sectionName?: string;

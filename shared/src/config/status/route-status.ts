@@ -1,6 +1,7 @@
 // Pure. The status of a route: for each of its parents whether it is accepted there, and whether its references lead somewhere.
 import type { Attachment } from "../routing/attach.ts";
 import type { RouteParent } from "../http-route.ts";
+import type { GatewayParent } from "../resources/resource.ts";
 import type { Condition, ObjectRef, ResourceStatus } from "./condition.ts";
 import type { Refusal, Verdicts } from "./verdicts.ts";
 
@@ -13,10 +14,18 @@ export interface StatusRoute {
   readonly notUnderstood: string | undefined;
 }
 
-/** The status of a route with its parents as they were written. */
+/** Why no route applies to a waypoint itself. */
+export const WAYPOINT_TAKES_NONE = "a waypoint has no listener for routes: attach them to the Services that it is for";
+
+/**
+ * The status of a route with its parents as they were written.
+ *
+ * @param waypoints those among its parents
+ */
 export function routeStatus(
   route: StatusRoute,
   attachments: readonly Attachment[],
+  waypoints: readonly GatewayParent[],
   verdicts: Verdicts,
 ): ResourceStatus {
   const refused = refusalOf(route, verdicts);
@@ -26,7 +35,14 @@ export function routeStatus(
     if (notHere === undefined && dropped.length > 0) conditions.push(verdicts.partiallyInvalid(dropped));
     return { ref: refOf(parent), conditions };
   });
-  return { kind: route.kind, namespace: route.namespace, name: route.name, parents };
+  const notAllowed = waypoints.map((waypoint) => ({
+    ref: objectRef("gateway.networking.k8s.io", "Gateway", waypoint),
+    conditions: [
+      verdicts.accepted({ reason: "NotAllowedByListeners", text: WAYPOINT_TAKES_NONE }),
+      verdicts.resolvedRefs(),
+    ],
+  }));
+  return { kind: route.kind, namespace: route.namespace, name: route.name, parents: [...parents, ...notAllowed] };
 }
 
 /** A route is accepted when at least one of its rules is served (Gateway API, RouteParentStatus.conditions). */
@@ -43,11 +59,20 @@ function* droppedRules({ rules }: StatusRoute): Generator<string> {
   }
 }
 
-function refOf({ kind, namespace, name, port, sectionName }: RouteParent): ObjectRef {
-  const isEntry = kind === "entry";
+function refOf(parent: RouteParent): ObjectRef {
+  return parent.kind === "entry"
+    ? objectRef("networking.istio.io", "ServiceEntry", parent)
+    : objectRef("", "Service", parent);
+}
+
+function objectRef(
+  group: string,
+  kind: ObjectRef["kind"],
+  { namespace, name, port, sectionName }: GatewayParent,
+): ObjectRef {
   return {
-    group: isEntry ? "networking.istio.io" : "",
-    kind: isEntry ? "ServiceEntry" : "Service",
+    group,
+    kind,
     namespace,
     name,
     ...(sectionName === undefined ? {} : { sectionName }),

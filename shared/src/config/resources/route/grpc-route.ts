@@ -23,7 +23,7 @@ export function parseGrpcRoute(
 ): GrpcRouteResource | undefined {
   const spec = requireSpec(metadata, given, report);
   if (spec === undefined) return undefined;
-  const parents = [...parseParents(metadata, spec, report)];
+  const { parents, gateways } = parseParents(metadata, spec, report);
   const hostnames = [...parseHostnames(spec, report)];
   atMost(spec, "rules", ROUTE_LIMITS.rules, report);
   const names = new Set<string>();
@@ -45,6 +45,7 @@ export function parseGrpcRoute(
   return {
     kind: "GRPCRoute",
     metadata,
+    gateways,
     route: { kind: "GRPCRoute", ...id, parents, hostnames, rules, notUnderstood: report.reason },
   };
 }

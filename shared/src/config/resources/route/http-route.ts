@@ -30,7 +30,7 @@ export function parseHttpRoute(
 ): HttpRouteResource | undefined {
   const spec = requireSpec(metadata, given, report);
   if (spec === undefined) return undefined;
-  const parents = [...parseParents(metadata, spec, report)];
+  const { parents, gateways } = parseParents(metadata, spec, report);
   const hostnames = [...parseHostnames(spec, report)];
   atMost(spec, "rules", ROUTE_LIMITS.rules, report);
   const names = new Set<string>();
@@ -47,6 +47,7 @@ export function parseHttpRoute(
   return {
     kind: "HTTPRoute",
     metadata,
+    gateways,
     route: { kind: "HTTPRoute", ...id, parents, hostnames, rules, notUnderstood: report.reason },
   };
 }

@@ -3,34 +3,45 @@ import { isDnsLabel, isDnsName } from "../../names.ts";
 import type { RouteParent } from "../../http-route.ts";
 import type { Fields } from "../fields.ts";
 import { placeOf, type Report } from "../report.ts";
-import type { Metadata } from "../resource.ts";
+import type { GatewayParent, Metadata } from "../resource.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
 
-/**
- * The Services and ServiceEntries that a route is attached to. A Gateway as parent is the business of ingress, and one of a kind
- * that is not known here perhaps somebody else's: it is told, and the other parents are served.
- */
-export function* parseParents(metadata: Metadata, spec: Fields, report: Report): Generator<RouteParent> {
+const GATEWAY_API = "gateway.networking.k8s.io";
+
+/** What a route is attached to. */
+export interface Parents {
+  readonly parents: readonly RouteParent[];
+  /** Those of other classes than a waypoint's are the business of ingress. */
+  readonly gateways: readonly GatewayParent[];
+}
+
+/** Reads `parentRefs`. A parent of a kind that is not known here may be somebody else's: it is told, and the others are served. */
+export function parseParents(metadata: Metadata, spec: Fields, report: Report): Parents {
   atMost(spec, "parentRefs", ROUTE_LIMITS.parents, report);
+  const parents: RouteParent[] = [];
+  const gateways: GatewayParent[] = [];
   for (const { fields } of spec.each("parentRefs")) {
-    const group = fields.string("group") ?? "gateway.networking.k8s.io";
+    const group = fields.string("group") ?? GATEWAY_API;
     const kind = fields.string("kind") ?? "Gateway";
     const name = fields.string("name", "a resource name", isDnsName);
     const namespace = fields.string("namespace", "a namespace", isDnsLabel) ?? metadata.namespace;
     const port = fields.integer("port", 1, 65535);
     const sectionName = fields.string("sectionName", "the name of a port", isDnsName);
-    if (kind === "Gateway" && group === "gateway.networking.k8s.io") continue;
+    const isGateway = kind === "Gateway" && group === GATEWAY_API;
     const parent = kindOfParent(group, kind);
+    if (isGateway && name !== undefined) gateways.push({ namespace, name, port, sectionName });
+    if (isGateway) continue;
     if (parent === undefined) {
       const text = `expected a Service, ServiceEntry or Gateway, found ${group}/${kind}`;
       report.part().notUnderstood(fields.node, fields.path, text);
       continue;
     }
     fields.end();
-    if (name !== undefined) yield { namespace, name, kind: parent, port, sectionName };
+    if (name !== undefined) parents.push({ namespace, name, kind: parent, port, sectionName });
     else if (fields.get("name") === undefined)
       report.malformed(fields.node, fields.at("name"), "expected a name, found nothing");
   }
+  return { parents, gateways };
 }
 
 function kindOfParent(group: string, kind: string): RouteParent["kind"] | undefined {

@@ -17,7 +17,7 @@ export function parseStreamRoute<Kind extends "TCPRoute" | "TLSRoute">(
 ): (StreamRouteResource & { readonly kind: Kind }) | undefined {
   const spec = requireSpec(metadata, given, report);
   if (spec === undefined) return undefined;
-  const parents = [...parseParents(metadata, spec, report)];
+  const { parents, gateways } = parseParents(metadata, spec, report);
   // A TCPRoute has no such field, which is then told like any other.
   const hostnames = kind === "TLSRoute" ? [...parseHostnames(spec, report)] : [];
   atMost(spec, "rules", ROUTE_LIMITS.rules, report);
@@ -31,5 +31,5 @@ export function parseStreamRoute<Kind extends "TCPRoute" | "TLSRoute">(
   }
   spec.end();
   const id = identify(metadata);
-  return { kind, metadata, route: { kind, ...id, parents, hostnames, rules, notUnderstood: report.reason } };
+  return { kind, metadata, gateways, route: { kind, ...id, parents, hostnames, rules, notUnderstood: report.reason } };
 }

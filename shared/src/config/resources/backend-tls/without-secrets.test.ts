@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadOne } from "../load.ts";
-import { packFile } from "../last-good-format.ts";
+import { loadOne } from "../../load.ts";
+import { packFile } from "../../last-good-format.ts";
 import { withoutSecrets } from "./without-secrets.ts";
 
 function kept(document: object): string {

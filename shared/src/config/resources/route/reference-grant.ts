@@ -1,11 +1,11 @@
 // Pure. gateway.networking.k8s.io ReferenceGrant. Routes of a mesh need none for their backends (GEP-1294), and certificates are
 // named in their own namespace, so it is read to tell mistakes, and permits nothing that would be refused without it.
-import { isDnsLabel, isDnsName } from "../names.ts";
-import type { Fields } from "./fields.ts";
-import type { Report } from "./report.ts";
-import type { Metadata, ReferenceGrantResource } from "./resource.ts";
-import { atMost } from "./route/bounds.ts";
-import { requireSpec } from "./route/parents.ts";
+import { isDnsLabel, isDnsName } from "../../names.ts";
+import type { Fields } from "../fields.ts";
+import type { Report } from "../report.ts";
+import type { Metadata, ReferenceGrantResource } from "../resource.ts";
+import { atMost } from "./bounds.ts";
+import { requireSpec } from "./parents.ts";
 
 /** Of each list (Gateway API). */
 const MOST_ENTRIES = 16;

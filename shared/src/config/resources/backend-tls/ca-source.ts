@@ -1,11 +1,11 @@
 // Pure. core/v1 ConfigMap and Secret, of which `ca.crt` alone is read. What else stands in them is not kept, and no problem quotes
 // any of it.
-import { certificatesFromPem } from "../../identity/pem.ts";
-import { isFailure } from "../../failure/failure.ts";
-import type { MapNode, Node } from "../tree.ts";
-import type { Fields } from "./fields.ts";
-import type { Report } from "./report.ts";
-import type { CaSourceResource, Metadata } from "./resource.ts";
+import { certificatesFromPem } from "../../../identity/pem.ts";
+import { isFailure } from "../../../failure/failure.ts";
+import type { MapNode, Node } from "../../tree.ts";
+import type { Fields } from "../fields.ts";
+import type { Report } from "../report.ts";
+import type { CaSourceResource, Metadata } from "../resource.ts";
 
 /** The key that Kubernetes keeps the certificates of an authority under. */
 export const CA_KEY = "ca.crt";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { BackendTlsPolicyResource } from "./resource.ts";
-import { brief, parseText } from "./text-fixtures.ts";
+import type { BackendTlsPolicyResource } from "../resource.ts";
+import { brief, parseText } from "../text-fixtures.ts";
 
 function parse(spec: string, version = "v1"): { read: BackendTlsPolicyResource | undefined; problems: string[] } {
   const head = `apiVersion: gateway.networking.k8s.io/${version}\nkind: BackendTLSPolicy\nmetadata: {name: p, namespace: shop}\n`;

@@ -1,12 +1,12 @@
 // Pure. gateway.networking.k8s.io BackendTLSPolicy: TLS from the waypoint to a Service. One that is not understood lets nobody
 // through to its targets: it never falls back to plaintext.
-import type { BackendTls, BackendTlsTarget } from "../backend-tls.ts";
-import { isDnsName } from "../names.ts";
-import type { Fields } from "./fields.ts";
-import type { Report } from "./report.ts";
-import type { BackendTlsPolicyResource, CaReference, Metadata } from "./resource.ts";
-import { atMost } from "./route/bounds.ts";
-import { identify, requireSpec } from "./route/parents.ts";
+import type { BackendTls, BackendTlsTarget } from "../../backend-tls.ts";
+import { isDnsName } from "../../names.ts";
+import type { Fields } from "../fields.ts";
+import type { Report } from "../report.ts";
+import type { BackendTlsPolicyResource, CaReference, Metadata } from "../resource.ts";
+import { atMost } from "../route/bounds.ts";
+import { identify, requireSpec } from "../route/parents.ts";
 
 /** Limits of Gateway API. */
 const MOST = { targets: 16, references: 8, names: 5, uriCharacters: 253 } as const;

@@ -1,5 +1,5 @@
 // Pure. What of the documents that hold secrets may be written to disk.
-import type { MapNode, Node } from "../tree.ts";
+import type { MapNode, Node } from "../../tree.ts";
 import { CA_KEY } from "./ca-source.ts";
 
 /**
