@@ -75,6 +75,14 @@ export function spawnNginxProxy(folder: string, listen: Address, app: Address): 
   );
 }
 
+/** A gRPC server at all of the addresses. */
+export async function startGrpc(addresses: readonly Address[]): Promise<Program> {
+  const listens = addresses.map(({ host, port }) => `${host}:${port}`).join(",");
+  const program = startProgram({ name: "grpc", command: command("grpc-load"), args: [`-listen=${listens}`] });
+  for (const { host, port } of addresses) await program.watch("a listener", () => accepts(host, port));
+  return program;
+}
+
 /** An iperf3 server. */
 export async function startIperf({ host, port }: Address): Promise<Program> {
   const program = startProgram({

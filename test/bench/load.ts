@@ -124,6 +124,34 @@ export async function atRate({ host, port }: Address, rate: number, seconds: num
   return { requests, p50Ms: percentile(50), p99Ms: percentile(99) };
 }
 
+/** What `grpc-load` reports: calls, or messages there and back. */
+export interface GrpcLoad {
+  readonly calls: number;
+  readonly perSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+/** grpc-go: calls of 100 bytes there and back, or messages on streams that stay open, over 4 connections; without `rate` as many as may be. */
+export async function grpcLoad(
+  { host, port }: Address,
+  options: {
+    readonly kind: "unary" | "streaming";
+    readonly inFlight: number;
+    readonly seconds: number;
+    readonly rate?: number;
+  },
+): Promise<GrpcLoad> {
+  const text = await succeed(command("grpc-load"), [
+    `-to=${host}:${port}`,
+    `-kind=${options.kind}`,
+    `-in-flight=${options.inFlight}`,
+    `-seconds=${options.seconds}`,
+    `-rate=${options.rate ?? 0}`,
+  ]);
+  return JSON.parse(text) as GrpcLoad;
+}
+
 /** What iperf3 reports. */
 export interface Bulk {
   readonly gbitPerSecond: number;

@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { mintIdentities } from "../support/identities.ts";
 import { reserveSubnet } from "../support/loopback.ts";
 import { runProgram } from "../support/programs.ts";
-import { startAnswering, startIperf } from "./apps.ts";
+import { startAnswering, startGrpc, startIperf } from "./apps.ts";
 import { FULL, SHORT, type Effort } from "./effort.ts";
 import { PAIR_SUBJECTS, PAIR_TABLES, PAIR_TARGETS, pairMeasurements } from "./pair.ts";
 import { judge, table, verdictLines, type Column, type Target } from "./report.ts";
@@ -17,6 +17,7 @@ import type { Place, Subject } from "./subject.ts";
 import { WAYPOINT_SUBJECTS, WAYPOINT_TABLES, WAYPOINT_TARGETS, waypointMeasurements } from "./waypoint.ts";
 
 const APP_PORT = 8080;
+const GRPC_PORT = 7070;
 const BULK_PORT = 5201;
 const ADDRESSES_PER_SUBJECT = 8;
 const ACCOUNTS = ["app", "client", "waypoint"] as const;
@@ -65,6 +66,7 @@ async function measure(bench: Bench, subjects: readonly Subject[], effort: Effor
       folder,
       subjects.map((subject) => ({ host: appHost(subject), port: APP_PORT })),
     ),
+    await startGrpc(subjects.map((subject) => ({ host: appHost(subject), port: GRPC_PORT }))),
     ...(await Promise.all(subjects.map((subject) => startIperf({ host: appHost(subject), port: BULK_PORT })))),
   ];
   const place = (subject: Subject, round: number): Place => {
@@ -75,6 +77,7 @@ async function measure(bench: Bench, subjects: readonly Subject[], effort: Effor
       identities,
       address: (index) => subnet.address(base(subject) + 1 + index),
       app: { host: appHost(subject), port: APP_PORT },
+      grpc: { host: appHost(subject), port: GRPC_PORT },
       bulk: { host: appHost(subject), port: BULK_PORT },
     };
   };

@@ -27,7 +27,7 @@ function pairOf(client: Program, server: Program): ReadonlyMap<string, Program> 
 export const direct: Subject = {
   name: "direct",
   about: "the load tool talks to the app itself",
-  start: async (place) => ({ http: place.app, bulk: place.bulk, parts: new Map() }),
+  start: async (place) => ({ http: place.app, grpc: place.grpc, bulk: place.bulk, parts: new Map() }),
 };
 
 /** Two plain relays. */

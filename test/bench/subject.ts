@@ -12,6 +12,8 @@ export interface Place {
   address(index: number): string;
   /** The application that answers HTTP. */
   readonly app: Address;
+  /** The application that answers gRPC. */
+  readonly grpc: Address;
   /** The application that sends and takes bulk (iperf3). */
   readonly bulk: Address;
 }
@@ -20,6 +22,8 @@ export interface Place {
 export interface Running {
   /** Where the load tool finds the way to `place.app`. */
   readonly http: Address;
+  /** Where it finds the way to `place.grpc`; absent where gRPC is not measured. */
+  readonly grpc?: Address;
   /** Where it finds the way to `place.bulk`; absent where bulk is not measured. */
   readonly bulk?: Address;
   /** The processes that are measured, by their part in the way. */

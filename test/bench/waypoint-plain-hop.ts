@@ -1,6 +1,6 @@
-// Root. `node waypoint-plain-hop.ts LISTEN_HOST:PORT APP_HOST:PORT`: the waypoint's HTTP/1.1 path as a plain TCP reverse proxy,
-// with all that a request passes in a waypoint (canonical form, ten policy rules, routes, balancing, access log to /dev/null,
-// metrics) and without tunnels.
+// Root. `node waypoint-plain-hop.ts LISTEN_HOST:PORT APP_HOST:PORT [GRPC_LISTEN_HOST:PORT GRPC_APP_HOST:PORT]`: the waypoint's HTTP path,
+// HTTP/1.1 and for gRPC HTTP/2, as a plain TCP reverse proxy, with all that a request passes in a waypoint (canonical form, ten
+// policy rules, routes, balancing, access log to /dev/null, metrics) and without tunnels. Both applications are on one host.
 import { openSync } from "node:fs";
 import process from "node:process";
 import { acceptBulk } from "@culvert/shared/net/accept-bulk.ts";
@@ -16,6 +16,7 @@ import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
+import type { ByteChannel } from "@culvert/waypoint/channel/channel.ts";
 import { socketChannel } from "@culvert/waypoint/channel/socket-channel.ts";
 import { SessionKey } from "@culvert/waypoint/filter/session-key.ts";
 import { Http1Downstream } from "@culvert/waypoint/http1/downstream.ts";
@@ -23,6 +24,7 @@ import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
 import { Http1Shared } from "@culvert/waypoint/http1/shared-state.ts";
 import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
 import { Http2Shared } from "@culvert/waypoint/http2/shared-state.ts";
+import { Http2Downstream } from "@culvert/waypoint/http2/downstream.ts";
 import { Http2Pool } from "@culvert/waypoint/http2/upstream-pool.ts";
 import { TunnelServices } from "@culvert/waypoint/inbound/tunnel-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
@@ -45,17 +47,18 @@ import {
   TRUST_DOMAIN,
   workload,
 } from "../support/fixtures.ts";
+import type { Address } from "../support/envoy.ts";
 import { must } from "../support/must.ts";
 
 const RULES = 10;
 const ROUTES = 10;
 
-function address(text: string): { host: string; port: number } {
+function address(text: string): Address {
   const at = text.lastIndexOf(":");
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
-const [listenText = "", appText = ""] = process.argv.slice(2);
+const [listenText = "", appText = "", grpcListenText = "", grpcAppText = ""] = process.argv.slice(2);
 const listen = address(listenText);
 const app = address(appText);
 
@@ -68,32 +71,37 @@ const self = {
   pathNormalization: "base",
 } as const;
 
+/** The services, each with its policy and its routes, by the port of the application. */
+const SERVICES = { app: ["http", app.port], calls: ["grpc", address(grpcAppText).port || app.port] } as const;
+const names = Object.keys(SERVICES);
+
 const mesh = snapshot(
   {
     workloads: [
       workload("app-1", { serviceAccount: "app", addresses: [app.host], labels: { app: "app" }, protocol: "none" }),
     ],
-    services: [
-      service("app", {
-        ports: [{ name: "http", port: 80, targetPort: app.port, appProtocol: "http" }],
+    services: Object.entries(SERVICES).map(([name, [appProtocol, targetPort]]) =>
+      service(name, {
+        ports: [{ name: appProtocol, port: 80, targetPort, appProtocol }],
+        selector: { app: "app" },
         waypoint: gateway,
       }),
-    ],
+    ),
   },
   {
-    policies: [
-      policy("app", {
-        target: { kind: "refs", refs: [{ kind: "Service", name: "app" }] },
+    policies: names.map((name) =>
+      policy(name, {
+        target: { kind: "refs", refs: [{ kind: "Service", name }] },
         // The last of the rules lets everything through, so that all of them are asked.
         rules: Array.from({ length: RULES }, (_, index) => ({
           from: [],
           to: [{ paths: [{ kind: "prefix", value: index === RULES - 1 ? "/" : `/area-${index}/` }], methods: [] }],
         })),
       }),
-    ],
-    routes: [
-      route("app", {
-        parents: [routeParent("app")],
+    ),
+    routes: names.map((name) =>
+      route(name, {
+        parents: [routeParent(name)],
         rules: Array.from({ length: ROUTES }, (_, index) =>
           routeRule({
             matches: [
@@ -102,11 +110,11 @@ const mesh = snapshot(
                 headers: index === 0 ? [] : [{ name: "x-version", kind: "exact", value: `v${index}` }],
               }),
             ],
-            backends: [routeBackend("app", 80)],
+            backends: [routeBackend(name, 80)],
           }),
         ),
       }),
-    ],
+    ),
   },
 );
 
@@ -131,27 +139,40 @@ const upstream = new Upstream({
   clock,
 });
 const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
-const ways = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(new Http2Shared(http)));
+const http2 = new Http2Shared(http);
+const ways = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2));
 const { random } = Math;
 const copies = { connections: ways, upstream, clock, metrics: new MirrorMetrics(metrics), random };
 const sessionKeys = [new SessionKey(Buffer.alloc(32), "")] as const;
 const options = { view: () => view, upstream, reporter, mirrors: new Mirrors(copies), sessionKeys, clock, random };
 const caller = id("default/caller");
-const authority = must(parseAuthority("app.default.svc.cluster.local:80"));
 let connections = 0;
 
-must(
-  await acceptBulk({
-    ...listen,
+/** Serves what comes at an address as if it came by tunnels to a service. */
+async function serve(
+  at: Address,
+  name: keyof typeof SERVICES,
+  start: (channel: ByteChannel, services: TunnelServices) => void,
+): Promise<void> {
+  const authority = must(parseAuthority(`${name}.default.svc.cluster.local:80`));
+  const listening = await acceptBulk({
+    ...at,
     onSocket: (socket) => {
       const source = socket.remote;
       const local = socket.local;
       if (source === undefined || local === undefined) return socket.reset();
-      const request = { peer: { id: caller }, authority, rawAuthority: "app:80", source, local };
+      const request = { peer: { id: caller }, authority, rawAuthority: `${name}:80`, source, local };
       connections += 1;
       const tunnel = tunnelOf(`c${connections}`, request as unknown as TunnelRequest, self, clock.monotonic());
-      const services = new TunnelServices(tunnel, options, () => {});
-      return new Http1Downstream(socketChannel(socket, "downstream"), services, http, ways).start();
+      return start(socketChannel(socket, "downstream"), new TunnelServices(tunnel, options, () => {}));
     },
-  }),
-);
+  });
+  must(listening);
+}
+
+await serve(listen, "app", (channel, services) => new Http1Downstream(channel, services, http, ways).start());
+if (grpcListenText !== "") {
+  await serve(address(grpcListenText), "calls", (channel, services) =>
+    new Http2Downstream(channel, services, http2, ways).start(),
+  );
+}

@@ -20,14 +20,16 @@ import { spawnNginxProxy } from "./apps.ts";
 import type { Place, Running, Subject } from "./subject.ts";
 
 const HTTP_PORT = 8080;
+const GRPC_PORT = 7070;
 const HBONE_PORT = 15008;
 const SERVICE_VIP_PORT = 80;
 
 const show = ({ host, port }: Address): string => `${host}:${port}`;
 const near = (place: Place): Address => ({ host: place.address(0), port: HTTP_PORT });
+const nearGrpc = (place: Place): Address => ({ host: place.address(0), port: GRPC_PORT });
 
-function hop(place: Place, program: Program): Running {
-  return { http: near(place), parts: new Map([["hop", program]]) };
+function hop(place: Place, program: Program, grpc?: Address): Running {
+  return { http: near(place), ...(grpc === undefined ? {} : { grpc }), parts: new Map([["hop", program]]) };
 }
 
 /** nginx as reverse proxy. */
@@ -47,8 +49,12 @@ export const envoyHop: Subject = {
       spawnEnvoy({
         name: "envoy-router",
         folder: place.folder,
-        parts: [envoyRouter({ listen: near(place), app: place.app })],
+        parts: [
+          envoyRouter({ listen: near(place), app: place.app }),
+          envoyRouter({ listen: nearGrpc(place), app: place.grpc, http2: true }),
+        ],
       }),
+      nearGrpc(place),
     ),
 };
 
@@ -62,8 +68,11 @@ export const nodeHop: Subject = {
 /** The waypoint's HTTP path without tunnels. */
 export const plainHop: Subject = {
   name: "culvert plain hop",
-  about: "the waypoint's HTTP/1.1 path (codec, policy, access log, metrics) on plain TCP at both sides",
-  start: async (place) => hop(place, spawnScript("waypoint-plain-hop.ts", show(near(place)), show(place.app))),
+  about: "the waypoint's HTTP path (codec, policy, access log, metrics) on plain TCP at both sides",
+  start: async (place) => {
+    const addresses = [near(place), place.app, nearGrpc(place), place.grpc];
+    return hop(place, spawnScript("waypoint-plain-hop.ts", ...addresses.map(show)), nearGrpc(place));
+  },
 };
 
 function spawnScript(file: string, ...args: readonly string[]): Program {

@@ -3,7 +3,7 @@
 import { memory } from "../support/proc.ts";
 import { observe } from "../support/until.ts";
 import type { Effort } from "./effort.ts";
-import { atRate, saturate, spending, type Spent } from "./load.ts";
+import { atRate, grpcLoad, saturate, spending, type Spent } from "./load.ts";
 import { direct } from "./pair-subjects.ts";
 import type { Column, Target } from "./report.ts";
 import type { Measurement } from "./rounds.ts";
@@ -39,6 +39,28 @@ function cost(running: Running, spent: Spent, requests: number, suffix: string):
   };
 }
 
+/** Calls, or messages on streams, in flight. */
+function grpcMeasurement(kind: "unary" | "streaming", effort: Effort): Measurement {
+  return {
+    name: `gRPC, ${kind}, ${CONNECTIONS} in flight`,
+    async measure(running) {
+      const { grpc } = running;
+      if (grpc === undefined) return {};
+      const options = { kind, inFlight: CONNECTIONS };
+      await grpcLoad(grpc, { ...options, seconds: 1 });
+      const { result, spent } = await spending(running, () =>
+        grpcLoad(grpc, { ...options, seconds: effort.saturateS }),
+      );
+      return {
+        [`${kind}/s`]: result.perSecond,
+        [`${kind} p50`]: result.p50Ms,
+        [`${kind} p99`]: result.p99Ms,
+        ...cost(running, spent, result.calls, ` ${kind}`),
+      };
+    },
+  };
+}
+
 /** What is measured, in this order. */
 export function waypointMeasurements(effort: Effort): Measurement[] {
   return [
@@ -68,6 +90,8 @@ export function waypointMeasurements(effort: Effort): Measurement[] {
         };
       },
     },
+    grpcMeasurement("unary", effort),
+    grpcMeasurement("streaming", effort),
     {
       name: "memory after load",
       async measure(running) {
@@ -100,6 +124,15 @@ export const WAYPOINT_TABLES: readonly { readonly title: string; readonly column
       { figure: "readyMs", heading: "ready ms", decimals: 0 },
     ],
   },
+  {
+    title: `gRPC (grpc-go, ${CONNECTIONS} in flight over 4 connections, 100 bytes there and back: calls, then messages on streams that stay open)`,
+    columns: ["unary", "streaming"].flatMap((kind) => [
+      { figure: `${kind}/s`, heading: kind === "unary" ? "calls/s" : "messages/s", decimals: 0 },
+      { figure: `hop us/req ${kind}`, heading: "hop us each", decimals: 1 },
+      { figure: `${kind} p50`, heading: "p50", decimals: 2 },
+      { figure: `${kind} p99`, heading: "p99", decimals: 2 },
+    ]),
+  },
 ];
 
 function ratio(what: string, ours: Subject, against: Subject, figure: string, limit: number): Target {
@@ -110,6 +143,8 @@ function ratio(what: string, ours: Subject, against: Subject, figure: string, li
 export const WAYPOINT_TARGETS: readonly Target[] = [
   ratio("plain hop, CPU per request, to Envoy's router", plainHop, envoyHop, "hop us/req", 0.65),
   ratio("plain hop at 1,000/s, to Envoy's router", plainHop, envoyHop, "hop us/req at rate", 0.65),
+  ratio("plain hop, CPU per gRPC call, to Envoy's router", plainHop, envoyHop, "hop us/req unary", 1),
+  ratio("plain hop, CPU per streamed message", plainHop, envoyHop, "hop us/req streaming", 1),
   ratio("waypoint process, CPU per request, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req", 0.9),
   ratio("waypoint process at 1,000/s, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req at rate", 0.9),
   ratio("the same between uproxies, CPU per request", culvertChain, mixedChain, "hop us/req", 0.9),

@@ -274,17 +274,29 @@ function plainHttp(name: string, clusterName: string): Json {
   };
 }
 
-/** Plain HTTP in, plain HTTP out. */
-export function envoyRouter(options: { readonly listen: Address; readonly app: Address }): EnvoyParts {
+/** Plain HTTP in, plain HTTP out; in HTTP/2 to the application where that is asked for, and from clients that begin so. */
+export function envoyRouter(options: {
+  readonly listen: Address;
+  readonly app: Address;
+  readonly http2?: boolean;
+}): EnvoyParts {
+  const suffix = options.http2 === true ? "-http2" : "";
+  const http2 = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+      "@type": type(HTTP_PROTOCOL_OPTIONS),
+      explicit_http_config: { http2_protocol_options: {} },
+    },
+  };
+  const protocol = options.http2 === true ? { typed_extension_protocol_options: http2 } : {};
   return {
     listeners: [
       {
-        name: "plain",
+        name: `plain${suffix}`,
         address: socketAddress(options.listen),
-        filter_chains: [{ filters: [plainHttp("plain", "app")] }],
+        filter_chains: [{ filters: [plainHttp(`plain${suffix}`, `app${suffix}`)] }],
       },
     ],
-    clusters: [cluster("app", [socketAddress(options.app)])],
+    clusters: [cluster(`app${suffix}`, [socketAddress(options.app)], protocol)],
   };
 }
 
