@@ -11,6 +11,7 @@ export interface Resource {
     readonly annotations?: Readonly<Record<string, string>>;
   };
   readonly spec?: unknown;
+  readonly data?: Readonly<Record<string, string>>;
 }
 
 /** What all resources may carry. */
@@ -128,6 +129,62 @@ function routeOf(kind: string, name: string, parent: string, rules: readonly unk
     metadata: metadata(name, options),
     spec: { parentRefs: [{ group: "", kind: "Service", name: parent }], rules },
   };
+}
+
+/** A backend of a route. */
+interface BackendRef {
+  readonly name: string;
+  readonly port: number;
+  readonly weight?: number;
+  readonly namespace?: string;
+}
+
+/** A TCPRoute, or with host names a TLSRoute, on a Service. */
+export function streamRoute(
+  name: string,
+  parent: string,
+  backendRefs: readonly BackendRef[],
+  hostnames?: readonly string[],
+): Resource {
+  return {
+    apiVersion: "gateway.networking.k8s.io/v1alpha2",
+    kind: hostnames === undefined ? "TCPRoute" : "TLSRoute",
+    metadata: metadata(name, {}),
+    spec: {
+      parentRefs: [{ group: "", kind: "Service", name: parent }],
+      ...(hostnames === undefined ? {} : { hostnames }),
+      rules: [{ backendRefs }],
+    },
+  };
+}
+
+/** A BackendTLSPolicy on a Service, or on a port of it by name, with the certificates of a ConfigMap. */
+export function backendTlsPolicy(
+  name: string,
+  on: { readonly name: string; readonly sectionName?: string },
+  hostname: string,
+  { roots, uri }: { readonly roots?: string; readonly uri?: string } = {},
+): Resource {
+  return {
+    apiVersion: "gateway.networking.k8s.io/v1",
+    kind: "BackendTLSPolicy",
+    metadata: metadata(name, {}),
+    spec: {
+      targetRefs: [{ group: "", kind: "Service", ...on }],
+      validation: {
+        hostname,
+        ...(roots === undefined
+          ? { wellKnownCACertificates: "System" }
+          : { caCertificateRefs: [{ group: "", kind: "ConfigMap", name: roots }] }),
+        ...(uri === undefined ? {} : { subjectAltNames: [{ type: "URI", uri }] }),
+      },
+    },
+  };
+}
+
+/** A ConfigMap. */
+export function configMap(name: string, data: Readonly<Record<string, string>>): Resource {
+  return { apiVersion: "v1", kind: "ConfigMap", metadata: metadata(name, {}), data };
 }
 
 /** What an AuthorizationPolicy applies to: workloads by label, others by kind and name, or the whole namespace. */
