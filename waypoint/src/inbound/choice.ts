@@ -1,6 +1,7 @@
 // Pure. What the routes of a service have chosen for one request.
 import type { HttpRouteRule } from "@culvert/shared/config/http-route.ts";
-import { PLAIN_CHOICE, type RouteChoice } from "../exchange-services.ts";
+import type { RouteChoice, RouteEdits } from "../exchange-services.ts";
+import type { LocalAnswer } from "../local-answer.ts";
 import { EndpointGroup } from "../upstream/balance.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
 
@@ -13,24 +14,39 @@ export interface Choice extends RouteChoice {
   readonly mirrors: readonly EndpointGroup[];
 }
 
-const NOWHERE = new EndpointGroup("", []);
-const NO_MIRRORS: readonly EndpointGroup[] = [];
-
-/** Just one of these endpoints. */
-export function plainChoice(group: EndpointGroup): Choice {
-  return { ...PLAIN_CHOICE, group, pinned: undefined, mirrors: NO_MIRRORS };
+/** What the filters of a rule add to its choice. */
+export interface Filtered {
+  readonly delayMs: number;
+  readonly answer: LocalAnswer | undefined;
+  readonly edits: RouteEdits;
+  readonly pinned: UpstreamEndpoint | undefined;
+  readonly mirrors: readonly EndpointGroup[];
 }
 
-/** What a rule chooses: a group of endpoints, or with `answer` none. */
-export function ruleChoice(rule: HttpRouteRule, parts: Partial<Choice>): Choice {
+/** The group of answers that ask no application. */
+export const NOWHERE: EndpointGroup = new EndpointGroup("", []);
+const NO_MIRRORS: readonly EndpointGroup[] = [];
+
+/**
+ * One of these endpoints, under what the rule says of times. Written out, so that all choices are of one shape to the runtime.
+ *
+ * @param rule `undefined`: there are no routes
+ */
+export function choiceOf(
+  group: EndpointGroup,
+  rule: HttpRouteRule | undefined,
+  filtered: Filtered | undefined,
+): Choice {
   return {
-    ...PLAIN_CHOICE,
-    timeoutMs: rule.timeouts.requestMs,
-    attemptTimeoutMs: rule.timeouts.backendRequestMs,
-    retry: rule.retry,
-    group: NOWHERE,
-    pinned: undefined,
-    mirrors: NO_MIRRORS,
-    ...parts,
+    timeoutMs: rule === undefined ? 0 : rule.timeouts.requestMs,
+    attemptTimeoutMs: rule === undefined ? 0 : rule.timeouts.backendRequestMs,
+    retry: rule?.retry,
+    delayMs: filtered === undefined ? 0 : filtered.delayMs,
+    answer: filtered?.answer,
+    edits: filtered?.edits,
+    mirrored: filtered !== undefined && filtered.mirrors.length > 0,
+    group,
+    pinned: filtered?.pinned,
+    mirrors: filtered === undefined ? NO_MIRRORS : filtered.mirrors,
   };
 }

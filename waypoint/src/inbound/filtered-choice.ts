@@ -13,7 +13,7 @@ import type { MeshView } from "../mesh/view.ts";
 import { chooseBackend } from "../route/backend.ts";
 import type { EndpointGroup } from "../upstream/balance.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
-import { ruleChoice, type Choice } from "./choice.ts";
+import { choiceOf, NOWHERE, type Choice } from "./choice.ts";
 import { sessionEndpoint, sessionName } from "./session-endpoint.ts";
 
 /** What is known of a request that a rule with a plan serves. */
@@ -57,18 +57,18 @@ export function filteredChoice(
     .mirrors(random)
     .map((mirror) => view.backend(mirror.backend))
     .filter(isGroup);
-  return ruleChoice(rule, {
+  return choiceOf(group, rule, {
     delayMs: request.delayMs,
+    answer: undefined,
     edits: new ChoiceEdits(request, plan, known, context),
-    mirrored: mirrors.length > 0,
-    group,
     pinned: kept?.endpoint,
     mirrors,
   });
 }
 
 function answered(rule: HttpRouteRule, request: FilteredRequest, answer: LocalAnswer): Choice {
-  return ruleChoice(rule, { delayMs: request.delayMs, edits: new AnswerEdits(request), answer });
+  const { delayMs } = request;
+  return choiceOf(NOWHERE, rule, { delayMs, answer, edits: new AnswerEdits(request), pinned: undefined, mirrors: [] });
 }
 
 interface Kept {

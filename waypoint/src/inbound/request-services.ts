@@ -20,7 +20,7 @@ import type { HeaderSlots } from "../http1/header-slots.ts";
 import { chooseBackend } from "../route/backend.ts";
 import type { RoutedRule } from "../route/entry.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
-import { plainChoice, ruleChoice, type Choice } from "./choice.ts";
+import { choiceOf, type Choice } from "./choice.ts";
 import { filteredChoice, type FilteredCall } from "./filtered-choice.ts";
 import { joinedValue, valuesOf } from "./header-plan.ts";
 import type { RequestPlan } from "./request-plan.ts";
@@ -93,7 +93,7 @@ export class RequestServices implements ExchangeServices {
     if (isFailure(destination)) return destination;
     if (group === undefined) {
       const own = view.group(destination);
-      return isFailure(own) ? own : this.#chosen(plainChoice(own));
+      return isFailure(own) ? own : this.#chosen(choiceOf(own, undefined, undefined));
     }
     const values = headers.routed.map((slot) => joinedValue(head, slot));
     const routed = group.find({
@@ -112,7 +112,7 @@ export class RequestServices implements ExchangeServices {
     const backend = chooseBackend(routed, this.#of.options.random());
     if (isFailure(backend)) return backend;
     const chosen = view.backend(backend);
-    return isFailure(chosen) ? chosen : this.#chosen(ruleChoice(routed.rule, { group: chosen }));
+    return isFailure(chosen) ? chosen : this.#chosen(choiceOf(chosen, routed.rule, undefined));
   }
 
   copies(route: RouteChoice, message: RequestMessage, permit: Permit): readonly RequestCopy[] {
