@@ -7,6 +7,7 @@ import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { startTcpApp } from "../support/apps.ts";
 import { ask } from "../support/http.ts";
 import { request } from "../support/http-wire.ts";
+import { baselineOf, settlesAt } from "../support/leaks.ts";
 import { PORTS } from "../support/mesh.ts";
 import { httpRoute, service, type Resource } from "../support/resources.ts";
 import { SHOP, startShop, version, type Shop } from "../support/shop.ts";
@@ -55,7 +56,7 @@ function misbehave(socket: Socket): void {
   socket.on("error", () => {});
   socket.once("data", (head: Buffer) => {
     const path = head.toString("latin1").split(" ")[1] ?? "";
-    if (path === "/bad/silent") socket.pause();
+    if (path === "/bad/silent" || path === "/bad/hangs") socket.pause();
     else if (path === "/bad/resets") socket.resetAndDestroy();
     else if (path === "/bad/garbage") socket.end("this is not HTTP\r\n\r\n");
     else pour(socket);
@@ -189,5 +190,25 @@ describe("copies of requests", () => {
     (wire.socket as Socket).resetAndDestroy();
     await until("its end", async () => (await results())["v2 broken-off"] === 1);
     assert.equal(await inFlight(), 0);
+  });
+
+  test("under load, to applications that fail and that say nothing, nothing is kept", async () => {
+    const waypoint = baselineOf(shop.waypoint.program);
+    const client = async (): Promise<void> => {
+      const wire = await shop.dial();
+      for (let i = 0; i < 50; i++) {
+        for (const path of ["/all/load", "/bad/resets", "/bad/hangs"]) assert.equal((await wire.get(path)).status, 200);
+      }
+      wire.close();
+    };
+    const known = await results();
+    await Promise.all(Array.from({ length: 10 }, client));
+    // Copies that are not answered are given up after 15 seconds.
+    await until("all copies to have ended", async () => (await inFlight()) === 0, 30_000);
+    const now = await results();
+    const more = (key: string): number => (now[key] ?? 0) - (known[key] ?? 0);
+    assert.equal(more("v2 answered"), 500);
+    assert.equal(more("bad failed") + more("bad late") + more("bad dropped"), 1_000, JSON.stringify(now));
+    await settlesAt(waypoint, 8);
   });
 });
