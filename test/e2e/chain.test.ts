@@ -245,6 +245,16 @@ describe("a waypoint between two uproxies", () => {
     assert.match(offline.stdout, /=> 100 % forwarded to default\/reviews-v2:80/);
     const online = await runProgram("waypoint", ["explain", "--admin", gate.admin, ...question]);
     assert.equal(online.stdout, offline.stdout);
+    const output = ["--output", "json"];
+    const [json, onlineJson] = await Promise.all(
+      [
+        ["--config", config],
+        ["--admin", gate.admin],
+      ].map((source) => runProgram("waypoint", ["explain", ...source, ...question, ...output])),
+    );
+    assert.equal(json?.stdout, onlineJson?.stdout);
+    const { route, steps } = JSON.parse(json?.stdout ?? "") as { route: { uid: string }; steps: string[] };
+    assert.deepEqual([route.uid, steps.join("\n")], ["default/reviews", offline.stdout]);
     const checked = await runProgram("waypoint", ["check", "--config", config]);
     assert.deepEqual([checked.code, checked.stdout], [0, "ok"], checked.stderr);
     const waited = await runProgram("waypoint", ["wait", "--config", config, "--timeout", "5s"]);

@@ -1,4 +1,5 @@
 // Pure. What `uproxy explain` asks and who answers it.
+import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { wrongUsage } from "@culvert/shared/config/cli.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import type { Explainer } from "@culvert/shared/service/explain-command.ts";
@@ -37,8 +38,9 @@ export const explainer: Explainer<UproxyConfig, ConnectionQuestion> = {
   },
   answer: (config, snapshot, identity, question) => {
     const state = deriveState(snapshot, identity, selfHints(config));
-    return question.inbound
+    const steps = question.inbound
       ? explainInbound(state, question)
       : explainOutbound(state, question.to, config.outbound.unknown);
+    return isFailure(steps) ? steps : { steps };
   },
 };

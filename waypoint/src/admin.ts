@@ -44,7 +44,7 @@ function explain({ view }: WaypointAdminOptions, query: URLSearchParams): AdminR
     headers: query.getAll("header"),
   });
   if (isFailure(explained)) return { status: 400, body: { error: explained.toString(), code: explained.code } };
-  return { status: 200, body: { steps: explained } };
+  return { status: 200, body: { ...explained.facts, steps: explained.steps } };
 }
 
 function describeTunnels({ live, clock }: WaypointAdminOptions): object {

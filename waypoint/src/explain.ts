@@ -1,87 +1,83 @@
 // Pure. Why a request goes where it goes, or why it is refused: the same code that decides, asked for its reasons. Serves
 // the command and the admin port alike.
-import type { HttpRouteMatch } from "@culvert/shared/config/http-route.ts";
+import type { HttpRouteBackend } from "@culvert/shared/config/http-route.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import { homeName, parseSpiffeId, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
-import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
-import { parseAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
+import type { Explanation } from "@culvert/shared/service/explain-command.ts";
 import { canonicalHost } from "./canonical/host.ts";
 import { canonicalTarget } from "./canonical/target.ts";
 import type { CanonicalTarget } from "./exchange-services.ts";
-import { describeDestination, gatewayUid, protocolOf, type Caller, type Destination } from "./mesh/destination.ts";
+import { candidatesOf } from "./explain/candidates.ts";
+import { describeFilter, describeMatch, describeRule } from "./explain/describe-rule.ts";
+import { filteredOf, type FilteredQuestion } from "./explain/filtered.ts";
+import { readQuestion, type Asked, type RequestQuestion } from "./explain/question.ts";
+import { grpcContentType } from "./grpc/content-type.ts";
+import { describeDestination, gatewayUid, protocolOf, type Destination } from "./mesh/destination.ts";
 import { ConnectionGuard } from "./mesh/guard.ts";
 import type { MeshView } from "./mesh/view.ts";
+import type { RoutedRequest, RoutedRule } from "./route/entry.ts";
 import type { RouteGroup } from "./route/route-group.ts";
+import type { StreamGroup } from "./route/stream-routes.ts";
 import type { EndpointGroup } from "./upstream/balance.ts";
 import type { Reach } from "./upstream/endpoints.ts";
 
-/** The question, as text. */
-export interface RequestQuestion {
-  /** `GET http://reviews:9080/x`: method, what the caller dials, path. */
-  readonly request: string;
-  /** SPIFFE ID of the caller; `undefined` for one of whom nothing is known. */
-  readonly from: string | undefined;
-  /** Address of the caller; any when not given. */
-  readonly sourceIp: string | undefined;
-  /** `name: value`, one for each field line. */
-  readonly headers: readonly string[];
+/** What has been found out so far: for people a line a step, for programs by name. */
+class Account {
+  readonly steps: string[] = [];
+  readonly facts: Record<string, unknown> = {};
+
+  note(step: string): void {
+    this.steps.push(step);
+  }
 }
-
-/** The question, read. */
-interface Asked {
-  readonly method: string;
-  readonly authority: Authority;
-  readonly target: string;
-  readonly caller: Caller;
-  readonly facts: ConnectionFacts;
-  readonly headers: ReadonlyMap<string, string>;
-}
-
-type Note = (step: string) => void;
-
-const REQUEST = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) http:\/\/([^/?#]+)(.*)$/;
-const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/;
 
 /** Explains one request: a line a step, the last of them the outcome. A failure is a question that cannot be read. */
-export function explainRequest(view: MeshView, question: RequestQuestion): readonly string[] | Failure {
-  const asked = readQuestion(view, question);
+export function explainRequest(view: MeshView, question: RequestQuestion): Explanation | Failure {
+  const asked = readQuestion(view.self, question);
   if (isFailure(asked)) return asked;
-  const steps: string[] = [];
-  const note: Note = (step) => void steps.push(step);
-  const outcome = follow(view, asked, note);
-  note(`=> ${isFailure(outcome) ? `${outcome.traits.httpStatus}, ${outcome.code}: ${outcome.toString()}` : outcome}`);
-  return steps;
+  const account = new Account();
+  const outcome = follow(view, asked, account);
+  const isGrpc = grpcContentType(asked.headers.get("content-type") ?? "") !== undefined;
+  const text = isFailure(outcome) ? failureText(outcome, isGrpc) : outcome;
+  account.note(`=> ${text}`);
+  account.facts["outcome"] = isFailure(outcome)
+    ? { text, code: outcome.code, status: outcome.traits.httpStatus, grpc_status: outcome.traits.grpcStatus }
+    : { text };
+  return account;
 }
 
-function follow(view: MeshView, asked: Asked, note: Note): string | Failure {
+function follow(view: MeshView, asked: Asked, account: Account): string | Failure {
   const { caller } = asked;
   const namespace = caller.namespace ?? "none of this trust domain";
-  note(`asked by ${caller.id ?? "a caller of whom nothing is known"}; short names are read in namespace ${namespace}`);
+  account.facts["caller"] = { id: caller.id ?? null, namespace: caller.namespace ?? null };
+  account.note(
+    `asked by ${caller.id ?? "a caller of whom nothing is known"}; short names are read in namespace ${namespace}`,
+  );
   const destination = view.destination(asked.authority, caller);
   if (isFailure(destination)) return destination;
   const protocol = protocolOf(destination);
-  note(`${describeDestination(destination)}, declared ${protocol}, behind waypoint ${gatewayUid(view.self.gateway)}`);
+  const gateway = gatewayUid(view.self.gateway);
+  account.facts["destination"] = { text: describeDestination(destination), protocol, waypoint: gateway };
+  account.note(`${describeDestination(destination)}, declared ${protocol}, behind waypoint ${gateway}`);
   const host = canonicalHost(asked.headers.get("host") ?? `${asked.authority.host}:${asked.authority.port}`);
   if (isFailure(host)) return host;
   const target = canonicalTarget(asked.method, asked.target, host, view.self.pathNormalization);
   if (isFailure(target)) return target;
-  note(`decided and forwarded as ${target.method} ${target.path}${target.query}, host ${target.host}`);
+  account.facts["request"] = { ...target };
+  account.note(`decided and forwarded as ${target.method} ${target.path}${target.query}, host ${target.host}`);
   const opaque = protocol === "tcp" || protocol === "tls";
-  const denied = authorize(view, destination, asked.facts, opaque ? undefined : target, note);
+  const denied = authorize(view, destination, asked.facts, opaque ? undefined : target, account);
   if (denied !== undefined) return denied;
-  if (opaque) {
-    const group = view.group(destination);
-    return isFailure(group) ? group : endpointsOf(group, "passed through as TCP", note);
-  }
-  const group = view.routes(destination, caller.namespace);
+  const streams = opaque ? view.streamRoutes(destination, caller.namespace) : undefined;
+  if (streams !== undefined) return byStreamRoute(view, streams, host.hostname, account);
+  const group = opaque ? undefined : view.routes(destination, caller.namespace);
   if (group === undefined) {
-    note("no route is attached for this caller: requests go to the destination's own endpoints");
+    account.note("no route is attached for this caller: requests go to the destination's own endpoints");
     const own = view.group(destination);
-    return isFailure(own) ? own : endpointsOf(own, "forwarded", note);
+    return isFailure(own) ? own : endpointsOf(own, opaque ? "passed through as TCP" : "forwarded", account);
   }
-  return byRoute(view, group, asked, target, host.hostname, note);
+  return byRoute(view, group, { ...asked, target, hostname: host.hostname, port: asked.authority.port }, account);
 }
 
 /** The refusal, if there is one. */
@@ -90,55 +86,124 @@ function authorize(
   destination: Destination,
   facts: ConnectionFacts,
   target: CanonicalTarget | undefined,
-  note: Note,
+  account: Account,
 ): Failure | undefined {
   const guard = view.guard(destination);
   let asked = 0;
   for (const policies of guard.policies) {
     for (const policy of explainPolicies(policies, facts, target).policies) {
       asked += 1;
-      note(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
-      for (const rule of policy.rules) if (!rule.matched) note(`  ${rule.rule}: ${rule.why}`);
+      account.note(`${policy.action} policy ${policy.policy}${policy.dryRun ? " (dry run)" : ""}: ${policy.why}`);
+      for (const rule of policy.rules) if (!rule.matched) account.note(`  ${rule.rule}: ${rule.why}`);
     }
   }
-  if (asked === 0) note("no policy names this destination or this Gateway: everything is allowed");
+  if (asked === 0) account.note("no policy names this destination or this Gateway: everything is allowed");
   const connection = new ConnectionGuard(guard, facts);
   const decision = target === undefined ? connection.decideConnection() : connection.decideRequest(target);
+  const { allowed, policy, rule } = decision;
+  account.facts["policy"] = { allowed, policy: policy || null, rule: rule || null };
   if (!decision.allowed) return decision.failure;
-  if (decision.policy !== "") note(`allowed by ${decision.policy} ${decision.rule}`);
+  if (decision.policy !== "") account.note(`allowed by ${decision.policy} ${decision.rule}`);
   return undefined;
 }
 
-function byRoute(
-  view: MeshView,
-  group: RouteGroup,
-  asked: Asked,
-  target: CanonicalTarget,
-  hostname: string,
-  note: Note,
-): string | Failure {
-  const headers = group.headerNames.map((name) => asked.headers.get(name));
-  const routed = group.find({ method: target.method, hostname, path: target.path, query: target.query, headers });
+function byRoute(view: MeshView, group: RouteGroup, question: FilteredQuestion, account: Account): string | Failure {
+  const { target, hostname } = question;
+  const headers = group.headerNames.map((name) => question.headers.get(name));
+  const request = { method: target.method, hostname, path: target.path, query: target.query, headers };
+  const routed = group.find(request);
+  noteCandidates(group, request, isFailure(routed) ? undefined : routed, account);
   if (isFailure(routed)) return routed;
-  note(`route ${routed.route.uid}, ${routed.name}, matched by ${describeMatch(routed.match)}`);
+  account.note(`route ${routed.route.uid}, ${routed.name}, matched by ${describeMatch(routed.match)}`);
+  const does = describeRule(routed.rule);
+  for (const text of does) account.note(`  ${text}`);
+  const { kind, uid } = routed.route;
+  account.facts["route"] = { kind, uid, rule: routed.name, match: describeMatch(routed.match), does };
+  const own = filteredOf(routed, question, undefined);
+  if (isFailure(own)) return own;
+  if (own.answer !== undefined) return answerText(own.answer.status, own.answer.fields);
+  return toBackends(view, routed, question, account);
+}
+
+/** Each backend with its share of the requests. */
+function toBackends(
+  view: MeshView,
+  routed: RoutedRule,
+  question: FilteredQuestion,
+  account: Account,
+): string | Failure {
+  const { backends } = routed.rule;
+  const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
+  const outcomes: string[] = [];
+  const facts: object[] = [];
+  account.facts["backends"] = facts;
+  for (const backend of backends) {
+    if (backend.weight === 0) continue;
+    const share = `${Math.round((backend.weight / total) * 1_000) / 10} %`;
+    const from = account.steps.length;
+    const outcome = toBackend(view, routed, question, backend, account);
+    const text = isFailure(outcome) ? failureText(outcome, false) : outcome;
+    outcomes.push(`${share} ${text}`);
+    const name = `${backend.namespace}/${backend.name}:${backend.port}`;
+    facts.push({ backend: name, weight: backend.weight, share, text, steps: account.steps.slice(from) });
+  }
+  return outcomes.length === 0 ? fail("BACKEND_INVALID", "no backend has a weight") : outcomes.join("; ");
+}
+
+function toBackend(
+  view: MeshView,
+  routed: RoutedRule,
+  question: FilteredQuestion,
+  backend: HttpRouteBackend,
+  account: Account,
+): string | Failure {
+  for (const filter of backend.filters) account.note(`  for ${backend.name}: ${describeFilter(filter)}`);
+  const filtered = filteredOf(routed, question, backend);
+  if (isFailure(filtered)) return filtered;
+  if (filtered.answer !== undefined) return answerText(filtered.answer.status, filtered.answer.fields);
+  if (filtered.sentAs !== undefined) account.note(`  sent on as ${filtered.sentAs}`);
+  const group = backend.invalid === undefined ? view.backend(backend) : fail("BACKEND_INVALID", backend.invalid);
+  return isFailure(group) ? group : endpointsOf(group, "forwarded", account);
+}
+
+function noteCandidates(
+  group: RouteGroup,
+  request: RoutedRequest,
+  taken: RoutedRule | undefined,
+  account: Account,
+): void {
+  const { shown, more } = candidatesOf(group, request, taken);
+  account.facts["candidates"] = { shown, more };
+  for (const { route, rule, host, match, why } of shown) {
+    if (why.length > 0)
+      account.note(`not ${route}, ${rule} (${host === undefined ? "" : `host ${host}, `}${match}): ${why.join("; ")}`);
+  }
+  if (more > 0) account.note(`not ${more} other matches`);
+}
+
+/** A connection that is passed through, whose server name would be the host that was asked for. */
+function byStreamRoute(view: MeshView, group: StreamGroup, serverName: string, account: Account): string | Failure {
+  const routed = group.find(group.needsServerName ? serverName : undefined);
+  if (isFailure(routed)) return routed;
+  account.note(`${routed.route.kind} ${routed.route.uid}, ${routed.name}`);
+  account.facts["route"] = { kind: routed.route.kind, uid: routed.route.uid, rule: routed.name };
   const { backends } = routed.rule;
   const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
   const outcomes: string[] = [];
   for (const backend of backends) {
     if (backend.weight === 0) continue;
-    const share = `${Math.round((backend.weight / total) * 1_000) / 10} %`;
-    const found = backend.invalid === undefined ? view.backend(backend) : fail("BACKEND_INVALID", backend.invalid);
-    const outcome = isFailure(found) ? found : endpointsOf(found, "forwarded", note);
-    outcomes.push(
-      `${share} ${isFailure(outcome) ? `${outcome.traits.httpStatus}, ${outcome.code}: ${outcome.detail}` : outcome}`,
-    );
+    const found =
+      backend.invalid === undefined ? view.streamBackend(backend) : fail("BACKEND_INVALID", backend.invalid);
+    const outcome = isFailure(found) ? found : endpointsOf(found, "passed through", account);
+    const text = isFailure(outcome) ? failureText(outcome, false) : outcome;
+    outcomes.push(`${Math.round((backend.weight / total) * 1_000) / 10} % ${text}`);
   }
   return outcomes.length === 0 ? fail("BACKEND_INVALID", "no backend has a weight") : outcomes.join("; ");
 }
 
-function endpointsOf(group: EndpointGroup, verb: string, note: Note): string | Failure {
+function endpointsOf(group: EndpointGroup, verb: string, account: Account): string | Failure {
   for (const { workload, address, reach } of group.endpoints) {
-    note(`endpoint ${workload.uid} at ${address}, ${describeReach(reach)}`);
+    account.note(`endpoint ${workload.uid} at ${address}, ${describeReach(reach)}`);
   }
   if (group.endpoints.length === 0) return fail("NO_HEALTHY_UPSTREAM", group.name);
   const among = group.endpoints.length === 1 ? "its one endpoint" : "the less busy of two of its endpoints";
@@ -150,55 +215,13 @@ function describeReach(reach: Reach): string {
   return reach.kind === "plain" ? "plain TCP (not in the mesh)" : "plain TCP to what the name then resolves to";
 }
 
-function describeMatch({ path, method, headers }: HttpRouteMatch): string {
-  const parts = [`${path.kind} path ${path.value}`];
-  if (method !== undefined) parts.push(`method ${method}`);
-  for (const { name, value } of headers) parts.push(`header ${name}: ${value}`);
-  return parts.join(", ");
+/** What the rule says by itself, with where it sends the client. */
+function answerText(status: number, fields: string): string {
+  const location = /^location: ([^\r]*)/im.exec(fields)?.[1];
+  return `${status}, answered by the route${location === undefined ? "" : `: location ${location}`}`;
 }
 
-function readQuestion(view: MeshView, question: RequestQuestion): Asked | Failure {
-  const parts = REQUEST.exec(question.request);
-  const [, method, host, rest] = parts ?? [];
-  if (method === undefined || host === undefined || rest === undefined) {
-    return fail("REQUEST_MALFORMED", `expected 'GET http://host:port/path', found ${JSON.stringify(question.request)}`);
-  }
-  const authority = parseAuthority(/:\d+$/.test(host) ? host : `${host}:80`);
-  if (isFailure(authority)) return authority;
-  const id = question.from === undefined ? undefined : parseSpiffeId(question.from);
-  if (isFailure(id)) return id;
-  const sourceIp = parseIp(question.sourceIp ?? "0.0.0.0");
-  if (sourceIp === undefined) return fail("REQUEST_MALFORMED", `not an IP address: ${question.sourceIp ?? ""}`);
-  const headers = readHeaders(question.headers);
-  if (isFailure(headers)) return headers;
-  const { self } = view;
-  const isOurs = id !== undefined && trustDomainOf(homeName(id, self.trustDomain, self.aliases)) === self.trustDomain;
-  // Without a caller, names are read as the Gateway's neighbours read them.
-  const namespace = id === undefined ? self.gateway.namespace : isOurs ? workloadOf(id)?.namespace : undefined;
-  return {
-    method,
-    authority,
-    target: rest.startsWith("/") ? rest : `/${rest}`,
-    caller: { id, namespace },
-    facts: {
-      principal: id,
-      sourceIp,
-      destinationIp: authority.kind === "ip" ? authority.host : undefined,
-      destinationPort: authority.port,
-    },
-    headers,
-  };
-}
-
-function readHeaders(lines: readonly string[]): ReadonlyMap<string, string> | Failure {
-  const headers = new Map<string, string>();
-  for (const line of lines) {
-    const [, name, value] = FIELD.exec(line) ?? [];
-    if (name === undefined || value === undefined) {
-      return fail("REQUEST_MALFORMED", `expected 'name: value', found ${JSON.stringify(line)}`);
-    }
-    const before = headers.get(name.toLowerCase());
-    headers.set(name.toLowerCase(), before === undefined ? value : `${before}, ${value}`);
-  }
-  return headers;
+function failureText(failure: Failure, isGrpc: boolean): string {
+  const { httpStatus, grpcStatus } = failure.traits;
+  return `${isGrpc ? `gRPC status ${grpcStatus}` : httpStatus}, ${failure.code}: ${failure.toString()}`;
 }

@@ -1,14 +1,15 @@
 // Pure. What `waypoint explain` asks and who answers it.
 import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import type { Explainer } from "@culvert/shared/service/explain-command.ts";
-import { explainRequest, type RequestQuestion } from "./explain.ts";
+import { explainRequest } from "./explain.ts";
+import type { RequestQuestion } from "./explain/question.ts";
 import { MeshView } from "./mesh/view.ts";
 import { selfOf } from "./waypoint.ts";
 
 export const explainer: Explainer<WaypointConfig, RequestQuestion> = {
   summary: "says which route, rule, backend and policy would act on a request, and why",
   options: [
-    { name: "request", value: "REQUEST", required: true, help: "such as 'GET http://reviews:9080/x'" },
+    { name: "request", value: "REQUEST", required: true, help: "such as 'GET http://reviews:9080/x?y=z'" },
     { name: "from", value: "SPIFFE_ID", help: "caller; without it, one of whom nothing is known" },
     { name: "source-ip", value: "IP", help: "address of that caller" },
     { name: "header", value: "'NAME: VALUE'", short: "H", multiple: true, help: "a header of the request" },

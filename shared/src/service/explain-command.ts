@@ -9,8 +9,13 @@ import type { Identity } from "../identity/source.ts";
 import { systemClock } from "../net/clock.ts";
 import { askAdmin, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
 
-/** One line a step, the last of them the outcome. */
-export type Explained = readonly string[];
+/** An answer, for people and for programs. */
+export interface Explanation {
+  /** One line a step, the last of them the outcome. */
+  readonly steps: readonly string[];
+  /** The same by name, where there is more to tell than steps. */
+  readonly facts?: Readonly<Record<string, unknown>>;
+}
 
 /** What a program can explain. `Q` is its question. */
 export interface Explainer<C extends CommonConfig, Q> {
@@ -21,7 +26,7 @@ export interface Explainer<C extends CommonConfig, Q> {
   /** The question as the query of `GET /explain`. */
   readonly query: (question: Q) => URLSearchParams;
   /** The answer from configuration, resources and identity. */
-  readonly answer: (config: C, snapshot: Snapshot, identity: Identity, question: Q) => Explained | Failure;
+  readonly answer: (config: C, snapshot: Snapshot, identity: Identity, question: Q) => Explanation | Failure;
 }
 
 /** The command. */
@@ -32,27 +37,31 @@ export function explainCommand<C extends CommonConfig, Q>(kind: ProgramKind<C>, 
     options: [
       ...explainer.options,
       CONFIG_OPTION,
+      { name: "output", value: "FORM", help: "text (the default) or json" },
       { name: "admin", value: "ADDR", help: "ask the running process at this admin address instead of the files" },
     ],
     run: async (args, io) => {
       const question = explainer.question(args);
       if (isComplaint(question)) return question;
+      const output = args.text("output") ?? "text";
+      if (output !== "text" && output !== "json") return wrongUsage(`--output: expected text or json, found ${output}`);
       const admin = args.text("admin");
-      const steps = await (admin === undefined
+      const explained = await (admin === undefined
         ? offline(kind, explainer, args, question)
         : online(admin, explainer.query(question)));
-      if (isComplaint(steps)) return steps;
-      io.out(`${steps.join("\n")}\n`);
+      if (isComplaint(explained)) return explained;
+      const { steps, facts } = explained;
+      io.out(`${output === "text" ? steps.join("\n") : JSON.stringify({ ...facts, steps }, undefined, 2)}\n`);
       return EXIT.done;
     },
   };
 }
 
-async function online(admin: string, query: URLSearchParams): Promise<Explained | Complaint> {
+async function online(admin: string, query: URLSearchParams): Promise<Explanation | Complaint> {
   const answer = await askAdmin(admin, `/explain?${query.toString()}`);
   if (isComplaint(answer)) return answer;
-  const { steps, error } = answer as { readonly steps?: Explained; readonly error?: string };
-  return steps ?? wrongUsage(error ?? "the process gave no explanation");
+  const { steps, error, ...facts } = answer as { readonly steps?: readonly string[]; readonly error?: string };
+  return steps === undefined ? wrongUsage(error ?? "the process gave no explanation") : { steps, facts };
 }
 
 async function offline<C extends CommonConfig, Q>(
@@ -60,7 +69,7 @@ async function offline<C extends CommonConfig, Q>(
   explainer: Explainer<C, Q>,
   args: Arguments,
   question: Q,
-): Promise<Explained | Complaint> {
+): Promise<Explanation | Complaint> {
   const config = await loadConfig(kind, args);
   if (isComplaint(config)) return config;
   const snapshot = await loadResources(config.resources.folder, kind.routing);
@@ -68,6 +77,6 @@ async function offline<C extends CommonConfig, Q>(
   const { identityOffline } = await import("./offline-identity.ts");
   const identity = await identityOffline(config.identity, systemClock);
   if (isFailure(identity)) return { exit: EXIT.identity, message: identity.toString() };
-  const steps = explainer.answer(config, snapshot, identity, question);
-  return isFailure(steps) ? wrongUsage(steps.toString()) : steps;
+  const explained = explainer.answer(config, snapshot, identity, question);
+  return isFailure(explained) ? wrongUsage(explained.toString()) : explained;
 }

@@ -9,6 +9,7 @@ import {
   type RoutedRequest,
   type RoutedRule,
 } from "./entry.ts";
+import { judge, type Judged } from "./judge.ts";
 import { PathIndex } from "./path-index.ts";
 import { Search } from "./search.ts";
 
@@ -29,8 +30,9 @@ export class RouteGroup {
   readonly routes: readonly HttpRoute[];
   /** Lower-case names of the headers that matches look at; requests bring their values in this order. */
   readonly headerNames: readonly string[];
-  /** Hosts in the order in which they are asked. */
-  readonly hosts: readonly HostEntries[];
+  /** In the order in which they are asked. */
+  readonly #hosts: readonly HostEntries[];
+  readonly #queryNames: readonly string[];
   readonly #notUnderstood: Failure | undefined;
   readonly #search: Search;
   readonly #byHost = new Map<string, PathIndex>();
@@ -59,6 +61,7 @@ export class RouteGroup {
       }
     }
     this.headerNames = [...compiler.headerSlots.keys()];
+    this.#queryNames = [...compiler.querySlots.keys()];
     this.#search = new Search(compiler.querySlots);
     const hosts: HostEntries[] = [];
     for (const [host, candidates] of byHost) {
@@ -69,7 +72,7 @@ export class RouteGroup {
       else if (host.startsWith("*.")) this.#wildcards.set(host.slice(1), index);
       else this.#byHost.set(host, index);
     }
-    this.hosts = hosts.toSorted((a, b) => hostRank(b.host) - hostRank(a.host));
+    this.#hosts = hosts.toSorted((a, b) => hostRank(b.host) - hostRank(a.host));
   }
 
   /**
@@ -93,6 +96,13 @@ export class RouteGroup {
     const { routed } = found;
     if (routed.rule.notUnderstood === undefined) return routed;
     return fail("ROUTE_NOT_UNDERSTOOD", `${routed.route.uid} ${routed.name}: ${routed.rule.notUnderstood}`);
+  }
+
+  /** Every match in the order in which `find` looks for one, each with what does not hold. For explanations: it asks all. */
+  judge(request: RoutedRequest): readonly Judged[] {
+    this.#search.begin(request);
+    const names = { headers: this.headerNames, query: this.#queryNames };
+    return this.#hosts.flatMap(({ host, entries }) => entries.map((entry) => judge(entry, host, this.#search, names)));
   }
 
   /** The longest suffix first. */
