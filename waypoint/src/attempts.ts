@@ -95,7 +95,8 @@ export class Attempts implements ResponseSink {
     this.#sending = sending;
     this.#isAnswering = false;
     this.#openHalves = 0;
-    this.#mayRepeat = message.body === NO_BODY && IDEMPOTENT.has(message.method);
+    // A route that says how often does not want one more.
+    this.#mayRepeat = route.retry === undefined && message.body === NO_BODY && IDEMPOTENT.has(message.method);
     this.#repeated = false;
     this.#retriesLeft = route.retry?.attempts ?? 0;
     if (route.retry !== undefined && message.body !== NO_BODY)
@@ -286,7 +287,6 @@ export class Attempts implements ResponseSink {
     const sending = this.#sending;
     if (sending === undefined) return;
     this.#retriesLeft -= 1;
-    this.#mayRepeat = false;
     const wait = (sending.route.retry?.backoffMs ?? 0) + Math.random() * JITTER_MS;
     this.#startTimer(wait, () => this.#attempt(undefined));
   }

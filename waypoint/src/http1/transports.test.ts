@@ -294,7 +294,7 @@ for (const [name, start] of [
       const reader = new Reader(client);
       client.write("GET / HTTP/1.1\r\nHost: reviews\r\n\r\n");
       const answer = await within("the answer or the end", reader.message());
-      if (index === 0) assert.match(answer?.head ?? "", /^HTTP\/1\.1 502 /);
+      if (index === 0) assert.match(answer?.head ?? "", /^HTTP\/1\.1 503 /);
       else {
         assert.equal(answer?.body, undefined);
         await until("a reset", () => client.errored !== null || client.destroyed);

@@ -120,7 +120,7 @@ export class MeshView {
     return isFailure(endpoint) ? endpoint : new EndpointGroup(`${workload.uid}:${port}`, [endpoint]);
   }
 
-  /** The endpoints of what a route refers to; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP/1. */
+  /** The endpoints of what a route refers to; BACKEND_INVALID when there is no such service or port, or it speaks no HTTP. */
   backend(backend: BackendRef): EndpointGroup | Failure {
     let found = this.#backends.get(backend);
     if (found === undefined) {
