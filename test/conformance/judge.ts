@@ -72,8 +72,12 @@ function headersWrong(who: string, wanted: Headers, fields: Saw["fields"]): stri
   });
 }
 
-/** What is wrong with many answers to the same request. */
-export function judgeShare(share: Share, url: string, answers: readonly Answer[]): string[] {
+/** What is wrong with many answers to the same request: with one of them, or with how they are spread. */
+export function judgeShare(
+  share: Share,
+  url: string,
+  answers: readonly Answer[],
+): { readonly answered: readonly string[]; readonly parts: readonly string[] } {
   const { parts, count, sawOfPod } = share;
   const counts = new Map<PodName, number>();
   const wrong = new Set<string>();
@@ -86,14 +90,15 @@ export function judgeShare(share: Share, url: string, answers: readonly Answer[]
       wrong.add(problem);
     if (pod !== undefined) counts.set(pod, (counts.get(pod) ?? 0) + 1);
   }
+  const far: string[] = [];
   for (const pod of pods) {
     const part = parts[pod] ?? 0;
     const got = (counts.get(pod) ?? 0) / count;
     // No weight is none at all, not nearly none.
     const isFar = part === 0 ? got > 0 : Math.abs(got - part) > SHARE_TOLERANCE;
-    if (isFar) wrong.add(`${pod} has ${got} of ${count} requests in place of ${part}`);
+    if (isFar) far.push(`${pod} has ${got} of ${count} requests in place of ${part}`);
   }
-  return [...wrong];
+  return { answered: [...wrong], parts: far };
 }
 
 /** What is wrong with the number of copies that a pod has had. */

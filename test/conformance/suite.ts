@@ -16,10 +16,10 @@ export function describeSuite(kind: EchoKind): void {
     });
     after(() => lab.stop());
     for (const one of [...readCases("mesh"), ...readCases("gateway")].filter((each) => fitsEcho(each, kind))) {
-      test(one.name, async (context) => {
+      test(one.name, async () => {
         const { problems } = await runCase(lab, one);
         if (KNOWN_FAILURES[one.name] === undefined) assert.deepEqual(problems, []);
-        else context.diagnostic(problems.join("\n"));
+        else assert.notDeepEqual(problems, [], `${one.name} passes: take it out of the known failures`);
       });
     }
   });
