@@ -92,7 +92,13 @@ test("what is not understood is answered for, not skipped", () => {
   assert.equal(ask(group, "GET /a"), "r/known");
   assert.equal(ask(group, "GET /b"), "ROUTE_NOT_UNDERSTOOD");
   const whole = new RouteGroup([route("r", [rule("x", [{}])]), route("bad", [], { notUnderstood: "spec.hostnames" })]);
-  assert.equal(ask(whole, "GET /"), "ROUTE_NOT_UNDERSTOOD");
+  assert.equal(ask(whole, "GET /"), "r/x", "the others are served");
+  const some = new RouteGroup([
+    route("r", [rule("x", [{ path: "/a" }])]),
+    route("bad", [], { notUnderstood: "spec.hostnames" }),
+  ]);
+  assert.equal(ask(some, "GET /a"), "r/x");
+  assert.equal(ask(some, "GET /b"), "ROUTE_NOT_UNDERSTOOD");
 });
 
 test("the number of headers outranks that of parameters, both outrank age", () => {
@@ -165,8 +171,12 @@ test("regular expressions of headers match the whole value, as text", () => {
 
 test("an expression that is none, or one too many, makes its route not understood", () => {
   for (const pattern of ["(", "(?=a)", "\\1", "a{1001}"]) {
-    const bad = new RouteGroup([route("bad", [rule("x", [{ path: `~${pattern}` }])]), route("r", [rule("x", [{}])])]);
+    const bad = new RouteGroup([
+      route("bad", [rule("x", [{ path: `~${pattern}` }])]),
+      route("r", [rule("x", [{ path: "/a" }])]),
+    ]);
     assert.equal(ask(bad, "GET /"), "ROUTE_NOT_UNDERSTOOD", pattern);
+    assert.equal(ask(bad, "GET /a"), "r/x", pattern);
   }
   const patterns = Array.from({ length: 513 }, (_, i) => rule(`x${i}`, [{ headers: { a: `~${i}.` } }]));
   assert.equal(ask(new RouteGroup([route("r", patterns.slice(1))]), "GET /", { a: "512!" }), "r/x512");

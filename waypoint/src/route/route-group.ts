@@ -76,12 +76,11 @@ export class RouteGroup {
   }
 
   /**
-   * The rule that serves a request, or ROUTE_NOT_FOUND. A route that is not understood could be the one that serves any
-   * request, so it takes all of them: ROUTE_NOT_UNDERSTOOD. REQUEST_TOO_LARGE: a value is longer than the regular expression
-   * that comes first may look at.
+   * The rule that serves a request, or ROUTE_NOT_FOUND. A route that is not understood is not accepted and takes nothing from
+   * the others (Gateway API); what none of them serves could be meant for it: ROUTE_NOT_UNDERSTOOD. REQUEST_TOO_LARGE: a value
+   * is longer than the regular expression that comes first may look at.
    */
   find(request: RoutedRequest): RoutedRule | Failure {
-    if (this.#notUnderstood !== undefined) return this.#notUnderstood;
     const search = this.#search;
     search.begin(request);
     const byHost = this.#byHost.size === 0 ? undefined : this.#ask(this.#byHost.get(request.hostname));
@@ -91,6 +90,7 @@ export class RouteGroup {
       this.#ask(this.#anyHost);
     if (isFailure(found)) return found;
     if (found === undefined) {
+      if (this.#notUnderstood !== undefined) return this.#notUnderstood;
       return fail("ROUTE_NOT_FOUND", `${request.method} ${request.path.slice(0, 200)} for host ${request.hostname}`);
     }
     const { routed } = found;

@@ -70,7 +70,7 @@ export class StreamGroup {
     this.#notUnderstood =
       opaque === undefined ? undefined : fail("ROUTE_NOT_UNDERSTOOD", `${opaque.uid}: ${opaque.notUnderstood ?? ""}`);
     const byName = new Map<string, StreamRoute>();
-    for (const route of routes.toSorted(byAge)) {
+    for (const route of routes.filter(({ notUnderstood }) => notUnderstood === undefined).toSorted(byAge)) {
       for (const hostname of route.hostnames.length === 0 ? [""] : route.hostnames) {
         const name = hostname.toLowerCase();
         if (!byName.has(name)) byName.set(name, route);
@@ -86,14 +86,15 @@ export class StreamGroup {
 
   /**
    * The rule of the route with the most particular name: exact, longest wildcard, none; then the oldest, then by
-   * `namespace/name`. Else ROUTE_NOT_FOUND, or ROUTE_NOT_UNDERSTOOD, as one that is not understood could be the one.
+   * `namespace/name`. Else ROUTE_NOT_FOUND, or ROUTE_NOT_UNDERSTOOD, as what no other route serves could be meant for one
+   * that is not understood.
    *
    * @param serverName lower case; `undefined` when none was named, which routes without names serve alone
    */
   find(serverName: string | undefined): RoutedStream | Failure {
-    if (this.#notUnderstood !== undefined) return this.#notUnderstood;
     const route = (serverName === undefined ? undefined : this.#findByName(serverName)) ?? this.#anyName;
     if (route === undefined) {
+      if (this.#notUnderstood !== undefined) return this.#notUnderstood;
       const said = serverName === undefined ? "no server name" : `server name ${serverName}`;
       return fail("ROUTE_NOT_FOUND", `a connection with ${said}`);
     }
