@@ -8,6 +8,7 @@ const FIELDS = [
   "Connection: close\r\n",
   "Connection: upgrade\r\n",
   "Upgrade: h2c\r\n",
+  "Upgrade: websocket\r\n",
   "Host: other\r\n",
   "x-culvert-via: waypoint.default/reviews.default\r\n",
 ];

@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import * as fc from "fast-check";
 import { type Outcome, play, type Script } from "@culvert/waypoint/http1/play-fixtures.ts";
+import { websocketAccept } from "@culvert/waypoint/http/websocket.ts";
 import { mutate, mutation } from "./http1-mutation.ts";
+
+const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /** Stretches of requests: the more of them are valid, the further a conversation gets. */
 const REQUESTS = [
@@ -15,6 +18,7 @@ const REQUESTS = [
   "POST /x HTTP/1.1\r\nHost: reviews\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\nhello world",
   "PUT /x HTTP/1.1\r\nHost: reviews\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\n\r\n",
   "PUT /x HTTP/1.1\r\nHost: reviews\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\ngrpc-status: 0\r\nX: y\r\n\r\n",
+  `GET /x HTTP/1.1\r\nHost: reviews\r\nConnection: upgrade\r\nUpgrade: h2c, websocket\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`,
   "GET /denied HTTP/1.1\r\nHost: reviews\r\n\r\n",
   "GET /x HTTP/1.0\r\nHost: reviews\r\n\r\n",
   "\r\n",
@@ -26,6 +30,8 @@ const RESPONSES = [
   "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: etag\r\n\r\n5\r\nhello\r\n0\r\netag: x\r\n\r\n",
   "HTTP/1.1 200 OK\r\n\r\nuntil the end{FIN}",
+  `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${websocketAccept(KEY)}\r\n\r\nhello`,
+  `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${websocketAccept(KEY)}\r\n\r\nbye{FIN}`,
   "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
   "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 Oh\r\nContent-Length: 1\r\n\r\n!",
 ];
