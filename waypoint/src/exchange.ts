@@ -16,9 +16,10 @@ import type {
 } from "./exchange-services.ts";
 import type { GrpcCall } from "./grpc/call.ts";
 import type { HopHeaders } from "./hop-headers.ts";
-import type { HttpVersion, RequestHead, RequestMessage, ResponseHead } from "./http/message.ts";
+import type { HttpVersion, RequestHead, RequestDraft, RequestMessage, ResponseHead } from "./http/message.ts";
 import type { Http1Shared } from "./http1/shared-state.ts";
 import { failureAnswer, type LocalAnswer } from "./local-answer.ts";
+import { countHop, LAST_HOP_ANSWER } from "./max-forwards.ts";
 import type { UpstreamConnections } from "./upstream/connections.ts";
 
 /** The connection or stream that the request came by, as the exchange sees it. */
@@ -134,6 +135,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     if (isFailure(route)) return this.#refuse(route);
     this.#route = route;
     const message = this.#compose(head, route, via);
+    if (message.method === "OPTIONS" && !countHop(message)) return this.#answer(LAST_HOP_ANSWER, route);
     if (route.delayMs === 0) return this.#carry(route, message, verdict);
     this.#timer = this.#shared.clock.after(route.delayMs, () => this.#carry(route, message, verdict));
     return undefined;
@@ -266,7 +268,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   }
 
   /** The request as it goes on: what came, what this hop says, what the route changes of it. */
-  #compose(head: RequestHead, route: RouteChoice, via: string): RequestMessage {
+  #compose(head: RequestHead, route: RouteChoice, via: string): RequestDraft & RequestMessage {
     if (this.requestId === "") this.requestId = randomUUID();
     const inserted = this.#hop.insert(head.forwardedFor(), via, this.requestId);
     const message = {
