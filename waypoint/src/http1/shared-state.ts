@@ -13,6 +13,8 @@ export class Http1Shared {
   readonly limits: Http1Limits;
   readonly clock: Clock;
   readonly deadlines: Deadlines;
+  /** Protocols that clients may switch to, lower case. */
+  readonly upgrades: ReadonlySet<string>;
   readonly requestHead: RequestHeadReader;
   readonly responseHead: ResponseHeadReader;
 
@@ -23,7 +25,8 @@ export class Http1Shared {
     this.deadlines = new Deadlines(clock);
     const { headBytes, fieldLines, nameBytes, valueBytes } = limits;
     const bounds = { headBytes, fieldLines, nameBytes, valueBytes };
-    this.requestHead = new RequestHeadReader(new HeadScanner(bounds), new Set(upgrades));
+    this.upgrades = new Set(upgrades);
+    this.requestHead = new RequestHeadReader(new HeadScanner(bounds), this.upgrades);
     this.responseHead = new ResponseHeadReader(new HeadScanner(bounds));
   }
 }

@@ -35,14 +35,6 @@ export function fieldObject(lines: string): Record<string, string | string[]> {
   return fields;
 }
 
-/** The value of the one field `name` (lower case) in `lines`, whatever the case of its letters there. */
-export function lineValue(lines: string, name: string): string | undefined {
-  const list: string[] = [];
-  appendFields(list, lines);
-  for (let i = 0; i < list.length; i += 2) if (list[i]?.toLowerCase() === name) return list[i + 1];
-  return undefined;
-}
-
 /** HTTP/2 forbids the whitespace around a value that HTTP/1.1 allows. Only these two: a value may begin with any other byte. */
 function valueBetween(text: string, start: number, end: number): string {
   let from = start;

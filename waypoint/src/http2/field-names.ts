@@ -15,7 +15,6 @@ export const EXPECT = 7;
 export const X_FORWARDED_FOR = 8;
 export const X_REQUEST_ID = 9;
 export const X_CULVERT_VIA = 10;
-export const WEBSOCKET_KEY = 11;
 
 const KNOWN: ReadonlyMap<string, number> = new Map([
   ["connection", FORBIDDEN],
@@ -33,7 +32,8 @@ const KNOWN: ReadonlyMap<string, number> = new Map([
   ["x-forwarded-for", X_FORWARDED_FOR],
   ["x-request-id", X_REQUEST_ID],
   ["x-culvert-via", X_CULVERT_VIA],
-  ["sec-websocket-key", WEBSOCKET_KEY],
+  // HTTP/1.1's proof that an answer is to a handshake; a stream of HTTP/2 needs none (RFC 8441 section 5).
+  ["sec-websocket-key", DROPPED],
 ]);
 
 /** Which of the names above a field has. */

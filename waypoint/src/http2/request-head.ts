@@ -1,7 +1,6 @@
 // Pure. What the header list of an HTTP/2 request means to this hop: its pseudo-header fields, the length of its body, which fields
 // go on (RFC 9113 section 8, RFC 8441). The library refuses much of what is malformed; what would be another request to an
 // application in HTTP/1.1 is refused here whoever else has looked.
-import { randomBytes } from "node:crypto";
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
 import { CHUNKED, LENGTH, NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { RequestHead } from "../http/message.ts";
@@ -35,7 +34,6 @@ const AUTHORITY = /^[A-Za-z0-9._~:[\]-]+$/;
 /** No leading zero, which is octal to some, and no more digits than a number holds exactly. */
 const LENGTH_DIGITS = /^(0|[1-9]\d{0,14})$/;
 const SANE_REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
-const WEBSOCKET_KEY_BYTES = 16;
 const NO_LIST: readonly string[] = [];
 
 /** Reads one header list after another; one object serves all streams in turn. */
@@ -51,9 +49,8 @@ export class Http2RequestHead implements RequestHead {
   upgrade: string | undefined = undefined;
   /** What the list weighs (RFC 9113 section 6.5.2). */
   bytes = 0;
-  /** The key that an application in HTTP/1.1 wants, which HTTP/2 has not; empty where nothing is upgraded. */
-  websocketKey = "";
   readonly #bounds: HeadBounds;
+  readonly #upgrades: ReadonlySet<string>;
   #list: readonly string[] = NO_LIST;
   #fates = new Uint8Array(64);
   #problem: string | undefined = undefined;
@@ -72,8 +69,10 @@ export class Http2RequestHead implements RequestHead {
   /** Values by slot, in the order of the list. */
   #values: (string | string[] | undefined)[] = [];
 
-  constructor(bounds: HeadBounds) {
+  /** @param upgrades protocols that clients may switch to, lower case */
+  constructor(bounds: HeadBounds, upgrades: ReadonlySet<string>) {
     this.#bounds = bounds;
+    this.#upgrades = upgrades;
   }
 
   /**
@@ -145,7 +144,7 @@ export class Http2RequestHead implements RequestHead {
       const value = k === this.#cookie ? this.#joinedCookie() : list[2 * k + 1];
       text += `${list[2 * k]}: ${value}\r\n`;
     }
-    return this.websocketKey === "" ? text : `${text}sec-websocket-key: ${this.websocketKey}\r\n`;
+    return text;
   }
 
   forwardedFor(): string {
@@ -170,7 +169,6 @@ export class Http2RequestHead implements RequestHead {
     this.contentLength = -1;
     this.takesTrailers = false;
     this.upgrade = undefined;
-    this.websocketKey = "";
     this.#problem = undefined;
     this.#lines = 0;
     this.#path = undefined;
@@ -252,7 +250,6 @@ export class Http2RequestHead implements RequestHead {
       case field.X_CULVERT_VIA:
         this.#via += 1;
         return REPLACED;
-      case field.WEBSOCKET_KEY:
       default:
         return STRIPPED;
     }
@@ -268,7 +265,6 @@ export class Http2RequestHead implements RequestHead {
       this.upgrade = this.#protocol.toLowerCase();
       // As the rules and HTTP/1.1 know it (RFC 6455 section 4.1).
       this.method = "GET";
-      this.websocketKey = randomBytes(WEBSOCKET_KEY_BYTES).toString("base64");
     } else if (this.#protocol !== undefined) return ":protocol without CONNECT";
     if (this.#scheme !== "http" && this.#scheme !== "https") return "scheme is neither http nor https";
     const path = this.#path ?? "";
@@ -296,7 +292,7 @@ export class Http2RequestHead implements RequestHead {
 
   #refusal(): Failure | undefined {
     if (this.method === "CONNECT" || this.method === "TRACE") return fail("METHOD_REFUSED", this.method);
-    if (this.upgrade !== undefined && this.upgrade !== "websocket") return fail("UPGRADE_REFUSED", this.upgrade);
+    if (this.upgrade !== undefined && !this.#upgrades.has(this.upgrade)) return fail("UPGRADE_REFUSED", this.upgrade);
     if (this.#expect === undefined || this.#expect.toLowerCase() === "100-continue") return undefined;
     return fail("EXPECTATION_REFUSED", this.#expect);
   }

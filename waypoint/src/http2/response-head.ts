@@ -66,16 +66,12 @@ export class Http2ResponseHead implements ResponseHead {
     return undefined;
   }
 
-  /**
-   * Says it as HTTP/1.1 does: an application has taken an extended CONNECT (RFC 8441 section 5), so both sides have switched.
-   *
-   * @param lines that HTTP/1.1 has in it and HTTP/2 has not
-   */
-  switched(lines: string): void {
+  /** Says it as HTTP/1.1 does: an application has taken an extended CONNECT (RFC 8441 section 5), so both sides have switched. */
+  switched(): void {
     this.status = 101;
+    this.#extra = "";
     this.#bare = true;
     this.body = NO_BODY;
-    this.#extra = lines;
   }
 
   /** Forgets the list. */

@@ -1,6 +1,5 @@
 // Machine. One request of an HTTP/2 client: hands its stream to the exchange, and writes the response. One object serves streams one
 // after another, since making everything that a request needs costs more than the request.
-import { createHash } from "node:crypto";
 import type { ServerHttp2Stream } from "node:http2";
 import { type Failure, fail, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
@@ -9,12 +8,13 @@ import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts"
 import { NEVER } from "../deadlines.ts";
 import type { ConnectionServices, ExchangeServices } from "../exchange-services.ts";
 import { Exchange, type ExchangeClient } from "../exchange.ts";
+import { FieldNames, withoutFields } from "../filter/field-lines.ts";
 import { CHUNKED, NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { ResponseHead } from "../http/message.ts";
 import { trailerLines } from "../http/trailers.ts";
 import type { LocalAnswer } from "../local-answer.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
-import { appendFields, fieldObject, lineValue } from "./field-lines.ts";
+import { appendFields, fieldObject } from "./field-lines.ts";
 import type { Http2Shared } from "./shared-state.ts";
 import { StreamWriter } from "./stream-writer.ts";
 import type { Gathered, Turn } from "./turn.ts";
@@ -24,8 +24,8 @@ const PROTOCOL_ERROR = 0x1;
 const SPARE_MS = 25;
 const INTERNAL_ERROR = 0x2;
 const CANCEL = 0x8;
-/** RFC 6455 section 1.3. */
-const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/** HTTP/1.1's proof that an answer is to a handshake; a stream of HTTP/2 needs none (RFC 8441 section 5). */
+const PROOF = new FieldNames(["sec-websocket-accept"]);
 const ENDS = { endStream: true, sendDate: false } as const;
 const GOES_ON = { sendDate: false } as const;
 const HAS_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
@@ -58,7 +58,6 @@ export class ServerStream implements ExchangeClient, Gathered {
   /** Request bytes were handed over and not flushed. */
   #gathered = false;
   #trailers = "";
-  #websocketKey = "";
   /** Both sides have switched to another protocol. */
   #switched = false;
   /** Status and lines of a response head that is not written yet; 0 when there is none. */
@@ -90,7 +89,6 @@ export class ServerStream implements ExchangeClient, Gathered {
       if (failure.code === "REQUEST_MALFORMED" || failure.code === "REQUEST_TOO_LARGE") this.#owner.misbehaved();
       return this.#exchange.reject(failure, head);
     }
-    this.#websocketKey = head.websocketKey;
     if (!ended) mergeSmallFrames(stream);
     this.#exchange.begin(head);
     return head.release();
@@ -108,6 +106,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     const stream = this.#stream;
     if (stream === undefined) return undefined;
     if (this.#done) return resetStream(stream, CANCEL);
+    if (this.#switched) return this.#dueSwitched(stream);
     if (this.#out.full) return this.#abort(stream, fail("REQUEST_TIMEOUT", "response not read"));
     if (this.#reading && !this.#ended && !this.#held && this.#exchange.status === 0) {
       return this.#abort(stream, fail("REQUEST_TIMEOUT", "body of the request"));
@@ -139,7 +138,8 @@ export class ServerStream implements ExchangeClient, Gathered {
     this.#status = head.status;
     this.#fields = fields;
     this.#body = head.body;
-    return head.status === 101 ? this.#switch(fields) : undefined;
+    if (head.status === 101) this.#switch(fields);
+    return undefined;
   }
 
   sendData(bytes: Buffer, start: number, end: number, _readEnd: number, lent: boolean): void {
@@ -219,21 +219,23 @@ export class ServerStream implements ExchangeClient, Gathered {
 
   /** The application speaks another protocol from now on: the response of RFC 8441, and bytes both ways. */
   #switch(fields: string): void {
-    const accept = createHash("sha1")
-      .update(this.#websocketKey + WEBSOCKET_GUID, "latin1")
-      .digest("base64");
-    if (lineValue(fields, "sec-websocket-accept") !== accept) {
-      this.#status = 0;
-      return this.#exchange.breakOff(malformed("Sec-WebSocket-Accept does not fit the key"));
-    }
+    this.#fields = withoutFields(fields, PROOF);
     this.#switched = true;
     this.#status = 200;
-    return this.#read();
+    this.#read();
+  }
+
+  /** Nobody needs to say anything, as long as both sides might. */
+  #dueSwitched(stream: ServerHttp2Stream): void {
+    this.dueAt = this.#shared.deadlines.in(this.#shared.messages.progressMs);
+    if (this.#ended || stream.writableEnded) {
+      this.#abort(stream, fail("DOWNSTREAM_CLOSED", "half-closed and silent"));
+    }
   }
 
   #respond(stream: ServerHttp2Stream, options: object): void {
     const list = [":status", String(this.#status)];
-    appendFields(list, this.#switched ? withoutAccept(this.#fields) : this.#fields);
+    appendFields(list, this.#fields);
     this.#status = 0;
     this.#fields = "";
     try {
@@ -320,7 +322,6 @@ export class ServerStream implements ExchangeClient, Gathered {
     this.#reading = false;
     this.#held = false;
     this.#trailers = "";
-    this.#websocketKey = "";
     this.#switched = false;
     this.#status = 0;
     this.#fields = "";
@@ -338,8 +339,4 @@ function brokenOff({ rstCode }: ServerHttp2Stream): Failure {
 
 function malformed(what: string): Failure {
   return fail("UPSTREAM_RESPONSE_MALFORMED", what);
-}
-
-function withoutAccept(lines: string): string {
-  return lines.replace(/^sec-websocket-accept:.*\r\n/im, "");
 }

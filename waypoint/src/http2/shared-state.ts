@@ -23,7 +23,7 @@ export class Http2Shared {
     this.limits = limits;
     this.downstream = downstreamOptions(limits);
     this.upstream = upstreamOptions(limits);
-    this.requestHead = new Http2RequestHead(http.limits);
+    this.requestHead = new Http2RequestHead(http.limits, http.upgrades);
     this.responseHead = new Http2ResponseHead(http.limits);
   }
 

@@ -1,15 +1,15 @@
 // Machine. One request to an application over HTTP/2: a place on a session first, a stream once it is sent. One object serves requests
 // one after another.
-import { createHash } from "node:crypto";
 import type { ClientHttp2Stream } from "node:http2";
 import { type Failure, fail, isFailure, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { mergeSmallFrames } from "@culvert/shared/tunnel/small-frames.ts";
 import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
+import { FieldNames, withoutFields } from "../filter/field-lines.ts";
 import { CHUNKED } from "../http/body-kind.ts";
 import type { RequestMessage, ResponseSink, UpstreamRequest } from "../http/message.ts";
 import { trailerLines } from "../http/trailers.ts";
-import { appendFields, fieldObject, lineValue } from "./field-lines.ts";
+import { appendFields, fieldObject } from "./field-lines.ts";
 import type { Http2Shared } from "./shared-state.ts";
 import { StreamWriter } from "./stream-writer.ts";
 import type { Gathered, Turn } from "./turn.ts";
@@ -21,8 +21,8 @@ const HAS_TRAILERS = { endStream: false, waitForTrailers: true } as const;
 const PROTOCOL_ERROR = 0x1;
 const REFUSED_STREAM = 0x7;
 const CANCEL = 0x8;
-/** RFC 6455 section 1.3. */
-const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/** HTTP/1.1's proof that an answer is to a handshake; a stream of HTTP/2 needs none (RFC 8441 section 5). */
+const PROOF = new FieldNames(["sec-websocket-key"]);
 
 /** The session of a stream. */
 export interface UpstreamOwner {
@@ -59,6 +59,8 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
   #gathered = false;
   /** A final response head has come. */
   #answered = false;
+  /** Both sides have switched to another protocol, of which each ends its own direction. */
+  #switched = false;
   #interims = 0;
   #ended = false;
   #isGrpc = false;
@@ -89,8 +91,6 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
   }
 
   finish(trailers: string): void {
-    // The request of a switch has no body; what ends later is the other protocol.
-    if (this.#message?.upgrade !== undefined && !this.#answered) return;
     this.#finished = true;
     this.#requestTrailers = trailers;
   }
@@ -100,6 +100,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     if (stream === undefined) return this.#send();
     if (stream.destroyed || stream.closed || stream.writableEnded) return true;
     if (!this.#finished) return this.#out.write(stream);
+    if (this.#switched && this.#ended) this.#sink = undefined;
     this.#endRequest(stream);
     return true;
   }
@@ -154,7 +155,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#out.end(stream);
   }
 
-  /** RFC 8441 section 4. The key is HTTP/1.1's; the answer to it is made here, for the application gives none. */
+  /** RFC 8441 section 4. */
   #sendUpgrade(message: RequestMessage): boolean {
     if (!this.#owner.allowsConnect) {
       this.#failSoon(fail("UPGRADE_REFUSED", "the application takes no extended CONNECT"));
@@ -162,7 +163,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     }
     const list = [":method", "CONNECT", ":protocol", message.upgrade ?? "", ":scheme", this.#owner.scheme];
     list.push(":authority", message.authority, ":path", message.path);
-    appendFields(list, message.fields.replace(/^sec-websocket-key:.*\r\n/im, ""));
+    appendFields(list, withoutFields(message.fields, PROOF));
     this.#open(list, OPEN);
     return true;
   }
@@ -227,7 +228,10 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#owner.reused = true;
     this.#isGrpc = head.isGrpc;
     const message = this.#message;
-    if (message?.upgrade !== undefined && head.status >= 200 && head.status < 300) head.switched(switchLines(message));
+    if (message?.upgrade !== undefined && head.status >= 200 && head.status < 300) {
+      this.#switched = true;
+      head.switched();
+    }
     stream.on("trailers", this.#onTrailers);
     if (!ended) mergeSmallFrames(stream);
     sink.onHead(head);
@@ -253,10 +257,11 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     if (stream === undefined || (!this.#ended && !isWholeEnd(stream))) return;
     const sink = this.#sink;
     this.#ended = true;
+    if (this.#switched && !this.#finished) return sink?.onResponseEnd("");
     this.#sink = undefined;
     // The application needs no more of the request than it has.
     if (!this.#finished) resetStream(stream, RESET_NO_ERROR);
-    sink?.onResponseEnd(this.#trailers);
+    return sink?.onResponseEnd(this.#trailers);
   };
 
   readonly #onWantTrailers = (): void => {
@@ -305,6 +310,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#paused = false;
     this.#reading = false;
     this.#answered = false;
+    this.#switched = false;
     this.#interims = 0;
     this.#ended = false;
     this.#isGrpc = false;
@@ -312,15 +318,6 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#failure = undefined;
     this.#owner.released(this);
   }
-}
-
-/** What the response of HTTP/1.1 says in which an application switches to WebSocket. */
-function switchLines({ fields }: RequestMessage): string {
-  const key = lineValue(fields, "sec-websocket-key");
-  if (key === undefined) return "";
-  return `sec-websocket-accept: ${createHash("sha1")
-    .update(key + WEBSOCKET_GUID, "latin1")
-    .digest("base64")}\r\n`;
 }
 
 function ignore(): void {}

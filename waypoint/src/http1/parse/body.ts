@@ -1,7 +1,7 @@
 // Pure. Finds the end of a message body as its bytes come, for each of the ways in which HTTP/1.1 frames one (RFC 9112
 // sections 6 and 7). Hands out stretches of the very buffers that came in; keeps nothing but trailers.
 import { CR, HEX, LF, SEMICOLON, VALUE, at } from "./bytes.ts";
-import { HeaderSlots } from "../header-slots.ts";
+import { ALLOWED_TRAILERS } from "../../http/trailers.ts";
 import type { Http1Limits } from "../limits.ts";
 import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
 import { COMPLETE, HeadScanner, NAME_END, STRIDE } from "./scan.ts";
@@ -19,22 +19,6 @@ type BodyStatus = typeof MORE | typeof DATA | typeof DONE | typeof BROKEN;
 
 /** 2^48 - 1: no honest chunk is larger, and the sum stays exact. */
 const MAX_SIZE_DIGITS = 12;
-
-/**
- * Trailers that pass (RFC 9110 section 6.5.1 wants those that are known to be harmless): gRPC's status, checksums of what
- * went before, timings. Whatever frames, routes, authenticates or names a caller is not among them.
- */
-const ALLOWED_TRAILERS = new HeaderSlots([
-  "grpc-status",
-  "grpc-message",
-  "grpc-status-details-bin",
-  "server-timing",
-  "content-digest",
-  "repr-digest",
-  "digest",
-  "etag",
-  "x-checksum",
-]);
 
 // States inside a chunked body.
 const SIZE = 0;
