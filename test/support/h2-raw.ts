@@ -1,7 +1,7 @@
 // For tests: HTTP/2 by hand over mutual TLS, as client or as server. Frames are values, anything can be sent in any order, and
 // what the peer sends is read back without a library, so that a hostile conversation reads as one.
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { connect as connectTcp, type AddressInfo, type Socket } from "node:net";
 import { connect, createServer } from "node:tls";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { Identity } from "@culvert/shared/identity/source.ts";
@@ -160,7 +160,7 @@ function huffmanDigits(value: Buffer): number {
 
 /** One connection. */
 export class RawH2 {
-  readonly socket: TLSSocket;
+  readonly socket: Socket;
   /** Everything that came, in order; the first `keep` frames of it. */
   readonly frames: Frame[] = [];
   /** Lowered by floods, which ask for more answers than a test has memory for. */
@@ -172,7 +172,7 @@ export class RawH2 {
   readonly #waiting = new Set<() => void>();
 
   /** `skip`: bytes before the first frame, which is the preface when the peer is a client. */
-  constructor(socket: TLSSocket, skip = 0) {
+  constructor(socket: Socket, skip = 0) {
     this.socket = socket;
     let toSkip = skip;
     socket.on("error", () => {});
@@ -296,7 +296,18 @@ export async function connectSecure(
 
 /** A connection on which the preface and SETTINGS were exchanged. With `acknowledge` false the peer's are left unanswered. */
 export async function connectRaw(port: number, identity: Identity, acknowledge = true): Promise<RawH2> {
-  const raw = new RawH2(await connectSecure(port, identity));
+  return begin(new RawH2(await connectSecure(port, identity)), acknowledge);
+}
+
+/** The same without TLS. */
+export async function connectPlain(host: string, port: number, acknowledge = true): Promise<RawH2> {
+  const socket = connectTcp({ host, port, noDelay: true });
+  socket.on("error", () => {});
+  await within("a TCP connection", once(socket, "connect"));
+  return begin(new RawH2(socket), acknowledge);
+}
+
+async function begin(raw: RawH2, acknowledge: boolean): Promise<RawH2> {
   raw.send(PREFACE, settings([[SETTING.HEADER_TABLE_SIZE, 0]]));
   await raw.frame(({ type, flags }) => type === TYPE.SETTINGS && (flags & FLAG.ACK) === 0);
   if (acknowledge) raw.send(settingsAck());
