@@ -1,12 +1,20 @@
 // gRPC-Web through the mesh: a client as in a browser, grpc-go's interoperability server, and the waypoint between them.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import type { DescMethodStreaming, DescMethodUnary } from "@bufbuild/protobuf";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { bytesOf, decodeMessage, encodeMessage } from "@culvert/shared/grpc/message.ts";
 import { GRPC_INTEROP } from "../support/grpc-interop.ts";
 import { GRPC_PORTS, startGrpcMesh, type GrpcMesh } from "../support/grpc-mesh.ts";
 import { startTurnsApp, type TurnsApp } from "../support/grpc-turns.ts";
 import { webCall, type WebAnswer, type WebCallOptions } from "../support/grpc-web.ts";
+import { ask } from "../support/http.ts";
 import { needs } from "../support/needs.ts";
+import { httpRoute } from "../support/resources.ts";
+import { putResources } from "../support/shop.ts";
+import { testMethod } from "../support/test-service.ts";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 
 const SERVICE = "/grpc.testing.TestService";
 
@@ -40,6 +48,10 @@ function streaming(sizes: readonly number[], intervalUs: number): Buffer {
   );
 }
 
+async function* once<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
 /** Bytes of the payload of a response. */
 function payload(message: Buffer | undefined): number {
   const [inner] = bytesOf(decodeMessage(message ?? Buffer.alloc(0)) ?? [], 1);
@@ -66,6 +78,16 @@ describe("gRPC-Web", needs({ commands: GRPC_INTEROP }), () => {
       ...more,
     });
   }
+
+  const transport = (port: number): Transport =>
+    createGrpcWebTransport({
+      baseUrl: `http://${hostPort(running.client.inside, port)}`,
+      useBinaryFormat: true,
+    });
+  const unary = (port: number, input: Readonly<Record<string, unknown>>): Promise<unknown> =>
+    transport(port)
+      .unary(testMethod("unaryCall") as DescMethodUnary, undefined, undefined, undefined, input)
+      .then(({ message }) => message);
 
   for (const isText of [false, true]) {
     describe(isText ? "as text" : "binary", () => {
@@ -126,6 +148,74 @@ describe("gRPC-Web", needs({ commands: GRPC_INTEROP }), () => {
       });
     });
   }
+
+  describe("with connect-web", () => {
+    test("a call", async () => {
+      const message = (await unary(GRPC_PORTS.web, { responseSize: 314_159 })) as { payload: { body: Uint8Array } };
+      assert.equal(message.payload.body.length, 314_159);
+    });
+
+    test("a stream", async () => {
+      const method = testMethod("streamingOutputCall") as DescMethodStreaming;
+      const input = { responseParameters: [31_415, 9, 2_653].map((size) => ({ size })) };
+      const response = await transport(GRPC_PORTS.web).stream(method, undefined, undefined, undefined, once(input));
+      const sizes: number[] = [];
+      for await (const message of response.message) {
+        sizes.push((message as unknown as { payload: { body: Uint8Array } }).payload.body.length);
+      }
+      assert.deepEqual(sizes, [31_415, 9, 2_653]);
+      assert.equal(response.trailer.get("grpc-status"), "0");
+    });
+
+    test("the application's errors, and the waypoint's", async () => {
+      await assert.rejects(
+        unary(GRPC_PORTS.web, { responseStatus: { code: 9, message: "not now: 50% ☺" } }),
+        (error) => {
+          assert.ok(error instanceof ConnectError);
+          assert.deepEqual([error.code, error.rawMessage], [Code.FailedPrecondition, "not now: 50% ☺"]);
+          return true;
+        },
+      );
+      await assert.rejects(unary(GRPC_PORTS.empty, {}), (error) => {
+        assert.ok(error instanceof ConnectError);
+        assert.equal(error.code, Code.Unavailable);
+        assert.match(error.rawMessage, /^NO_HEALTHY_UPSTREAM: /);
+        return true;
+      });
+    });
+  });
+
+  test("a page of another origin, where a route lets it", async () => {
+    const origin = "https://shop.example";
+    const cors = {
+      allowOrigins: [origin],
+      allowMethods: ["POST"],
+      allowHeaders: ["x-grpc-web"],
+      exposeHeaders: ["grpc-status"],
+    };
+    const backendRefs = [{ name: "app", port: GRPC_PORTS.web }];
+    await putResources(
+      running.mesh,
+      "cors",
+      [httpRoute("web", "app", [{ filters: [{ type: "CORS", cors }], backendRefs }])],
+      [running.waypoint],
+    );
+    const preflight = await ask(`http://${hostPort(running.client.inside, GRPC_PORTS.web)}${SERVICE}/EmptyCall`, {
+      method: "OPTIONS",
+      headers: { origin, "access-control-request-method": "POST", "access-control-request-headers": "x-grpc-web" },
+    });
+    assert.equal(preflight.headers["access-control-allow-origin"], origin);
+    for (const [method, status] of [
+      ["EmptyCall", 0],
+      ["NoSuchCall", 12],
+    ] as const) {
+      const answer = await call(method, Buffer.alloc(0), { headers: { origin } });
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers["access-control-allow-origin"], origin);
+      assert.equal(answer.headers["access-control-expose-headers"], "grpc-status");
+    }
+    running.mesh.remove("cors");
+  });
 
   test("metadata both ways", async () => {
     const { headers, trailers } = await call("UnaryCall", simple(1), {
