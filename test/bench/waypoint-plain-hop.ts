@@ -11,6 +11,7 @@ import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { descriptorWriter } from "@culvert/shared/observe/stdout.ts";
+import { RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
@@ -124,6 +125,7 @@ const metrics = new Metrics({ clock });
 const reporter = new Reporter({
   accessLog: new AccessLog({ mode: "all", write: lines.line, clock, random: Math.random }),
   requests: new RequestMetrics(metrics),
+  rules: new RuleMetrics(metrics),
   tcp: new TcpMetrics(metrics),
   countFailure: () => {},
   ownId: () => self.id,

@@ -2,8 +2,11 @@
 // byte. Copies of requests are in `waypoint-mirror.test.ts`, sessions in `waypoint-sessions.test.ts`.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
+import { ask } from "../support/http.ts";
 import { field, fields } from "../support/http-message.ts";
 import { request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
+import { PORTS } from "../support/mesh.ts";
 import { httpRoute, type Resource } from "../support/resources.ts";
 import { SHOP, startShop, version, type Shop } from "../support/shop.ts";
 import { seenIn, seenValues, type Seen } from "../support/wire-app.ts";
@@ -265,6 +268,12 @@ describe("filters of a route", () => {
     assert.equal(line["response_flags"], "FI");
     assert.equal(line["rule"], "broken-rule");
     assert.equal(line["route"], "default/answers");
+    const { body } = await ask(`http://${hostPort(shop.waypoint.address, PORTS.metrics)}/metrics`);
+    assert.match(
+      body,
+      /^culvert_rule_requests_total\{route="default\/answers",rule="broken-rule",response_code="503"\} 1$/m,
+    );
+    assert.doesNotMatch(body, /^culvert_rule_requests_total\{.*rules\[/m, "who has no name is not counted");
   });
 
   test("faults: a gRPC call gets a status of gRPC", async () => {

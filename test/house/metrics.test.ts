@@ -10,6 +10,7 @@ const REGISTRARS: ReadonlySet<string> = new Set([
   "shared/src/observe/dns-metrics.ts",
   "shared/src/observe/pool-metrics.ts",
   "shared/src/observe/mirror-metrics.ts",
+  "shared/src/observe/rule-metrics.ts",
   "shared/src/observe/proxy-metrics.ts",
   "deploy/authority/src/serve/authority-metrics.ts",
 ]);

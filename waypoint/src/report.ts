@@ -4,6 +4,7 @@ import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import type { RequestMetrics, RequestSeries } from "@culvert/shared/observe/request-metrics.ts";
+import type { NamedRule, RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import type { TcpConnection, TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { Traffic } from "@culvert/shared/observe/traffic-labels.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
@@ -18,6 +19,7 @@ import { tunnelAddress } from "./upstream/upstream.ts";
 export interface ReporterOptions {
   readonly accessLog: AccessLog;
   readonly requests: RequestMetrics;
+  readonly rules: RuleMetrics;
   readonly tcp: TcpMetrics;
   /** Counts one more failure of a code. */
   readonly countFailure: (failure: Failure) => void;
@@ -48,6 +50,11 @@ export class Reporter {
 
   constructor(options: ReporterOptions) {
     this.#options = options;
+  }
+
+  /** A request that a rule with a name has served; `code` is 0 when no response was begun. */
+  ruleServed(rule: NamedRule, code: number): void {
+    this.#options.rules.record(rule, code);
   }
 
   /** The request metrics of one caller at one destination; to be kept. */

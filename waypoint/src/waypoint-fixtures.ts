@@ -15,6 +15,7 @@ import { AccessLog } from "@culvert/shared/observe/access-log.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
+import { RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import { tunnelDuplex } from "@culvert/shared/tunnel/duplex.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
@@ -123,6 +124,7 @@ export class Bench {
         clock,
       }),
       requests: new RequestMetrics(this.metrics),
+      rules: new RuleMetrics(this.metrics),
       tcp: new TcpMetrics(this.metrics),
       countFailure: () => {},
       ownId: () => identity.get().svid.id,

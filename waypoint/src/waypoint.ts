@@ -10,6 +10,7 @@ import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
 import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
+import { RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { Foundation, Service } from "@culvert/shared/service/service.ts";
 import { StartFailure } from "@culvert/shared/service/start-failure.ts";
@@ -84,6 +85,7 @@ class Waypoint implements Service {
     const reporter = new Reporter({
       accessLog,
       requests: new RequestMetrics(metrics),
+      rules: new RuleMetrics(metrics),
       tcp: new TcpMetrics(metrics),
       countFailure,
       ownId: () => this.#view.self.id,

@@ -41,6 +41,8 @@ export class RequestServices implements ExchangeServices {
   #cluster = "";
   #route = "";
   #rule = "";
+  /** The rule that serves the request, if it has a name. */
+  #named: RoutedRule | undefined;
 
   constructor(of: TunnelServices) {
     this.#of = of;
@@ -56,6 +58,7 @@ export class RequestServices implements ExchangeServices {
     this.#cluster = "";
     this.#route = "";
     this.#rule = "";
+    this.#named = undefined;
     return this.#plan.headers.slots;
   }
 
@@ -106,6 +109,7 @@ export class RequestServices implements ExchangeServices {
     if (isFailure(routed)) return routed;
     this.#route = routed.route.uid;
     this.#rule = routed.name;
+    if (routed.rule.name !== undefined) this.#named = routed;
     const plan = rulePlan(routed);
     if (isFailure(plan)) return plan;
     if (plan !== undefined) return this.#filtered(plan, routed, head, target);
@@ -145,6 +149,7 @@ export class RequestServices implements ExchangeServices {
     const { status, durationMs, bytesReceived, bytesSent, grpc } = facts;
     const plan = this.#plan ?? this.#of.begin(this);
     const series = this.#of.seriesOf(plan, facts.endpoint as UpstreamEndpoint | undefined, grpc !== undefined);
+    if (this.#named !== undefined) this.#of.options.reporter.ruleServed(this.#named, status);
     series.record(status, grpc?.status, flags, durationMs, bytesReceived, bytesSent);
     const context = {
       forwardedFor: this.#forwardedFor,
