@@ -251,6 +251,12 @@ test("time-outs, retries and sessions", () => {
   });
 });
 
+test("a time-out that no timer could wait for is as long as one can", () => {
+  const { route, problems } = rule("timeouts: {request: 99999h, backendRequest: 99999h}");
+  assert.deepEqual(problems, []);
+  assert.deepEqual(route?.rules[0]?.timeouts, { requestMs: 2 ** 31 - 1, backendRequestMs: 2 ** 31 - 1 });
+});
+
 test("a session without a name gets one that no other rule has", () => {
   const { route } = parse(`${PARENT}\nrules:\n- sessionPersistence: {}\n- sessionPersistence: {type: Header}`);
   const names = route?.rules.map(({ persistence }) => persistence?.name) ?? [];

@@ -13,6 +13,7 @@ const DEFAULT_ATTEMPTS = 1;
 /** Attempts of one request are load that its backends did not ask for. */
 const MOST_ATTEMPTS = 25;
 const MOST_CODES = 64;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const MOST_NAME_CHARACTERS = 128;
 
 const UNIT_MS: ReadonlyMap<string, number> = new Map([
@@ -41,12 +42,18 @@ export function durationField(fields: Fields, name: string): number | undefined 
   return text === undefined ? undefined : parseGatewayDuration(text);
 }
 
+/** A duration that a timer waits for. The runtime's timers take no more than 24 days, and fire at once when asked for more. */
+function timerField(fields: Fields, name: string): number | undefined {
+  const ms = durationField(fields, name);
+  return ms === undefined ? undefined : Math.min(ms, LONGEST_TIMER_MS);
+}
+
 /** Reads `timeouts`; what is absent is without bound. */
 export function parseTimeouts(rule: Fields, report: Report): RouteTimeouts {
   const fields = rule.fields("timeouts", report);
   if (fields === undefined) return { requestMs: 0, backendRequestMs: 0 };
-  const requestMs = durationField(fields, "request") ?? 0;
-  const backendRequestMs = durationField(fields, "backendRequest") ?? 0;
+  const requestMs = timerField(fields, "request") ?? 0;
+  const backendRequestMs = timerField(fields, "backendRequest") ?? 0;
   fields.end();
   if (requestMs > 0 && backendRequestMs > requestMs) {
     report.malformed(fields.node, fields.at("backendRequest"), "expected at most the time of request");
@@ -66,7 +73,7 @@ export function parseRetry(rule: Fields, report: Report): RouteRetry | undefined
     else report.expected(node, path, "a status from 400 to 599");
   }
   const attempts = fields.integer("attempts", 0, MOST_ATTEMPTS) ?? DEFAULT_ATTEMPTS;
-  const backoffMs = durationField(fields, "backoff") ?? DEFAULT_BACKOFF_MS;
+  const backoffMs = timerField(fields, "backoff") ?? DEFAULT_BACKOFF_MS;
   fields.end();
   return { codes: [...codes], attempts, backoffMs };
 }
