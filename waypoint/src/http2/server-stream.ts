@@ -116,6 +116,8 @@ export class ServerStream implements ExchangeClient, Gathered {
 
   proceed(): void {
     this.#read();
+    // The head goes out even if no body comes with it: a client may wait for an answer before it sends any.
+    this.#gather();
   }
 
   holdBody(hold: boolean): void {
@@ -266,6 +268,12 @@ export class ServerStream implements ExchangeClient, Gathered {
     resetStream(stream, failure.traits.resetCode);
   }
 
+  #gather(): void {
+    if (this.#gathered) return;
+    this.#gathered = true;
+    this.#owner.turn.add(this);
+  }
+
   #drained(): void {
     this.#exchange.clientDrained();
   }
@@ -274,9 +282,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     if (!this.#exchange.active) return;
     this.#exchange.requestData(chunk, 0, chunk.length, chunk.length, false);
     this.dueAt = this.#shared.deadlines.in(this.#shared.messages.progressMs);
-    if (this.#gathered) return;
-    this.#gathered = true;
-    this.#owner.turn.add(this);
+    this.#gather();
   };
 
   readonly #onTrailers = (_headers: unknown, _flags: number, list: readonly string[]): void => {
