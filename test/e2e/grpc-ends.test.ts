@@ -73,6 +73,11 @@ describe("the end of a gRPC call", needs({ commands: GRPC_INTEROP }), () => {
     await running.waypoint.access({ path: "/turns.Turns/Silent", code: "DOWNSTREAM_CLOSED" });
   });
 
+  test("a head that cannot be served is refused by status, too", async () => {
+    const { status, headers } = await callOnce(session, "/turns.Turns/Silent", Buffer.alloc(0), { expect: "more" });
+    assert.deepEqual([status, headers[":status"], headers["culvert-code"]], [12, 200, "EXPECTATION_REFUSED"]);
+  });
+
   test("what a policy or a missing endpoint refuses is told by status", async () => {
     const empty = connect(`http://${hostPort(running.client.inside, GRPC_PORTS.empty)}`);
     empty.on("error", () => undefined);

@@ -144,6 +144,11 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   /** Answers bytes that are no request that can be served. `head` is what could be read of it. */
   reject(failure: Failure, head: RequestHead | undefined): void {
     this.#reset(head);
+    // A head of HTTP/2 can be read to its end, whatever is wrong with it.
+    if (head?.version === "HTTP/2" && head.method === "POST") {
+      head.fill(this.#services.begin());
+      this.grpc = this.#services.grpcCall(head);
+    }
     this.#refuse(failure);
   }
 
