@@ -38,8 +38,8 @@ function byUid<T extends { readonly uid: string }>(items: Iterable<T>, dump: (it
   return Object.fromEntries(sorted.map((item) => [item.uid, dump(item)]));
 }
 
-function dumpProblem({ file, line, resource, path, text, severity }: Problem): Json {
-  return { file, line, resource, path, text, severity };
+function dumpProblem({ file, line, resource, path, text, severity, reason }: Problem): Json {
+  return { file, line, resource, path, text, severity, ...(reason === undefined ? {} : { reason }) };
 }
 
 function dumpService(service: Service): { readonly [key: string]: Json } {

@@ -254,7 +254,7 @@ test("time-outs, retries and sessions", () => {
 test("a time-out that no timer could wait for is as long as one can", () => {
   const { route, problems } = rule("timeouts: {request: 99999h, backendRequest: 99999h}");
   assert.deepEqual(problems, []);
-  assert.deepEqual(route?.rules[0]?.timeouts, { requestMs: 2 ** 31 - 1, backendRequestMs: 2 ** 31 - 1 });
+  assert.deepEqual(route?.rules[0]?.timeouts, { requestMs: 2 ** 31 - 1_000, backendRequestMs: 2 ** 31 - 1_000 });
 });
 
 test("a session without a name gets one that no other rule has", () => {

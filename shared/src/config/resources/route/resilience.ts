@@ -13,7 +13,7 @@ const DEFAULT_ATTEMPTS = 1;
 /** Attempts of one request are load that its backends did not ask for. */
 const MOST_ATTEMPTS = 25;
 const MOST_CODES = 64;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const LONGEST_TIMER_MS = 2 ** 31 - 1_000;
 const MOST_NAME_CHARACTERS = 128;
 
 const UNIT_MS: ReadonlyMap<string, number> = new Map([
@@ -42,7 +42,7 @@ export function durationField(fields: Fields, name: string): number | undefined 
   return text === undefined ? undefined : parseGatewayDuration(text);
 }
 
-/** A duration that a timer waits for. The runtime's timers take no more than 24 days, and fire at once when asked for more. */
+/** A duration that a timer waits for. The runtime's timers take no more than 24 days, and fire at once when asked for more; there is room for what is added at random. */
 function timerField(fields: Fields, name: string): number | undefined {
   const ms = durationField(fields, name);
   return ms === undefined ? undefined : Math.min(ms, LONGEST_TIMER_MS);
