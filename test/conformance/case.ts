@@ -37,6 +37,8 @@ export interface Ask {
   readonly location: string | undefined;
   /** Text that the answer's body must hold. */
   readonly text: string | undefined;
+  /** Fields that the waypoint's line in the access log must have. */
+  readonly log: Readonly<Record<string, unknown>>;
 }
 
 /** Many of the same request, and which part of them each pod must have. */
@@ -170,6 +172,7 @@ function parseAsk(place: string, value: unknown): Ask {
     answers: headers(fields.map("answers")),
     location: fields.text("location"),
     text: fields.text("text"),
+    log: Object.fromEntries(fields.map("log")),
   };
   fields.end();
   return ask;

@@ -1,5 +1,6 @@
 // Pure. Holds what came of requests against what a case demands, as a list of differences in words; an empty one is a pass.
-import type { Ask, Headers, Mirror, Share } from "./case.ts";
+import type { Resource } from "../support/resources.ts";
+import type { Ask, Case, Headers, Mirror, Share } from "./case.ts";
 import type { Answer } from "./job.ts";
 import { PODS, type PodName } from "./pods.ts";
 import { joined, readSaw, type Saw } from "./saw.ts";
@@ -107,4 +108,49 @@ export function judgeCopies({ count, copies }: Mirror, pod: PodName, seen: numbe
   const expected = part * count;
   const bound = MIRROR_DEVIATIONS * Math.sqrt(expected * (1 - part));
   return Math.abs(seen - expected) <= bound ? [] : [`${pod} has ${seen} copies of ${count} requests, not ${expected}`];
+}
+
+/** Where the dump of the configuration has the routes of each kind. */
+const SECTIONS: Readonly<Record<string, string>> = {
+  HTTPRoute: "routes",
+  GRPCRoute: "grpcRoutes",
+  TCPRoute: "tcpRoutes",
+  TLSRoute: "tlsRoutes",
+};
+
+interface DumpedRoute {
+  readonly status: readonly {
+    readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string }[];
+  }[];
+}
+
+/** What is wrong with what is told of the routes of a case: accepted, with all that they refer to, unless the case says otherwise. */
+export function judgeStatuses({ resources, statuses }: Case, dump: unknown): string[] {
+  const sections = dump as Readonly<Record<string, Readonly<Record<string, DumpedRoute>>>>;
+  return resources.flatMap((resource) => {
+    const section = SECTIONS[resource.kind];
+    if (section === undefined) return [];
+    const uid = `${resource.metadata.namespace ?? "default"}/${resource.metadata.name}`;
+    const told = sections[section]?.[uid]?.status ?? [];
+    const wanted = statuses.find(({ route }) => route === `${resource.kind} ${uid}`);
+    const parents = parentsOf(resource);
+    if (told.length !== parents) return [`${uid} has the status of ${told.length} parents in place of ${parents}`];
+    return told.flatMap(({ conditions }) =>
+      (
+        [
+          ["Accepted", wanted?.accepted],
+          ["ResolvedRefs", wanted?.resolvedRefs],
+        ] as const
+      ).flatMap(([type, reason = type]) => {
+        const condition = conditions.find((each) => each.type === type);
+        const got = `${condition?.status ?? "absent"} ${condition?.reason ?? ""}`.trim();
+        const demanded = `${reason === type ? "True" : "False"} ${reason}`;
+        return got === demanded ? [] : [`${uid} is told ${type} ${got} in place of ${demanded}`];
+      }),
+    );
+  });
+}
+
+function parentsOf({ spec }: Resource): number {
+  return (spec as { readonly parentRefs?: readonly unknown[] }).parentRefs?.length ?? 0;
 }

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Needs } from "../support/needs.ts";
 import { until } from "../support/until.ts";
 import { readWorld, type Case, type Mirror, type Share } from "./case.ts";
-import { judge, judgeCopies, judgeShare } from "./judge.ts";
+import { judge, judgeCopies, judgeShare, judgeStatuses, partsOf } from "./judge.ts";
 import type { ConformanceLab, EchoKind } from "./lab.ts";
 import type { PodName } from "./pods.ts";
 
@@ -29,10 +29,12 @@ export async function runCase(lab: ConformanceLab, one: Case): Promise<Outcome> 
   };
   try {
     await lab.put([...(one.suite === "gateway" ? readWorld("gateway-world") : []), ...one.resources]);
+    tell("status", judgeStatuses(one, await lab.configDump()));
     const each = requests.map(async (ask) => {
       const url = lab.urlOf(ask);
       const [answer] = await lab.ask(ask, 1, url);
       if (answer !== undefined) tell(`${ask.method} ${url}`, judge(ask, url, answer));
+      if (Object.keys(ask.log).length > 0) await lab.waypoint.access({ path: partsOf(url).target, ...ask.log });
     });
     await Promise.all(each);
     for (const share of shares) {

@@ -90,7 +90,7 @@ export const FAILURES = {
   APP_UNREACHABLE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the application could not be reached"),
   APP_RESET: traits("upstream", false, 503, 503, 14, CONNECT_ERROR, "UC", "the application reset the connection"),
   APP_REFUSED_REQUEST: traits("upstream", true, 503, 503, 14, REFUSED_STREAM, "UR", "the application did not take the request (REFUSED_STREAM, GOAWAY)"),
-  APP_RESET_REQUEST: traits("upstream", false, 503, 502, 14, INTERNAL_ERROR, "UR", "the application reset the request before its response was whole"),
+  APP_RESET_REQUEST: traits("upstream", false, 503, 503, 14, INTERNAL_ERROR, "UR", "the application reset the request before its response was whole"),
   BACKEND_TLS_FAILURE: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the TLS handshake with the backend failed"),
   BACKEND_UNTRUSTED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "UF", "the backend's certificate is not what its BackendTLSPolicy asks for"),
   PEER_REFUSED: traits("upstream", true, 503, 503, 14, CONNECT_ERROR, "CONNECT", "the peer proxy refused the connection"),

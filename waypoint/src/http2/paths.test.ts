@@ -181,7 +181,7 @@ describe("HTTP/2 through a waypoint", () => {
     assert.equal(cut.code, 2);
     app.onStream = (stream) => resetStream(stream, 8);
     const refused = await ask(session, {});
-    assert.equal(refused.status, 502);
+    assert.equal(refused.status, 503);
     assert.equal(refused.headers["culvert-code"], "APP_RESET_REQUEST");
     assert.equal(refused.code, 0);
   });
