@@ -133,6 +133,15 @@ test("what the application says of it goes", () => {
   assert.deepEqual(actual(SEVERAL, "https://foobar.com", app), { vary: "Accept | Origin", x: "1" });
 });
 
+test("to requests with credentials all fields are exposed by name, for which an asterisk would mean nothing", () => {
+  const all = { allowOrigins: ["*"], exposeHeaders: ["*"] };
+  const app = "X-Total: 1\r\nx-total: 2\r\netag: a\r\n";
+  const exposed = (of: CorsRules): string | undefined =>
+    actual(of, "https://a.example", app)["access-control-expose-headers"];
+  assert.equal(exposed(rules(all)), "*");
+  assert.equal(exposed(rules({ ...all, allowCredentials: true })), "x-total, etag");
+});
+
 test("an OPTIONS that is no preflight goes to the application", () => {
   const request = { method: "OPTIONS", origin: "https://www.foo.com", requestMethod: "GET", requestHeaders: undefined };
   for (const other of [{ method: "GET" }, { origin: undefined }, { requestMethod: undefined }]) {

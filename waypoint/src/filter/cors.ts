@@ -1,6 +1,6 @@
 // Pure. Cross-origin requests of browsers (the Fetch standard, section 3.2) as Gateway API's CORS filter rules them (GEP-1767).
 import type { Cors } from "@culvert/shared/config/http-route.ts";
-import { FieldNames, withoutFields } from "./field-lines.ts";
+import { fieldNames, FieldNames, withoutFields } from "./field-lines.ts";
 
 /** What a request says of its origin; `undefined` where the field is missing. */
 export interface CrossOrigin {
@@ -45,6 +45,8 @@ export class CorsRules {
   readonly #maxAge: string;
   /** Of each answer to an origin that is allowed. */
   readonly #always: string;
+  /** All fields of a response are named to the browser: with credentials `*` would mean none of them. */
+  readonly #namesAll: boolean;
 
   constructor(cors: Cors) {
     const origins = cors.allowOrigins.map((origin) => origin.toLowerCase());
@@ -62,7 +64,8 @@ export class CorsRules {
     this.#headers = line("access-control-allow-headers", cors.allowHeaders);
     this.#maxAge = `access-control-max-age: ${cors.maxAgeSeconds}\r\n`;
     const credentials = cors.allowCredentials ? "access-control-allow-credentials: true\r\n" : "";
-    this.#always = credentials + line("access-control-expose-headers", cors.exposeHeaders);
+    this.#namesAll = cors.allowCredentials && cors.exposeHeaders.includes(ANY);
+    this.#always = credentials + (this.#namesAll ? "" : line("access-control-expose-headers", cors.exposeHeaders));
   }
 
   /** Whether scripts of this origin may read what is answered. Schemes and hosts know no case. */
@@ -104,7 +107,8 @@ export class CorsRules {
   response(fields: string, origin: string | undefined): string {
     const others = withoutFields(fields, OWN_FIELDS);
     if (origin === undefined || !this.allows(origin)) return others + VARY;
-    return `${others}access-control-allow-origin: ${origin}\r\n${this.#always}${VARY}`;
+    const exposed = this.#namesAll ? line("access-control-expose-headers", fieldNames(others)) : "";
+    return `${others}access-control-allow-origin: ${origin}\r\n${this.#always}${exposed}${VARY}`;
   }
 }
 

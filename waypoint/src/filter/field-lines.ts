@@ -42,6 +42,16 @@ export function withoutFields(fields: string, names: FieldNames): string {
   return kept === 0 ? fields : out + fields.slice(kept);
 }
 
+/** The names of all lines, each once, lower case. */
+export function fieldNames(fields: string): string[] {
+  const names = new Set<string>();
+  for (const line of fields.split(LINE_END)) {
+    const colon = line.indexOf(COLON);
+    if (colon > 0) names.add(line.slice(0, colon).toLowerCase());
+  }
+  return [...names];
+}
+
 /** The values of all lines of one name (lower case), without surrounding whitespace. */
 export function fieldValues(fields: string, name: string): string[] {
   const values: string[] = [];
