@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HttpRoute } from "@culvert/shared/config/http-route.ts";
+import type { StreamRoute } from "@culvert/shared/config/stream-route.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { AuthorizationPolicy, PolicyOperation, PolicySource } from "@culvert/shared/policy/authorization.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
-import { id, ip, route, routeBackend, routeParent } from "@culvert/test/support/fixtures.ts";
+import { id, ip, route, routeBackend, routeParent, streamRoute } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { policy, SELF, service, servicePort, snapshot, workload } from "../mesh-fixtures.ts";
 import { ConnectionGuard } from "./guard.ts";
@@ -110,4 +111,24 @@ test("a backend must be a service port that speaks HTTP, in any version", () => 
     const result = mesh.backend({ ...backend, ...bad });
     assert.ok(isFailure(result) && result.code === "BACKEND_INVALID");
   }
+});
+
+test("routes of connections are there where none of HTTP are, by the callers' namespace first", () => {
+  const parents = [routeParent("reviews")];
+  const contents = { services: [service("default/reviews")], workloads: [workload("default/reviews-1", "10.0.0.1")] };
+  const http = route("http", { parents });
+  const mine = streamRoute("shop/mine", [], { parents });
+  const found = (streamRoutes: StreamRoute[], routes: HttpRoute[], namespace: string): string => {
+    const mesh = new MeshView(snapshot({ ...contents, routes, streamRoutes }), SELF);
+    const to = must(
+      mesh.destination(must(parseAuthority("reviews.default:9080")), { id: id("default/curl"), namespace }),
+    );
+    const stream = mesh.streamRoutes(to, namespace) === undefined ? "" : " stream";
+    return `${mesh.routes(to, namespace) === undefined ? "" : "http"}${stream}`;
+  };
+  assert.equal(found([streamRoute("s", [], { parents })], [], "default"), " stream");
+  assert.equal(found([streamRoute("s", [], { parents })], [http], "shop"), "http");
+  assert.equal(found([mine], [http], "shop"), " stream");
+  assert.equal(found([mine], [http], "default"), "http");
+  assert.equal(found([mine], [route("shop/own", { parents })], "shop"), "http");
 });

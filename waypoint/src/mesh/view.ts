@@ -72,35 +72,33 @@ export class MeshView {
     return guard;
   }
 
-  /** The routes of a destination for callers of one namespace; `undefined`: requests go to its own endpoints. */
+  /**
+   * The routes of a destination for callers of one namespace; `undefined`: requests go to its own endpoints. Routes for connections
+   * that the callers' namespace has written for itself take the place of the service's own, whatever their kind (GEP-1294).
+   */
   routes(destination: Destination, callerNamespace: string | undefined): RouteGroup | undefined {
     if (destination.kind === "workload") return undefined;
     const { service, port } = destination;
-    const key = `${service.uid}:${port.port}`;
-    if (!this.#routes.has(key)) {
-      const routed = routedPort(service, port);
-      const attached = this.#index.attachedTo(routed);
-      this.#routes.set(key, attached.length === 0 ? undefined : new ServiceRoutes(routed, attached));
+    const routes = this.#routesOf(service, port);
+    if (routes === undefined) return undefined;
+    if (!routes.isOwn(callerNamespace) && this.#streamsOf(service, port)?.isOwn(callerNamespace) === true) {
+      return undefined;
     }
-    return this.#routes.get(key)?.forCaller(callerNamespace);
+    return routes.forCaller(callerNamespace);
   }
 
   /**
    * The routes of connections to a destination, for callers of one namespace; `undefined`: they go to its own endpoints. The
-   * routes of HTTP go before them, except where it is declared that something else is spoken (GEP-1294).
+   * routes of HTTP go before them, except where it is declared that something else is spoken.
    */
   streamRoutes(destination: Destination, callerNamespace: string | undefined): StreamGroup | undefined {
-    if (destination.kind === "workload" || this.snapshot.streamRoutes.length === 0) return undefined;
+    if (destination.kind === "workload") return undefined;
     const { service, port } = destination;
+    const streams = this.#streamsOf(service, port);
+    if (streams === undefined) return undefined;
     const isStream = port.appProtocol === "tcp" || port.appProtocol === "tls";
     if (!isStream && this.routes(destination, callerNamespace) !== undefined) return undefined;
-    const key = `${service.uid}:${port.port}`;
-    if (!this.#streamRoutes.has(key)) {
-      const routed = routedPort(service, port);
-      const attached = this.#streamIndex.attachedTo(routed);
-      this.#streamRoutes.set(key, attached.length === 0 ? undefined : new StreamRoutes(routed, attached));
-    }
-    return this.#streamRoutes.get(key)?.forCaller(callerNamespace);
+    return streams.forCaller(callerNamespace);
   }
 
   /** The endpoints of a destination itself. */
@@ -163,6 +161,27 @@ export class MeshView {
   #passEndpoint(service: Service, port: ServicePort, asked: Ip | string = service.hostname): UpstreamEndpoint {
     const { directory } = this.snapshot;
     return passEndpoint(service, asked, port, (ip) => isOutside(directory, ip));
+  }
+
+  #routesOf(service: Service, port: ServicePort): ServiceRoutes | undefined {
+    const key = `${service.uid}:${port.port}`;
+    if (!this.#routes.has(key)) {
+      const routed = routedPort(service, port);
+      const attached = this.#index.attachedTo(routed);
+      this.#routes.set(key, attached.length === 0 ? undefined : new ServiceRoutes(routed, attached));
+    }
+    return this.#routes.get(key);
+  }
+
+  #streamsOf(service: Service, port: ServicePort): StreamRoutes | undefined {
+    if (this.snapshot.streamRoutes.length === 0) return undefined;
+    const key = `${service.uid}:${port.port}`;
+    if (!this.#streamRoutes.has(key)) {
+      const routed = routedPort(service, port);
+      const attached = this.#streamIndex.attachedTo(routed);
+      this.#streamRoutes.set(key, attached.length === 0 ? undefined : new StreamRoutes(routed, attached));
+    }
+    return this.#streamRoutes.get(key);
   }
 
   /** BACKEND_TLS_INVALID where a policy says that TLS is to be spoken, and cannot be understood. */

@@ -46,6 +46,11 @@ export class ServiceRoutes {
     const own = callerNamespace === undefined ? undefined : this.#consumers.get(callerNamespace);
     return own ?? this.#producer;
   }
+
+  /** A namespace has written routes for itself. */
+  isOwn(callerNamespace: string | undefined): boolean {
+    return callerNamespace !== undefined && this.#consumers.has(callerNamespace);
+  }
 }
 
 /** All routes of a snapshot, those of HTTP or those of connections, by the service that they are attached to. */

@@ -50,13 +50,14 @@ test("of equal names the oldest route serves, then the first by name", () => {
   assert.equal(found(tcp), "z");
 });
 
-test("TLSRoutes go before TCPRoutes, consumer routes before the producer's of the same kind", () => {
+test("consumer routes go before the producer's, TLSRoutes before TCPRoutes of the same namespace", () => {
   const tcp = streamRoute("tcp", []);
   const mine = streamRoute("shop/mine", []);
   assert.equal(found([tcp, mine], undefined, "shop"), "mine");
   assert.equal(found([tcp, mine], undefined, "other"), "tcp");
   assert.equal(found([mine], undefined, "default"), "none");
-  assert.equal(found([mine, tls("tls", ["x.example"])], "x.example", "shop"), "tls");
+  assert.equal(found([mine, tls("tls", ["x.example"])], "x.example", "shop"), "mine");
+  assert.equal(found([mine, tls("shop/tls", ["x.example"])], "x.example", "shop"), "tls");
   const group = new StreamRoutes(PORT, [tcp]).forCaller(undefined);
   assert.equal(group?.needsServerName, false);
   assert.equal(new StreamRoutes(PORT, [tcp, tls("tls", [])]).forCaller(undefined)?.needsServerName, true);

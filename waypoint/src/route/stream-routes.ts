@@ -14,44 +14,41 @@ export interface RoutedStream {
 
 /** The compiled routes of one service port. */
 export class StreamRoutes {
-  readonly #namespace: string;
-  readonly #byKind: readonly (readonly StreamRoute[])[];
-  readonly #groups = new Map<readonly StreamRoute[], Map<string, StreamGroup | undefined>>();
+  readonly #producer: StreamGroup | undefined;
+  readonly #consumers: ReadonlyMap<string, StreamGroup>;
 
   /** @param routes those attached to `port`: see `RouteIndex.attachedTo` */
   constructor(port: Pick<RoutedPort, "namespace">, routes: readonly StreamRoute[]) {
-    this.#namespace = port.namespace;
-    this.#byKind = (["TLSRoute", "TCPRoute"] as const).map((kind) => routes.filter((route) => route.kind === kind));
+    const groups = new Map<string, StreamGroup>();
+    for (const namespace of new Set(routes.map((route) => route.namespace))) {
+      groups.set(namespace, new StreamGroup(mostSpecific(routes.filter((route) => route.namespace === namespace))));
+    }
+    this.#producer = groups.get(port.namespace);
+    groups.delete(port.namespace);
+    this.#consumers = groups;
   }
 
   /**
-   * The routes for callers of one namespace: TLSRoutes before TCPRoutes; of one kind those which that namespace has written
-   * for itself, else the service's own (GEP-1294). `undefined`: connections go to the service's endpoints.
+   * The routes for callers of one namespace: those which that namespace has written for itself, else the service's own (GEP-1294).
+   * `undefined`: connections go to the service's endpoints.
    *
    * @param callerNamespace of the caller's proved identity; `undefined` when its identity names none
    */
   forCaller(callerNamespace: string | undefined): StreamGroup | undefined {
-    for (const routes of this.#byKind) {
-      const own = callerNamespace === undefined ? undefined : this.#groupOf(routes, callerNamespace);
-      const group = own ?? this.#groupOf(routes, this.#namespace);
-      if (group !== undefined) return group;
-    }
-    return undefined;
+    const own = callerNamespace === undefined ? undefined : this.#consumers.get(callerNamespace);
+    return own ?? this.#producer;
   }
 
-  /** Namespaces without routes are not kept: callers may come from any number of them. */
-  #groupOf(routes: readonly StreamRoute[], namespace: string): StreamGroup | undefined {
-    let groups = this.#groups.get(routes);
-    if (groups === undefined) this.#groups.set(routes, (groups = new Map()));
-    let group = groups.get(namespace);
-    if (group === undefined) {
-      const own = routes.filter((route) => route.namespace === namespace);
-      if (own.length === 0) return undefined;
-      group = new StreamGroup(own);
-      groups.set(namespace, group);
-    }
-    return group;
+  /** A namespace has written routes for itself. */
+  isOwn(callerNamespace: string | undefined): boolean {
+    return callerNamespace !== undefined && this.#consumers.has(callerNamespace);
   }
+}
+
+/** TLSRoutes reject TCPRoutes on the same port. */
+function mostSpecific(routes: readonly StreamRoute[]): readonly StreamRoute[] {
+  const byName = routes.filter(({ kind }) => kind === "TLSRoute");
+  return byName.length === 0 ? routes : byName;
 }
 
 /** Routes of one kind and one side: producer, or consumers of one namespace. */
