@@ -266,6 +266,12 @@ describe("authorization at a waypoint", () => {
     const dumped = (await configDump(shop.waypoint)).routes["default/shop"];
     assert.match(String(dumped?.notUnderstood), /path\.type/);
     assert.equal(dumped?.status[0]?.conditions[0]?.reason, "UnsupportedValue");
+    await shop.put("routes", [
+      httpRoute("odd", "shop", [{ matches: [{ path: { type: "Glob", value: "/re*" } }], backendRefs }]),
+      httpRoute("shop", "shop", [{ matches: prefix("/plain"), backendRefs }]),
+    ]);
+    assert.equal(await verdict("GET", "/plain/3"), "200", "the other route is none the worse for it");
+    assert.equal(await verdict("GET", "/elsewhere"), "500 ROUTE_NOT_UNDERSTOOD");
     shop.mesh.remove("routes");
     await policies();
   });
