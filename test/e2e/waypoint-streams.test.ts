@@ -10,7 +10,7 @@ import { mint, type Minted } from "../support/ca.ts";
 import { command } from "../support/env.ts";
 import { needs } from "../support/needs.ts";
 import { run } from "../support/process.ts";
-import { service, streamRoute, type Resource } from "../support/resources.ts";
+import { service, serviceEntry, streamRoute, workloadEntry, type Resource } from "../support/resources.ts";
 import { startShop, type Shop } from "../support/shop.ts";
 import { attempt, dial } from "../support/tcp.ts";
 import { within } from "../support/until.ts";
@@ -19,6 +19,8 @@ import { within } from "../support/until.ts";
 const TCP = 8601;
 const ANY = 8602;
 const MAIL = 8603;
+/** Of what lies elsewhere. */
+const OTHER = 8604;
 
 const NAMES = ["a.example.com", "b.example.com"] as const;
 
@@ -114,6 +116,37 @@ describe("connections that routes lead", needs({ commands: ["openssl", "curl"] }
     }
     const line = await shop.waypoint.access({ code: "CLIENT_HELLO_REFUSED" });
     assert.equal(line["dst.service"], "gate.default.svc.cluster.local");
+  });
+
+  test("a TCPRoute leads to a Service of another namespace, and to a host outside the mesh", async () => {
+    const { mesh } = shop;
+    const said = async (): Promise<string> => {
+      const connection = await dial(shop.client.inside, MAIL);
+      const text = (await connection.bytes(3)).toString();
+      connection.close();
+      return text;
+    };
+    const [far, outside] = [mesh.address(), mesh.address()];
+    mesh.write("far", [
+      service("far", [{ name: "tcp", port: OTHER, targetPort: MAIL, appProtocol: "tcp" }], { namespace: "far" }),
+      workloadEntry("far-1", far, { namespace: "far", serviceAccount: "far-1", app: "far" }),
+      serviceEntry("mail", "mail.example.org", {
+        ports: [{ number: OTHER, name: "tcp", protocol: "TCP" }],
+        location: "MESH_EXTERNAL",
+        resolution: "STATIC",
+        endpoints: [{ address: outside }],
+      }),
+    ]);
+    await mesh.with(startTcpApp(far, MAIL, (socket) => void socket.end("far")));
+    await mesh.with(startTcpApp(outside, OTHER, (socket) => void socket.end("out")));
+    await mesh.uproxy({ name: "far-1", namespace: "far", address: far });
+    await shop.put("routes", [streamRoute("far", "gate", [{ name: "far", namespace: "far", port: OTHER }])]);
+    assert.equal(await said(), "far");
+    await shop.waypoint.access({ route: "default/far", "dst.namespace": "far", "dst.workload": "far-1" });
+    const host = { group: "networking.istio.io", kind: "Hostname", name: "mail.example.org", port: OTHER };
+    await shop.put("routes", [streamRoute("out", "gate", [host])]);
+    assert.equal(await said(), "out");
+    await shop.waypoint.access({ route: "default/out", "dst.addr": hostPort(outside, OTHER) });
   });
 
   test("a TCPRoute shares connections by weight, also with a server that speaks first, and what is invalid has its share refused", async () => {

@@ -137,6 +137,8 @@ interface BackendRef {
   readonly port: number;
   readonly weight?: number;
   readonly namespace?: string;
+  readonly group?: string;
+  readonly kind?: string;
 }
 
 /** A TCPRoute, or with host names a TLSRoute, on a Service. */
