@@ -2,21 +2,19 @@
 // the responses in the same order. It is one thing, the life of a connection, and most of it is the order of its states.
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
 import type { ByteChannel, ByteSink } from "../channel/channel.ts";
-import { Outgoing } from "../channel/outgoing.ts";
 import { Stash } from "../channel/stash.ts";
 import { type Due, NEVER } from "../deadlines.ts";
 import type { ConnectionServices } from "../exchange-services.ts";
 import { Exchange, type ExchangeClient } from "../exchange.ts";
-import { CHUNKED, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../http/body-kind.ts";
+import { NO_BODY } from "../http/body-kind.ts";
 import type { ResponseHead } from "../http/message.ts";
-import { reasonOf } from "../http/reason.ts";
 import type { LocalAnswer } from "../local-answer.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
 import { BROKEN, BodyDecoder, DATA, DONE } from "./parse/body.ts";
 import { CR, LF, at } from "./parse/bytes.ts";
 import { BAD, INCOMPLETE } from "./parse/scan.ts";
+import { ResponseWriter } from "./response-writer.ts";
 import type { Http1Shared } from "./shared-state.ts";
-import { switchedLines } from "./switching.ts";
 
 /** Between requests, or in the head of one. */
 const WAITING = 0;
@@ -47,7 +45,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   readonly #services: ConnectionServices;
   readonly #shared: Http1Shared;
   readonly #exchange: Exchange;
-  readonly #out: Outgoing;
+  readonly #out: ResponseWriter;
   readonly #decoder: BodyDecoder;
   readonly #stash: Stash;
   #state: State = WAITING;
@@ -59,17 +57,12 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   #draining = false;
   #keepAlive = true;
   /** Of the request in flight. */
-  #toHead = false;
-  #oldClient = false;
-  #takesTrailers = false;
   #expects = false;
   /** Protocol that the client asks to switch to, and its key if that is WebSocket. */
   #upgrade: string | undefined = undefined;
   #websocketKey: string | undefined = undefined;
   /** The application has ended the other protocol. */
   #hasEnded = false;
-  /** The body of the response as the client gets it. */
-  #responseBody: BodyKind = NO_BODY;
   /** Some byte of the next request has come, if only an empty line. */
   #headBegun = false;
   #emptyLineSeen = false;
@@ -86,7 +79,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     this.#services = services;
     this.#shared = shared;
     this.#exchange = new Exchange(this, services, shared, connections);
-    this.#out = new Outgoing(channel);
+    this.#out = new ResponseWriter(channel);
     this.#decoder = new BodyDecoder(shared.limits);
     this.#stash = new Stash(shared.limits.stashBytes);
     this.dueAt = shared.deadlines.in(shared.limits.idleMs);
@@ -180,8 +173,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   sendInterim(head: ResponseHead): void {
-    // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
-    if (!this.#oldClient) this.#out.text(`${statusLine(head.status, head.reason)}${head.keptFields()}\r\n`);
+    this.#out.interim(head);
   }
 
   sendHead(head: ResponseHead, fields: string): void {
@@ -190,23 +182,15 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
       // What may be behind the request was meant for the other protocol.
       this.#keepAlive = false;
     }
-    this.#responseBody = head.body;
-    if (head.body === CHUNKED || head.body === UNTIL_CLOSE)
-      this.#responseBody = this.#oldClient ? UNTIL_CLOSE : CHUNKED;
     if (this.#draining) this.#keepAlive = false;
     // An early refusal: the rest of the body will not be read to its end. A client that waited may not even send it.
     if (this.#state === BODY && (head.status >= 300 || (this.#expects && this.#exchange.bytesReceived === 0)))
       this.#keepAlive = false;
-    const framing = this.#responseBody === CHUNKED ? "transfer-encoding: chunked\r\n" : "";
-    const connection = this.#keepAlive ? "" : "connection: close\r\n";
-    this.#out.text(`${statusLine(head.status, head.reason)}${fields}${framing}${connection}\r\n`);
+    this.#out.head(head, fields, this.#keepAlive);
   }
 
   sendData(bytes: Buffer, start: number, end: number, readEnd: number, lent: boolean): void {
-    const chunked = this.#responseBody === CHUNKED;
-    if (chunked) this.#out.text(`${(end - start).toString(16)}\r\n`);
-    this.#out.bytes(bytes, start, end, readEnd, lent);
-    if (chunked) this.#out.text("\r\n");
+    this.#out.data(bytes, start, end, readEnd, lent);
   }
 
   sendEnd(trailers: string): void {
@@ -216,16 +200,14 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
       this.#channel.end();
       return;
     }
-    if (this.#responseBody === CHUNKED) this.#out.text(`0\r\n${this.#takesTrailers ? trailers : ""}\r\n`);
+    this.#out.end(trailers);
   }
 
-  sendLocal({ status, fields, body }: LocalAnswer): void {
+  sendLocal(answer: LocalAnswer): void {
     // A client whose request makes no sense is not trusted with another one on this connection.
-    if (this.#state !== RESPONSE || this.#draining || status === 400 || this.#upgrade !== undefined)
+    if (this.#state !== RESPONSE || this.#draining || answer.status === 400 || this.#upgrade !== undefined)
       this.#keepAlive = false;
-    const connection = this.#keepAlive ? "" : "connection: close\r\n";
-    const length = status === 204 || status === 304 ? "" : `content-length: ${body.length}\r\n`;
-    this.#out.text(`${statusLine(status, undefined)}${fields}${length}${connection}\r\n${this.#toHead ? "" : body}`);
+    this.#out.local(answer, this.#keepAlive);
   }
 
   flush(): boolean {
@@ -365,9 +347,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
       return end;
     }
     const failure = head.read(bytes, start);
-    this.#toHead = head.method === "HEAD";
-    this.#oldClient = scanner.minor === 0;
-    this.#takesTrailers = head.takesTrailers;
+    this.#out.begin(head.method === "HEAD", scanner.minor === 0, head.takesTrailers);
     this.#keepAlive = head.keepAlive;
     this.#expects = head.expectsContinue;
     this.#upgrade = head.upgrade;
@@ -388,8 +368,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
 
   /** Answers bytes that are no request; nothing that follows them can be trusted to be one. */
   #reject(failure: Failure): void {
-    this.#toHead = false;
-    this.#oldClient = false;
+    this.#out.begin(false, false, false);
     this.#upgrade = undefined;
     this.#state = BODY;
     this.#exchange.reject(failure, undefined);
@@ -397,10 +376,8 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
 
   /** The application has agreed to another protocol: from now on bytes are passed on as they come. */
   #switch(protocol: string, fields: string): void {
-    this.#responseBody = UNTIL_CLOSE;
     this.#state = SWITCHED;
-    const lines = switchedLines(protocol, this.#websocketKey, fields);
-    this.#out.text(`${statusLine(101, undefined)}${fields}${lines}\r\n`);
+    this.#out.switched(protocol, this.#websocketKey, fields);
     // What came behind the request was meant for this.
     if (!this.#running) this.#runStash();
   }
@@ -482,9 +459,4 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
     }
     if (this.#holds === 0 && this.#state !== CLOSED) this.#channel.resume();
   }
-}
-
-/** "HTTP/1.1" is the version of this hop, whatever the application speaks (RFC 9110 section 2.5). */
-function statusLine(status: number, reason: string | undefined): string {
-  return `HTTP/1.1 ${status} ${reason ?? reasonOf(status)}\r\n`;
 }
