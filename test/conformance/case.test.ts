@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodeText, encodeText } from "./echo-message.ts";
-import { readCases, readWorld } from "./case.ts";
+import { parseCase, readCases, readWorld } from "./case.ts";
 import { binaryFrame, clientFrame, maskedFrame, plainFrame, textFrame, unmaskedFrame } from "./frames.ts";
 import { KNOWN_FAILURES } from "./known-failures.ts";
 import { conformanceReport } from "./report.ts";
@@ -23,6 +23,21 @@ test("all cases are read: the 23 of the mesh profiles, and those of gateways", (
       CASES.some((one) => one.name === name),
       name,
     );
+});
+
+test("what a case must not say is refused, with its place", () => {
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    ["name: A\nrequest: []", /^Error: f\.request: no such key$/],
+    ["name: a", /^Error: f\.name: a name like MeshBasic$/],
+    ["name: A\nrequests: [{ url: echo }]", /^Error: f\.requests\[0\]\.url: http:\/\//],
+    ["name: A\nrequests: [{ url: 'http://echo', pods: x }]", /^Error: f\.requests\[0\]\.pods: no such key$/],
+    ["name: A\nrequests: [{ url: 'http://echo', pod: x }]", /^Error: f\.requests\[0\]\.pod: one of echo-v1/],
+    ["name: A\nrequests: [{ url: 'http://echo', from: x }]", /^Error: f\.requests\[0\]\.from: one of echo-v1/],
+    ["name: A\nshares: [{ url: 'http://echo', of: { x: 1 } }]", /^Error: f\.shares\[0\]\.of: one of echo-v1/],
+    ["name: A\nprovisional: 1", /^Error: f\.provisional: true or false$/],
+    ["- a", /^Error: f: a mapping$/],
+  ];
+  for (const [text, told] of wrong) assert.throws(() => parseCase("mesh", "f", text), told);
 });
 
 test("what Istio's echo server tells is read, of HTTP and of gRPC", () => {
@@ -55,7 +70,14 @@ test("messages and frames come back as they went", () => {
 });
 
 test("a report says what failed, what was left out, and which features hold", () => {
-  const about = { version: "1", date: "2026-01-01T00:00:00Z", mode: "test" };
+  const about = {
+    organization: "o",
+    url: "u",
+    contact: ["c"],
+    version: "1",
+    date: "2026-01-01T00:00:00Z",
+    mode: "test",
+  };
   const runs = CASES.map((of) => {
     const problems = of.name === "MeshPorts" ? ["x"] : [];
     return { of, outcome: of.name === "MeshBasic" ? undefined : { name: of.name, problems } };

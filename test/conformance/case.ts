@@ -214,7 +214,8 @@ function parseMany(place: string, value: unknown): Many {
   return { ask: parseAsk(place, fields), count, of, sawOfPod };
 }
 
-function parseCase(suite: Case["suite"], file: string, text: string): Case {
+/** Reads a case; throws with the place of what is wrong. */
+export function parseCase(suite: Case["suite"], file: string, text: string): Case {
   const fields = new Fields(file, parse(text));
   const many = (key: string): readonly Many[] =>
     fields.list(key).map((item, index) => parseMany(`${file}.${key}[${index}]`, item));

@@ -1,4 +1,5 @@
-// Root. `pnpm conformance [WORD…] [--echo own|istio] [--output FILE]`: runs the conformance cases (those whose name has a WORD) with both echo apps, prints what
+// Root. `pnpm conformance [WORD…] [--echo own|istio] [--output FILE] [--organization NAME] [--url URL]
+// [--contact NAME]`: runs the conformance cases (those whose name has a WORD) with both echo apps, prints what
 // passed and what did not, and writes a ConformanceReport. Exit code 0: all passed or are known failures; 1: not; 2: cannot run here.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,6 +19,9 @@ import { conformanceNeeds, fitsEcho, runCase, type Outcome } from "./runner.ts";
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    organization: { type: "string", default: "culvert" },
+    url: { type: "string", default: "not published" },
+    contact: { type: "string", multiple: true, default: ["not published"] },
     echo: { type: "string", multiple: true, default: ["own", "istio"] },
     output: { type: "string", default: join(REPOSITORY, ".cache/conformance-report.yaml") },
   },
@@ -38,7 +42,11 @@ const runs: Run[] = cases.map((of) => ({ of, outcome: found.get(of) }));
 
 for (const { feature, passed, all } of byFeature(runs)) print(`${passed}/${all}`.padStart(7), feature);
 const mode = "uproxy and waypoint in network namespaces";
+const { organization, url, contact } = values;
 const report = conformanceReport(runs, {
+  organization,
+  url,
+  contact,
   version: buildVersion().version,
   date: new Date(systemClock.now()).toISOString(),
   mode,

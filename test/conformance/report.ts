@@ -81,11 +81,19 @@ export interface Run {
   readonly outcome: Outcome | undefined;
 }
 
-/** Makes the report. `mode` says with what the cases were run. */
-export function conformanceReport(
-  runs: readonly Run[],
-  about: { readonly version: string; readonly date: string; readonly mode: string },
-): ConformanceReport {
+/** Whose report it is, and of what. */
+export interface About {
+  readonly organization: string;
+  readonly url: string;
+  readonly contact: readonly string[];
+  readonly version: string;
+  readonly date: string;
+  /** With what the cases were run. */
+  readonly mode: string;
+}
+
+/** Makes the report. */
+export function conformanceReport(runs: readonly Run[], about: About): ConformanceReport {
   const profiles = PROFILES.flatMap((profile) => {
     const held = runs.filter(({ of }) => profile.holds(of));
     return held.length === 0 ? [] : [profileReport(profile, held)];
@@ -94,11 +102,11 @@ export function conformanceReport(
     apiVersion: "gateway.networking.k8s.io/v1",
     kind: "ConformanceReport",
     implementation: {
-      organization: "culvert",
+      organization: about.organization,
       project: "culvert",
-      url: "https://culvert.dev",
+      url: about.url,
       version: about.version,
-      contact: ["https://culvert.dev"],
+      contact: about.contact,
     },
     date: about.date,
     gatewayAPIVersion: GATEWAY_API_VERSION,

@@ -7,9 +7,9 @@ import type { OddRequest } from "./odd-requests.ts";
 /** Connections at once. */
 const CONNECTIONS = 16;
 /** After the last byte of a request that is whole, how long its answer may take. */
-const QUIET_MS = 2_000;
+const QUIET_MS = 15_000;
 /** How long a request waits to be asked for its body. */
-const CONTINUE_MS = 1_000;
+const CONTINUE_MS = 10_000;
 
 /** What a client saw: `200`, `200 200`, `100 200`, `closed`, `nothing`. */
 export type Heard = string;
