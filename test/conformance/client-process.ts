@@ -84,17 +84,18 @@ async function call(session: ClientHttp2Session, job: Job): Promise<Answer> {
 }
 
 async function exchange(session: ClientHttp2Session, job: Job): Promise<Answer> {
-  const stream = session.request({
+  const head = {
     ...Object.fromEntries(job.headers.map(([name, value]) => [name.toLowerCase(), value])),
     ":method": job.method,
     ":path": job.target,
     ":authority": job.authority,
-  });
+  };
+  const stream = session.request(head, { endStream: job.body === "" });
   const chunks: Buffer[] = [];
   let headers: IncomingHttpHeaders = {};
   stream.on("response", (fields) => (headers = fields));
   stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-  stream.end(job.body);
+  if (job.body !== "") stream.end(job.body);
   await within(
     `an answer to ${job.target}`,
     new Promise<void>((resolve, reject) => {
