@@ -175,7 +175,7 @@ describe("TCP through a waypoint", () => {
     const session = connectHttp2(`http://${hostPort(shop.client.inside, PLAIN_H2)}`);
     session.on("error", () => {});
     const asked = async (): Promise<string> => {
-      const stream = session.request({ ":path": "/h2" });
+      const stream = session.request({ ":authority": "plain", ":path": "/h2" });
       const chunks: Buffer[] = [];
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
       await within("an answer over HTTP/2", once(stream, "end"));

@@ -39,6 +39,8 @@ export function readConnect(bytes: Buffer): Read<Destination> | Failure | undefi
 function statusOf(failure: Failure): number {
   const outcome = outcomeOf(failure);
   if (outcome === "APP_TIMEOUT" || outcome === "PEER_TIMEOUT") return 504;
+  // Told apart from a refusal, which is 503.
+  if (outcome === "APP_RESET" || outcome === "PEER_RESET" || outcome === "PEER_LOST") return 502;
   const { httpStatus } = FAILURES[outcome];
   return httpStatus === 499 ? 400 : httpStatus;
 }

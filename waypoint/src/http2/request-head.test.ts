@@ -92,6 +92,10 @@ test("one object reads one head after another", () => {
     undefined,
   );
   assert.equal(head.body, LENGTH);
+  assert.equal(head.read([...usual, "content-length", "0"], false), undefined);
+  assert.deepEqual([head.body, head.keptFields()], [CHUNKED, ""], "nothing is promised before the stream has ended");
+  assert.equal(head.read([...usual, "content-length", "0"], true), undefined);
+  assert.deepEqual([head.body, head.keptFields()], [NO_BODY, "content-length: 0\r\n"]);
   assert.equal(head.read(usual, true), undefined);
   assert.deepEqual(
     [head.body, head.keptFields(), head.takesTrailers, head.requestId(), head.contentLength],
@@ -103,7 +107,7 @@ test("the length of a body is announced, or told by its end", () => {
   assert.equal(good([], {}, true).body, NO_BODY);
   assert.equal(good([], {}, false).body, CHUNKED);
   assert.equal(good([["content-length", "10"]], {}, false).body, LENGTH);
-  assert.equal(good([["content-length", "0"]], {}, false).body, NO_BODY);
+  assert.equal(good([["content-length", "0"]], {}, false).body, CHUNKED);
   assert.equal(good([["content-length", "0"]], {}, true).body, NO_BODY);
 });
 

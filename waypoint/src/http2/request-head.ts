@@ -53,6 +53,8 @@ export class Http2RequestHead implements RequestHead {
   readonly #upgrades: ReadonlySet<string>;
   #list: readonly string[] = NO_LIST;
   #fates = new Uint8Array(64);
+  /** Index of Content-Length, if there is one. */
+  #length = 0;
   #problem: string | undefined = undefined;
   #lines = 0;
   #path: string | undefined = undefined;
@@ -226,6 +228,7 @@ export class Http2RequestHead implements RequestHead {
         if (this.contentLength >= 0) this.#problem ??= "more than one Content-Length";
         if (!LENGTH_DIGITS.test(value)) this.#problem ??= "Content-Length is not a plain decimal number";
         this.contentLength = Number(value);
+        this.#length = k;
         return KEEP;
       case field.TE:
         if (value.toLowerCase() !== "trailers") this.#problem ??= "TE other than trailers";
@@ -285,7 +288,9 @@ export class Http2RequestHead implements RequestHead {
 
   #readLength(ended: boolean): string | undefined {
     if (ended) return this.contentLength > 0 ? "a length and no body" : undefined;
-    if (this.upgrade !== undefined || this.contentLength === 0) return undefined;
+    if (this.upgrade !== undefined) return undefined;
+    // Bytes may follow all the same: it is a whole request only once the stream has ended without any.
+    if (this.contentLength === 0) this.#fates[this.#length] = STRIPPED;
     this.body = this.contentLength > 0 ? LENGTH : CHUNKED;
     return undefined;
   }
