@@ -169,9 +169,8 @@ export interface RouteParent {
   readonly sectionName: string | undefined;
 }
 
-/** One HTTPRoute or GRPCRoute. */
-export interface HttpRoute {
-  readonly kind: "HTTPRoute" | "GRPCRoute";
+/** What routes of every kind say beside their rules. */
+export interface Route {
   /** `namespace/name`. */
   readonly uid: string;
   readonly namespace: string;
@@ -179,8 +178,14 @@ export interface HttpRoute {
   /** Milliseconds since the epoch; 0 when the resource carries no creation time. */
   readonly createdAt: number;
   readonly parents: readonly RouteParent[];
+  /** Exact, or beginning with `*.`; empty: any. */
   readonly hostnames: readonly string[];
-  readonly rules: readonly HttpRouteRule[];
-  /** Why the route as a whole cannot be understood: every request of its parents is then answered 500. */
+  /** Why the route as a whole cannot be understood: what no other route of its parents serves is then refused. */
   readonly notUnderstood: string | undefined;
+}
+
+/** One HTTPRoute or GRPCRoute. */
+export interface HttpRoute extends Route {
+  readonly kind: "HTTPRoute" | "GRPCRoute";
+  readonly rules: readonly HttpRouteRule[];
 }

@@ -1,22 +1,11 @@
 // Types. TCPRoute and TLSRoute (gateway.networking.k8s.io) as Culvert understands them: connections that are passed through.
-import type { BackendRef, RouteParent } from "./http-route.ts";
+import type { BackendRef, Route } from "./http-route.ts";
 
-/** One TCPRoute or TLSRoute. */
-export interface StreamRoute {
+/** One TCPRoute or TLSRoute; the host names of the latter are those of the server (SNI). */
+export interface StreamRoute extends Route {
   readonly kind: "TCPRoute" | "TLSRoute";
-  /** `namespace/name`. */
-  readonly uid: string;
-  readonly namespace: string;
-  readonly name: string;
-  /** Milliseconds since the epoch; 0 when the resource carries no creation time. */
-  readonly createdAt: number;
-  readonly parents: readonly RouteParent[];
-  /** Of a TLSRoute: names of the server (SNI), exact or beginning with `*.`; empty: any. */
-  readonly hostnames: readonly string[];
   /** The first rule serves; Gateway API allows one. */
   readonly rules: readonly StreamRouteRule[];
-  /** Why the route cannot be understood: every connection of its parents is then refused. */
-  readonly notUnderstood: string | undefined;
 }
 
 /** One rule: its backends by weight. */

@@ -1,8 +1,8 @@
 // Pure. Which BackendTLSPolicy a service port has.
 import { hash } from "node:crypto";
 import type { BackendTls } from "@culvert/shared/config/backend-tls.ts";
+import { byAge } from "@culvert/shared/config/by-age.ts";
 import type { Service, ServicePort } from "@culvert/shared/workload/workload.ts";
-import { byAge } from "./by-age.ts";
 
 /** A policy in use, and a text that is equal for equal policies alone: what connections are kept by. */
 export interface BackendTlsUse {

@@ -1,4 +1,5 @@
 // Pure. One match of one rule of one route, compiled: what it asks of a request, and its place among the others.
+import { byAge } from "@culvert/shared/config/by-age.ts";
 import type { HttpRoute, HttpRouteMatch, HttpRouteRule, NamedMatch } from "@culvert/shared/config/http-route.ts";
 import { compilePattern, type Pattern } from "@culvert/shared/config/pattern.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
@@ -152,8 +153,7 @@ export function byPrecedence(a: Candidate, b: Candidate): number {
     Number(b.routed.match.method !== undefined) - Number(a.routed.match.method !== undefined) ||
     b.headers - a.headers ||
     b.query - a.query ||
-    routeA.createdAt - routeB.createdAt ||
-    compareText(routeA.uid, routeB.uid) ||
+    byAge(routeA, routeB) ||
     a.ruleIndex - b.ruleIndex ||
     a.matchIndex - b.matchIndex
   );
@@ -218,10 +218,4 @@ function slotOf(slots: Map<string, number>, name: string): number {
   const slot = slots.get(name) ?? slots.size;
   slots.set(name, slot);
   return slot;
-}
-
-/** Code unit order, the same on every machine. */
-function compareText(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
 }

@@ -1,7 +1,7 @@
 // Pure. Where connections of a service port go that are passed through: TCPRoutes, and TLSRoutes by the name of the server.
+import { byAge } from "@culvert/shared/config/by-age.ts";
 import type { StreamRoute, StreamRouteRule } from "@culvert/shared/config/stream-route.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import { byAge } from "../mesh/by-age.ts";
 import type { RoutedPort } from "./service-routes.ts";
 
 /** The rule that serves a connection. */

@@ -1,4 +1,5 @@
 // Pure. BackendTLSPolicies joined with the certificates that they name; of several for one target the oldest counts.
+import { byAge } from "../by-age.ts";
 import type { Directory } from "../../workload/directory.ts";
 import type { Service, ServicePort } from "../../workload/workload.ts";
 import type { BackendTls, BackendTlsTarget } from "../backend-tls.ts";
@@ -31,7 +32,7 @@ export function joinBackendTls(
   }
   const taken = new Map<string, string>();
   const policies: JoinedPolicy[] = [];
-  for (const resource of ofKind(resources, "BackendTLSPolicy").toSorted(byAge)) {
+  for (const resource of ofKind(resources, "BackendTLSPolicy").toSorted((a, b) => byAge(a.policy, b.policy))) {
     const check = new ReferenceCheck(resource, directory, problems);
     const { policy } = resource;
     const outcomes: TargetOutcome[] = [];
@@ -94,8 +95,4 @@ function missingTarget(
   if (service === undefined) return `there is no Service ${namespace}/${name}`;
   if (sectionName === undefined || service.ports.some((port) => port.name === sectionName)) return undefined;
   return `Service ${namespace}/${name} has no port ${sectionName}`;
-}
-
-function byAge(a: BackendTlsPolicyResource, b: BackendTlsPolicyResource): number {
-  return a.policy.createdAt - b.policy.createdAt || (a.policy.uid < b.policy.uid ? -1 : 1);
 }

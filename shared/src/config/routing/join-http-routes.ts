@@ -16,6 +16,8 @@ import type { Problem } from "../snapshot.ts";
 import type { TlsPorts } from "./join-backend-tls.ts";
 import { ReferenceCheck } from "./reference-check.ts";
 
+const EXCLUDE = "an answer of its own and backendRefs exclude each other";
+
 /** Joins the routes. Nothing that is missing opens a way: its share of the requests fails. */
 export function joinHttpRoutes(
   resources: readonly Resource[],
@@ -61,15 +63,8 @@ class RouteJoin {
     const filters = this.#resolve(draft.filters);
     const backends = draft.backends.map((backend, at) => this.#backend(backend, `${path}.backendRefs[${at}]`));
     const exclude = backends.length > 0 && filters.known.some(({ kind }) => kind === "answer");
-    if (exclude)
-      this.#check.report(
-        `${path}.filters`,
-        "an answer of its own and backendRefs exclude each other",
-        "IncompatibleFilters",
-      );
-    const reason =
-      filters.missing ??
-      (exclude ? `${path}.filters: an answer of its own and backendRefs exclude each other` : undefined);
+    if (exclude) this.#check.report(`${path}.filters`, EXCLUDE, "IncompatibleFilters");
+    const reason = filters.missing ?? (exclude ? `${path}.filters: ${EXCLUDE}` : undefined);
     return { ...draft, filters: filters.known, backends, notUnderstood: draft.notUnderstood ?? reason };
   }
 

@@ -6,9 +6,9 @@ import type { GrpcRouteResource, HttpRuleDraft, Metadata } from "../resource.ts"
 import { parseHttpBackends } from "./backends.ts";
 import { atMost, ROUTE_LIMITS } from "./bounds.ts";
 import { GRPC_FILTERS, parseFilters } from "./filters.ts";
-import { checkMatches, PLAIN_RULE } from "./http-route.ts";
+import { PLAIN_RULE, readRoute, type RuleContext } from "./http-route.ts";
 import { checkPattern, parseComparison, parseHeaderMatches } from "./matches.ts";
-import { identify, parseHostnames, parseParents, parseRuleName, requireSpec } from "./parents.ts";
+import { parseRuleName } from "./parents.ts";
 import { parsePersistence } from "./resilience.ts";
 
 const MOST_CHARACTERS = 1_024;
@@ -21,33 +21,18 @@ export function parseGrpcRoute(
   given: Fields | undefined,
   report: Report,
 ): GrpcRouteResource | undefined {
-  const spec = requireSpec(metadata, given, report);
-  if (spec === undefined) return undefined;
-  const { parents, gateways } = parseParents(metadata, spec, report);
-  const hostnames = [...parseHostnames(spec, report)];
-  atMost(spec, "rules", ROUTE_LIMITS.rules, report);
-  const names = new Set<string>();
-  const rules: HttpRuleDraft[] = [];
-  for (const { fields, report: rule } of spec.each("rules", () => report.part())) {
-    const name = parseRuleName(fields, names, rule);
-    const matches = parseMatches(fields, report);
-    const filters = parseFilters(metadata, fields, { level: "rule", matches, types: GRPC_FILTERS }, rule);
-    const backends = parseHttpBackends(metadata, fields, matches, GRPC_FILTERS, rule);
-    const owner = `${metadata.namespace}/${metadata.name} grpc ${rules.length}`;
-    const persistence = parsePersistence(fields, owner, rule);
-    fields.end();
-    rules.push({ ...PLAIN_RULE, name, matches, filters, backends, persistence, notUnderstood: rule.reason });
-  }
-  if (spec.get("rules") === undefined) rules.push(PLAIN_RULE);
-  checkMatches(rules, spec, report);
-  spec.end();
-  const id = identify(metadata);
-  return {
-    kind: "GRPCRoute",
-    metadata,
-    gateways,
-    route: { kind: "GRPCRoute", ...id, parents, hostnames, rules, notUnderstood: report.reason },
-  };
+  const read = readRoute("GRPCRoute", metadata, given, report, parseRule);
+  return read === undefined ? undefined : { kind: "GRPCRoute", metadata, ...read };
+}
+
+function parseRule(fields: Fields, rule: Report, { metadata, route, names, index }: RuleContext): HttpRuleDraft {
+  const name = parseRuleName(fields, names, rule);
+  const matches = parseMatches(fields, route);
+  const filters = parseFilters(metadata, fields, { level: "rule", matches, types: GRPC_FILTERS }, rule);
+  const backends = parseHttpBackends(metadata, fields, matches, GRPC_FILTERS, rule);
+  const persistence = parsePersistence(fields, `${metadata.namespace}/${metadata.name} grpc ${index}`, rule);
+  fields.end();
+  return { ...PLAIN_RULE, name, matches, filters, backends, persistence, notUnderstood: rule.reason };
 }
 
 function parseMatches(rule: Fields, report: Report): HttpRouteMatch[] {
