@@ -21,7 +21,7 @@ import type { ByteChannel } from "@culvert/waypoint/channel/channel.ts";
 import { socketChannel } from "@culvert/waypoint/channel/socket-channel.ts";
 import { SessionKey } from "@culvert/waypoint/filter/session-key.ts";
 import { Http1Downstream } from "@culvert/waypoint/http1/downstream.ts";
-import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "@culvert/waypoint/http/limits.ts";
 import { Http1Shared } from "@culvert/waypoint/http1/shared-state.ts";
 import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
 import { Http2Shared } from "@culvert/waypoint/http2/shared-state.ts";
@@ -140,7 +140,7 @@ const upstream = new Upstream({
   limits: DEFAULT_TUNNEL_LIMITS,
   clock,
 });
-const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
+const http = new Http1Shared(DEFAULT_HTTP_LIMITS, clock);
 const http2 = new Http2Shared(http);
 const ways = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2));
 const { random } = Math;

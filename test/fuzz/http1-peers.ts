@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 import process from "node:process";
 import * as fc from "fast-check";
 import { CHUNKED } from "@culvert/waypoint/http/body-kind.ts";
-import { DEFAULT_HTTP1_LIMITS } from "@culvert/waypoint/http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "@culvert/waypoint/http/limits.ts";
 import { BodyDecoder, BROKEN, DATA, DONE, MORE } from "@culvert/waypoint/http1/parse/body.ts";
 import { RequestHeadReader } from "@culvert/waypoint/http1/parse/request-head.ts";
 import { ResponseHeadReader } from "@culvert/waypoint/http1/parse/response-head.ts";
@@ -53,11 +53,11 @@ const corpus = JSON.parse(readFileSync(new URL("corpus/http1.json", import.meta.
   readonly chunked: readonly string[];
 };
 
-const { headBytes, fieldLines, nameBytes, valueBytes } = DEFAULT_HTTP1_LIMITS;
+const { headBytes, fieldLines, nameBytes, valueBytes } = DEFAULT_HTTP_LIMITS;
 const scanner = new HeadScanner({ headBytes, fieldLines, nameBytes, valueBytes });
 const requestHead = new RequestHeadReader(scanner, new Set(["websocket"]));
 const responseHead = new ResponseHeadReader(scanner);
-const decoder = new BodyDecoder(DEFAULT_HTTP1_LIMITS);
+const decoder = new BodyDecoder(DEFAULT_HTTP_LIMITS);
 
 /** The whole messages at the start of `text` as we read them, up to the first that we refuse. */
 function ours(text: string, kind: Kind): Message[] {

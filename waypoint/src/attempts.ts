@@ -7,8 +7,7 @@ import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { GrpcCall } from "./grpc/call.ts";
 import { NO_BODY } from "./http/body-kind.ts";
 import type { HttpVersion, RequestMessage, ResponseHead, ResponseSink, UpstreamRequest } from "./http/message.ts";
-import type { Endpoint, ExchangeServices, RouteChoice } from "./exchange-services.ts";
-import type { Http1Shared } from "./http1/shared-state.ts";
+import type { Endpoint, ExchangeServices, ExchangeShared, RouteChoice } from "./exchange-services.ts";
 import { Replay } from "./replay.ts";
 import type { UpstreamConnections } from "./upstream/connections.ts";
 
@@ -48,7 +47,7 @@ export class Attempts implements ResponseSink {
 
   readonly #owner: AttemptsOwner;
   readonly #services: ExchangeServices;
-  readonly #shared: Http1Shared;
+  readonly #shared: ExchangeShared;
   readonly #connections: UpstreamConnections;
   readonly #tried: Endpoint[] = [];
   #sending: Sending | undefined = undefined;
@@ -69,7 +68,12 @@ export class Attempts implements ResponseSink {
   #turn = 0;
   #timer: Timer | undefined = undefined;
 
-  constructor(owner: AttemptsOwner, services: ExchangeServices, shared: Http1Shared, connections: UpstreamConnections) {
+  constructor(
+    owner: AttemptsOwner,
+    services: ExchangeServices,
+    shared: ExchangeShared,
+    connections: UpstreamConnections,
+  ) {
     this.#owner = owner;
     this.#services = services;
     this.#shared = shared;

@@ -25,7 +25,7 @@ import { grpcContentType } from "./grpc/content-type.ts";
 import type { RequestHead } from "./http/message.ts";
 import { Http1Downstream } from "./http1/downstream.ts";
 import { HeaderSlots } from "./http1/header-slots.ts";
-import { DEFAULT_HTTP1_LIMITS, type Http1Limits } from "./http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS, type HttpLimits } from "./http/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
 import { Http2Shared } from "./http2/shared-state.ts";
@@ -168,9 +168,9 @@ export class Bench {
   readonly connections: UpstreamConnections;
   readonly connection: Http1Downstream;
 
-  constructor(limits: Partial<Http1Limits> = {}, peer: ExchangePeer = PEER) {
+  constructor(limits: Partial<HttpLimits> = {}, peer: ExchangePeer = PEER) {
     this.services = new FakeServices(peer);
-    this.shared = new Http1Shared({ ...DEFAULT_HTTP1_LIMITS, ...limits }, this.clock);
+    this.shared = new Http1Shared({ ...DEFAULT_HTTP_LIMITS, ...limits }, this.clock);
     const http2 = new Http2Shared(this.shared);
     this.connections = new UpstreamConnections(new UpstreamPool(this.shared), new Http2Pool(http2));
     this.connection = new Http1Downstream(this.client, this.services, this.shared, this.connections);

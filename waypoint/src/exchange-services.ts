@@ -4,12 +4,14 @@
 import type { RouteRetry } from "@culvert/shared/config/http-route.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { RequestFacts } from "@culvert/shared/policy/authorization.ts";
 import type { Denial, Permit } from "@culvert/shared/policy/decide.ts";
 import type { ByteChannel } from "./channel/channel.ts";
 import type { GrpcCall } from "./grpc/call.ts";
 import type { HopHeaders } from "./hop-headers.ts";
+import type { HttpLimits } from "./http/limits.ts";
 import type { HttpVersion, RequestDraft, RequestHead, RequestMessage } from "./http/message.ts";
 import type { HeaderSlots } from "./http1/header-slots.ts";
 import type { LocalAnswer } from "./local-answer.ts";
@@ -129,6 +131,12 @@ export interface ExchangeFacts {
   readonly attempts: number;
   /** `undefined` for what is not gRPC. */
   readonly grpc: GrpcCall | undefined;
+}
+
+/** What all exchanges of a process share. */
+export interface ExchangeShared {
+  readonly limits: Pick<HttpLimits, "viaHops" | "otherEndpoints" | "replayBytes">;
+  readonly clock: Clock;
 }
 
 /** What stands behind one downstream connection. */

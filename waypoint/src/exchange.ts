@@ -11,13 +11,13 @@ import type {
   Endpoint,
   ExchangeFacts,
   ExchangeServices,
+  ExchangeShared,
   RequestCopy,
   RouteChoice,
 } from "./exchange-services.ts";
 import type { GrpcCall } from "./grpc/call.ts";
 import type { HopHeaders } from "./hop-headers.ts";
 import type { HttpVersion, RequestHead, RequestDraft, RequestMessage, ResponseHead } from "./http/message.ts";
-import type { Http1Shared } from "./http1/shared-state.ts";
 import { failureAnswer, type LocalAnswer } from "./local-answer.ts";
 import { countHop, LAST_HOP_ANSWER } from "./max-forwards.ts";
 import type { UpstreamConnections } from "./upstream/connections.ts";
@@ -70,7 +70,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
 
   readonly #client: ExchangeClient;
   readonly #services: ExchangeServices;
-  readonly #shared: Http1Shared;
+  readonly #shared: ExchangeShared;
   readonly #attempts: Attempts;
   readonly #hop: HopHeaders;
   #phase: Phase = NONE;
@@ -82,7 +82,7 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
   constructor(
     client: ExchangeClient,
     services: ConnectionServices,
-    shared: Http1Shared,
+    shared: ExchangeShared,
     connections: UpstreamConnections,
   ) {
     this.#client = client;

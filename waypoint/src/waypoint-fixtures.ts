@@ -26,7 +26,7 @@ import { ip } from "@culvert/test/support/fixtures.ts";
 import { staticSource, testIdentity } from "@culvert/test/support/identity.ts";
 import { must } from "@culvert/test/support/tunnel-pair.ts";
 import { SessionKey } from "./filter/session-key.ts";
-import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "./http/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
 import { Http2Shared } from "./http2/shared-state.ts";
@@ -131,7 +131,7 @@ export class Bench {
       clock,
     });
     this.metrics.beforeCollect(() => reporter.progress());
-    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock);
+    const http = new Http1Shared(DEFAULT_HTTP_LIMITS, clock);
     const http2 = new Http2Shared(http);
     const view = (): MeshView => {
       if (this.#view === undefined) throw new Error("no mesh is in use");

@@ -18,7 +18,7 @@ import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.ts";
 import { waypointAdmin } from "./admin.ts";
 import type { SessionKeys } from "./filter/session-key.ts";
-import { DEFAULT_HTTP1_LIMITS } from "./http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "./http/limits.ts";
 import { Http1Shared } from "./http1/shared-state.ts";
 import { UpstreamPool } from "./http1/upstream-pool.ts";
 import { Http2Shared } from "./http2/shared-state.ts";
@@ -91,7 +91,7 @@ class Waypoint implements Service {
       ownId: () => this.#view.self.id,
       clock,
     });
-    const http = new Http1Shared(DEFAULT_HTTP1_LIMITS, clock, config.upgrades);
+    const http = new Http1Shared(DEFAULT_HTTP_LIMITS, clock, config.upgrades);
     const http2 = new Http2Shared(http);
     this.#connections = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2));
     const upstream = new Upstream({

@@ -24,6 +24,7 @@ export interface FailureTraits {
 }
 
 const NO_ERROR = 0x0;
+const PROTOCOL_ERROR = 0x1;
 const INTERNAL_ERROR = 0x2;
 const REFUSED_STREAM = 0x7;
 const CANCEL = 0x8;
@@ -138,8 +139,14 @@ export const FAILURES = {
 /** One stable code, upper snake case. */
 export type FailureCode = keyof typeof FAILURES;
 
-/** HTTP/2 code of an orderly end, for callers that must name one. */
+// HTTP/2 codes (RFC 9113 section 7) for those who end a stream without a failure to name, or judge how a peer has ended one.
 export const RESET_NO_ERROR = NO_ERROR;
+export const RESET_PROTOCOL_ERROR = PROTOCOL_ERROR;
+export const RESET_INTERNAL_ERROR = INTERNAL_ERROR;
+export const RESET_REFUSED_STREAM = REFUSED_STREAM;
+export const RESET_CANCEL = CANCEL;
+export const RESET_CONNECT_ERROR = CONNECT_ERROR;
+export const RESET_ENHANCE_YOUR_CALM = ENHANCE_YOUR_CALM;
 
 /** A failure as a value: a code and the particulars of the case. Never thrown by Culvert's own code. */
 export class Failure {

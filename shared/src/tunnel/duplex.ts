@@ -2,11 +2,9 @@
 // one puts memory of the process on the wire, and TLS inside a tunnel needs resets to be errors.
 import type { Http2Stream } from "node:http2";
 import { Duplex } from "node:stream";
+import { RESET_CANCEL, RESET_CONNECT_ERROR } from "../failure/failure.ts";
 import { resetStream } from "./reset-stream.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
-
-const CANCEL = 0x8;
-const CONNECT_ERROR = 0xa;
 
 /**
  * Wraps a stream. END_STREAM and `end()` are the half-closes of either direction; a reset or a lost session destroys the
@@ -57,7 +55,8 @@ class TunnelDuplex extends Duplex {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (!this.#ended || !this.writableFinished) resetStream(this.#stream, error === null ? CANCEL : CONNECT_ERROR);
+    if (!this.#ended || !this.writableFinished)
+      resetStream(this.#stream, error === null ? RESET_CANCEL : RESET_CONNECT_ERROR);
     callback(error);
   }
 

@@ -1,6 +1,14 @@
 // Machine. One CONNECT on a session that is ready, until it is answered. Only 200 opens a tunnel.
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from "node:http2";
-import { fail, Failure, isFailureCode } from "../failure/failure.ts";
+import {
+  fail,
+  Failure,
+  isFailureCode,
+  RESET_PROTOCOL_ERROR,
+  RESET_REFUSED_STREAM,
+  RESET_CANCEL,
+  RESET_ENHANCE_YOUR_CALM,
+} from "../failure/failure.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
 import { deadlinesOf } from "../net/deadlines.ts";
@@ -8,10 +16,6 @@ import { resetStream } from "./reset-stream.ts";
 import { mergeSmallFrames } from "./small-frames.ts";
 
 const END_STREAM = 0x1;
-const PROTOCOL_ERROR = 0x1;
-const REFUSED_STREAM = 0x7;
-const CANCEL = 0x8;
-const ENHANCE_YOUR_CALM = 0xb;
 const STAY_OPEN = { endStream: false };
 
 /** What a tunnel request says. */
@@ -71,7 +75,7 @@ export function openStream(options: OpenStreamOptions): Promise<OpenTunnel | Fai
     }
     const deadline = deadlinesOf(clock, answerTimeoutMs).after(() => {
       resolve(fail("PEER_TIMEOUT", `${remote}: no answer in ${answerTimeoutMs} ms`));
-      resetStream(stream, CANCEL);
+      resetStream(stream, RESET_CANCEL);
     });
     mergeSmallFrames(stream);
     stream.on("error", ignore);
@@ -124,7 +128,7 @@ function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHt
 
 /** A peer that is full says so by the one code or, where it counts what it has not yet put away, by the other. */
 function isRefusal(code: number | undefined): boolean {
-  return code === REFUSED_STREAM || code === ENHANCE_YOUR_CALM;
+  return code === RESET_REFUSED_STREAM || code === RESET_ENHANCE_YOUR_CALM;
 }
 
 /** The stream closed without an answer. */
@@ -132,13 +136,13 @@ function closeFailure(options: OpenStreamOptions, stream: ClientHttp2Stream): Fa
   const { remote, session, sessionFailure } = options;
   if (isRefusal(stream.rstCode)) return fail("PEER_REFUSED_STREAM", remote);
   if (session.destroyed) return sessionFailure() ?? fail("PEER_LOST", `${remote}: the session ended before the answer`);
-  if (stream.rstCode === PROTOCOL_ERROR) return fail("PEER_PROTOCOL_ERROR", remote);
+  if (stream.rstCode === RESET_PROTOCOL_ERROR) return fail("PEER_PROTOCOL_ERROR", remote);
   return fail("PEER_RESET", `${remote}: reset with code ${stream.rstCode} before the answer`);
 }
 
 /** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
 function closeForProtocol(this: ClientHttp2Stream): void {
-  resetStream(this, PROTOCOL_ERROR);
+  resetStream(this, RESET_PROTOCOL_ERROR);
 }
 
 function ignore(): void {}

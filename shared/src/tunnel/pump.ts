@@ -8,7 +8,7 @@
 //   RST_STREAM, session lost   ->  RST of TCP             unless the peer's bytes were whole and it only stops reading
 import type { Http2Session, Http2Stream } from "node:http2";
 import type { Socket } from "node:net";
-import { fail, RESET_NO_ERROR } from "../failure/failure.ts";
+import { fail, RESET_NO_ERROR, RESET_CANCEL, RESET_CONNECT_ERROR } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { BulkSocket, ByteSink } from "../net/bulk-socket.ts";
 import type { Clock } from "../net/clock.ts";
@@ -23,8 +23,6 @@ import { stalledTunnels } from "./stalled.ts";
 import { endedFor } from "./session-end.ts";
 import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
 
-const CANCEL = 0x8;
-const CONNECT_ERROR = 0xa;
 /** What a queued chunk costs beside its bytes: bounds the number of one-byte chunks. */
 const CHUNK_OVERHEAD = 256;
 /** Entries of the queue that are over before they are cut off its front. */
@@ -175,7 +173,7 @@ class RunningPump implements Pump, ByteSink {
       const whole = failure === undefined && this.#socketEnded && this.#streamEnded;
       if (!whole) {
         this.#failure ??= this.#socketFailure(failure);
-        resetStream(this.#stream, CONNECT_ERROR);
+        resetStream(this.#stream, RESET_CONNECT_ERROR);
       }
     }
     this.#settle();
@@ -232,7 +230,7 @@ class RunningPump implements Pump, ByteSink {
   #closeSocket(): void {
     const stream = this.#stream;
     const code = stream.rstCode ?? RESET_NO_ERROR;
-    const peerStopped = code === RESET_NO_ERROR || code === CANCEL;
+    const peerStopped = code === RESET_NO_ERROR || code === RESET_CANCEL;
     if (this.#failure === undefined && this.#streamEnded && peerStopped) {
       // Whole from the peer. If it reads no more while the socket still has something to say, the socket is told by the
       // kernel as with any peer that has closed.

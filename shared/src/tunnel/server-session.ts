@@ -1,7 +1,7 @@
 // Machine. One accepted session of one verified peer: its streams, its guard, its deadlines and its end.
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
-import { fail, isFailure } from "../failure/failure.ts";
+import { fail, isFailure, RESET_PROTOCOL_ERROR } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import { sameBundle, sameRevocations } from "../identity/identity.ts";
 import type { Identity } from "../identity/source.ts";
@@ -23,8 +23,6 @@ import { cutOff, sayFarewell } from "./session-end.ts";
 import { mergeSmallFrames } from "./small-frames.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { resetStream } from "./reset-stream.ts";
-
-const PROTOCOL_ERROR = 0x1;
 
 export interface ServerSessionOptions {
   readonly session: ServerHttp2Session;
@@ -214,7 +212,7 @@ export class ServerSession {
 
 /** RFC 9113 section 8.5: after the answer a tunnel carries DATA only. */
 function closeForProtocol(this: ServerHttp2Stream): void {
-  resetStream(this, PROTOCOL_ERROR);
+  resetStream(this, RESET_PROTOCOL_ERROR);
 }
 
 function ignore(): void {}

@@ -1,11 +1,9 @@
 // Machine. A stream of an HTTP/2 tunnel as a byte channel.
 import type { Http2Stream } from "node:http2";
-import { type Failure, type FailureCode, fail, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
+import { type Failure, type FailureCode, fail, RESET_NO_ERROR, RESET_CANCEL } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
 import type { ByteChannel, ByteSink } from "./channel.ts";
-
-const CANCEL = 0x8;
 
 /**
  * Takes over a stream that nobody else reads from now on; on the server's side after its 200. `leads` says who is at its other
@@ -75,7 +73,7 @@ class StreamChannel implements ByteChannel {
 
   reset(failure: Failure | undefined): void {
     // After our END_STREAM nothing is left that could look whole and is not: RFC 9113 section 8.1 lets go without an error.
-    const code = this.#ended && failure === undefined ? RESET_NO_ERROR : (failure?.traits.resetCode ?? CANCEL);
+    const code = this.#ended && failure === undefined ? RESET_NO_ERROR : (failure?.traits.resetCode ?? RESET_CANCEL);
     resetStream(this.#stream, code);
   }
 

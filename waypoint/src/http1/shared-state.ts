@@ -3,14 +3,14 @@
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { WEBSOCKET } from "../http/websocket.ts";
-import type { Http1Limits } from "./limits.ts";
+import type { HttpLimits } from "../http/limits.ts";
 import { RequestHeadReader } from "./parse/request-head.ts";
 import { ResponseHeadReader } from "./parse/response-head.ts";
 import { HeadScanner } from "./parse/scan.ts";
 
 /** Made once for each process. */
 export class Http1Shared {
-  readonly limits: Http1Limits;
+  readonly limits: HttpLimits;
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   /** Protocols that clients may switch to, lower case. */
@@ -19,7 +19,7 @@ export class Http1Shared {
   readonly responseHead: ResponseHeadReader;
 
   /** @param upgrades protocols that clients may switch to, lower case */
-  constructor(limits: Http1Limits, clock: Clock, upgrades: readonly string[] = [WEBSOCKET]) {
+  constructor(limits: HttpLimits, clock: Clock, upgrades: readonly string[] = [WEBSOCKET]) {
     this.limits = limits;
     this.clock = clock;
     this.deadlines = new Deadlines(clock);

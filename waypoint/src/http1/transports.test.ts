@@ -17,7 +17,7 @@ import { socketChannel } from "../channel/socket-channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { FakeServices } from "../exchange-fixtures.ts";
 import { Http1Downstream } from "./downstream.ts";
-import { DEFAULT_HTTP1_LIMITS } from "./limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "../http/limits.ts";
 import { Http1Shared } from "./shared-state.ts";
 import { UpstreamConnections } from "../upstream/connections.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
@@ -111,7 +111,7 @@ async function overTunnels(app: App): Promise<Path> {
 function serving(open: () => Promise<ByteChannel>): Omit<Path, "dial" | "close"> & {
   connection(channel: ByteChannel): void;
 } {
-  const shared = new Http1Shared(DEFAULT_HTTP1_LIMITS, systemClock);
+  const shared = new Http1Shared(DEFAULT_HTTP_LIMITS, systemClock);
   const connections = new UpstreamConnections(new UpstreamPool(shared), new Http2Pool(new Http2Shared(shared)));
   const services = new OpeningServices(open);
   const channels: ByteChannel[] = [];

@@ -1,6 +1,6 @@
 // Machine. One HTTP/2 connection of a client: its streams, its guard, its deadlines and its end. Each stream is one request.
 import { performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import { type Failure, fail, RESET_REFUSED_STREAM } from "@culvert/shared/failure/failure.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { SessionGuard } from "@culvert/shared/tunnel/guard.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
@@ -17,7 +17,6 @@ import type { Http2Shared } from "./shared-state.ts";
 import { Turn } from "./turn.ts";
 
 const END_STREAM = 0x1;
-const REFUSED_STREAM = 0x7;
 /** How often everything of a session is looked at, in milliseconds. */
 const TICK_MS = 1_000;
 /** How long a client has to take our GOAWAY before its connection is destroyed. */
@@ -148,7 +147,7 @@ export class Http2Downstream implements Due, StreamOwner {
     if (end !== undefined) return this.#end(end);
     if (stream.closed || stream.destroyed) return this.#spend(this.#guard.earlyReset());
     if (this.#streams.size >= this.#shared.limits.session.maxConcurrentStreams) {
-      return resetStream(stream, REFUSED_STREAM);
+      return resetStream(stream, RESET_REFUSED_STREAM);
     }
     const serving = this.#spare.pop() ?? new ServerStream(this, this.#services, this.#shared, this.#connections);
     this.#streams.add(serving);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { CHUNKED, LENGTH, NO_BODY } from "../http/body-kind.ts";
 import { HeaderSlots } from "../http1/header-slots.ts";
-import { DEFAULT_HTTP1_LIMITS } from "../http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "../http/limits.ts";
 import { Http2RequestHead } from "./request-head.ts";
 
 const USUAL: Readonly<Record<string, string>> = {
@@ -21,7 +21,7 @@ function read(
   pseudo: Readonly<Record<string, string | undefined>> = {},
   ended = true,
 ): Http2RequestHead | Failure {
-  const head = new Http2RequestHead(DEFAULT_HTTP1_LIMITS, new Set(["websocket"]));
+  const head = new Http2RequestHead(DEFAULT_HTTP_LIMITS, new Set(["websocket"]));
   const list: string[] = [];
   for (const [name, value] of Object.entries({ ...USUAL, ...pseudo })) if (value !== undefined) list.push(name, value);
   for (const field of fields) list.push(...field);
@@ -85,7 +85,7 @@ test("start line, kept fields and what this hop says itself are told apart", () 
 });
 
 test("one object reads one head after another", () => {
-  const head = new Http2RequestHead(DEFAULT_HTTP1_LIMITS, new Set(["websocket"]));
+  const head = new Http2RequestHead(DEFAULT_HTTP_LIMITS, new Set(["websocket"]));
   const usual = Object.entries(USUAL).flat();
   assert.equal(
     head.read([...usual, "cookie", "a=1", "te", "trailers", "x-request-id", "i", "content-length", "3"], false),

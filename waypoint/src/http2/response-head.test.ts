@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CHUNKED, LENGTH, NO_BODY } from "../http/body-kind.ts";
 import { trailerLines } from "../http/trailers.ts";
-import { DEFAULT_HTTP1_LIMITS } from "../http1/limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "../http/limits.ts";
 import { appendFields, fieldObject } from "./field-lines.ts";
 import { Http2ResponseHead } from "./response-head.ts";
 
-const head = new Http2ResponseHead(DEFAULT_HTTP1_LIMITS);
+const head = new Http2ResponseHead(DEFAULT_HTTP_LIMITS);
 
 test("status, length and kept fields", () => {
   const fields = ["x-a", "1", "x-forwarded-client-cert", "evil", "set-cookie", "a", "set-cookie", "b"];

@@ -1,7 +1,14 @@
 // Machine. One request of an HTTP/2 client: hands its stream to the exchange, and writes the response. One object serves streams one
 // after another, since making everything that a request needs costs more than the request.
 import type { ServerHttp2Stream } from "node:http2";
-import { type Failure, fail, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
+import {
+  type Failure,
+  fail,
+  RESET_NO_ERROR,
+  RESET_PROTOCOL_ERROR,
+  RESET_INTERNAL_ERROR,
+  RESET_CANCEL,
+} from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { mergeSmallFrames } from "@culvert/shared/tunnel/small-frames.ts";
 import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
@@ -19,11 +26,8 @@ import type { Http2Shared } from "./shared-state.ts";
 import { StreamWriter } from "./stream-writer.ts";
 import type { Gathered, Turn } from "./turn.ts";
 
-const PROTOCOL_ERROR = 0x1;
 /** How long the rest of a request may take before the client is told that nobody wants it. */
 const SPARE_MS = 25;
-const INTERNAL_ERROR = 0x2;
-const CANCEL = 0x8;
 /** HTTP/1.1's proof that an answer is to a handshake; a stream of HTTP/2 needs none (RFC 8441 section 5). */
 const PROOF = new FieldNames(["sec-websocket-accept"]);
 const ENDS = { endStream: true, sendDate: false } as const;
@@ -73,7 +77,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     this.services = services.requests();
     const own = { hop: services.hop, requests: () => this.services, closed: () => {} };
     this.#exchange = new Exchange(this, own, shared.http, connections);
-    this.#out = new StreamWriter(() => this.#drained());
+    this.#out = new StreamWriter(() => this.#exchange.clientDrained());
   }
 
   /** Serves a stream; `refusal` is why it is not to be served. */
@@ -105,7 +109,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     this.dueAt = deadlines.in(messages.lingerMs);
     const stream = this.#stream;
     if (stream === undefined) return undefined;
-    if (this.#done) return resetStream(stream, CANCEL);
+    if (this.#done) return resetStream(stream, RESET_CANCEL);
     if (this.#switched) return this.#dueSwitched(stream);
     if (this.#out.full) return this.#abort(stream, fail("REQUEST_TIMEOUT", "response not read"));
     if (this.#reading && !this.#ended && !this.#held && this.#exchange.status === 0) {
@@ -244,7 +248,7 @@ export class ServerStream implements ExchangeClient, Gathered {
       stream.respond(list, options);
     } catch {
       // A field that the runtime does not send; none is known, so this only must not end the process.
-      resetStream(stream, INTERNAL_ERROR);
+      resetStream(stream, RESET_INTERNAL_ERROR);
     }
   }
 
@@ -272,10 +276,6 @@ export class ServerStream implements ExchangeClient, Gathered {
     if (this.#gathered) return;
     this.#gathered = true;
     this.#owner.turn.add(this);
-  }
-
-  #drained(): void {
-    this.#exchange.clientDrained();
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -316,7 +316,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     const { deadlines, limits } = this.#shared;
     const early = this.#exchange.status === 0 && deadlines.now - this.#startedAt < limits.earlyResetMs;
     if (this.#exchange.active) this.#exchange.clientGone(brokenOff(stream));
-    if (stream.rstCode === PROTOCOL_ERROR) this.#owner.misbehaved();
+    if (stream.rstCode === RESET_PROTOCOL_ERROR) this.#owner.misbehaved();
     this.#reset();
     this.#owner.released(this, early);
   };
@@ -339,7 +339,7 @@ export class ServerStream implements ExchangeClient, Gathered {
 /** Why the request of a stream that is gone cannot go on. */
 function brokenOff({ rstCode }: ServerHttp2Stream): Failure {
   // The library ends a stream so whose body does not fit its Content-Length, whose trailers are none, and the like.
-  if (rstCode === PROTOCOL_ERROR) return fail("REQUEST_MALFORMED", "the stream broke the rules of HTTP/2");
+  if (rstCode === RESET_PROTOCOL_ERROR) return fail("REQUEST_MALFORMED", "the stream broke the rules of HTTP/2");
   return fail("DOWNSTREAM_CLOSED", `the stream was reset with code ${rstCode ?? 0}`);
 }
 

@@ -2,7 +2,7 @@
 import type { ServerSessionOptions, SessionOptions } from "node:http2";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Deadlines } from "../deadlines.ts";
-import type { Http1Limits } from "../http1/limits.ts";
+import type { HttpLimits } from "../http/limits.ts";
 import type { Http1Shared } from "../http1/shared-state.ts";
 import { DEFAULT_HTTP2_LIMITS, downstreamOptions, upstreamOptions, type Http2Limits } from "./limits.ts";
 import { Http2RequestHead } from "./request-head.ts";
@@ -28,7 +28,7 @@ export class Http2Shared {
   }
 
   /** Bounds that do not depend on the version of HTTP. */
-  get messages(): Http1Limits {
+  get messages(): HttpLimits {
     return this.http.limits;
   }
 

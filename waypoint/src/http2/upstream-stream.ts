@@ -1,7 +1,15 @@
 // Machine. One request to an application over HTTP/2: a place on a session first, a stream once it is sent. One object serves requests
 // one after another.
 import type { ClientHttp2Stream } from "node:http2";
-import { type Failure, fail, isFailure, RESET_NO_ERROR } from "@culvert/shared/failure/failure.ts";
+import {
+  type Failure,
+  fail,
+  isFailure,
+  RESET_NO_ERROR,
+  RESET_PROTOCOL_ERROR,
+  RESET_REFUSED_STREAM,
+  RESET_CANCEL,
+} from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { mergeSmallFrames } from "@culvert/shared/tunnel/small-frames.ts";
 import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
@@ -18,9 +26,6 @@ const END_STREAM = 0x1;
 const ENDED = { endStream: true } as const;
 const OPEN = { endStream: false } as const;
 const HAS_TRAILERS = { endStream: false, waitForTrailers: true } as const;
-const PROTOCOL_ERROR = 0x1;
-const REFUSED_STREAM = 0x7;
-const CANCEL = 0x8;
 /** HTTP/1.1's proof that an answer is to a handshake; a stream of HTTP/2 needs none (RFC 8441 section 5). */
 const PROOF = new FieldNames(["sec-websocket-key"]);
 
@@ -124,7 +129,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#sink = undefined;
     const stream = this.#stream;
     if (stream === undefined) return this.#release();
-    return resetStream(stream, failure?.traits.resetCode ?? CANCEL);
+    return resetStream(stream, failure?.traits.resetCode ?? RESET_CANCEL);
   }
 
   endTurn(): void {
@@ -286,17 +291,18 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
   #whyClosed(): Failure {
     const { rstCode: code, id } = this.#stream ?? {};
     if (this.#failure !== undefined) return this.#failure;
-    if (code === REFUSED_STREAM || (id ?? 0) > this.#owner.lastStream) {
+    if (code === RESET_REFUSED_STREAM || (id ?? 0) > this.#owner.lastStream) {
       return fail("APP_REFUSED_REQUEST", `with code ${code ?? "unknown"}`);
     }
     if (this.#owner.failure !== undefined) return this.#owner.failure;
-    if (code === PROTOCOL_ERROR) return fail("UPSTREAM_RESPONSE_MALFORMED", "the stream broke the rules of HTTP/2");
+    if (code === RESET_PROTOCOL_ERROR)
+      return fail("UPSTREAM_RESPONSE_MALFORMED", "the stream broke the rules of HTTP/2");
     return fail("APP_RESET_REQUEST", `with code ${code ?? "unknown"}`);
   }
 
   #broken(what: string): void {
     this.#failure = fail("UPSTREAM_RESPONSE_MALFORMED", what);
-    if (this.#stream !== undefined) resetStream(this.#stream, PROTOCOL_ERROR);
+    if (this.#stream !== undefined) resetStream(this.#stream, RESET_PROTOCOL_ERROR);
   }
 
   #release(): void {

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from
 import { createContextKey, createContextValues } from "@connectrpc/connect";
 import type { ContextKey } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
-import { fail } from "@culvert/shared/failure/failure.ts";
+import { fail, RESET_CANCEL } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { deadlinesOf } from "@culvert/shared/net/deadlines.ts";
@@ -18,7 +18,6 @@ export const CALLER: ContextKey<Caller | undefined> = createContextKey<Caller | 
 /** Handlers by their path, `/package.Service/Method`. */
 export type Handlers = ReadonlyMap<string, UniversalHandler>;
 
-const CANCEL = 0x8;
 /** Fields of HTTP/2 that are no metadata, and the caller's deadline, which it keeps itself; ours are below. */
 const NOT_METADATA = /^:|^(te|grpc-timeout|authorization|cookie)$/;
 
@@ -45,11 +44,11 @@ export async function serveCall(
   const { clock, limits } = options;
   const abort = new AbortController();
   stream.once("close", () => abort.abort());
-  const late = deadlinesOf(clock, limits.requestMs).after(() => resetStream(stream, CANCEL));
+  const late = deadlinesOf(clock, limits.requestMs).after(() => resetStream(stream, RESET_CANCEL));
   stream.once("end", () => late.cancel());
   stream.once("close", () => late.cancel());
   if (handler.method.methodKind === "unary") {
-    const unanswered = deadlinesOf(clock, limits.answerMs).after(() => resetStream(stream, CANCEL));
+    const unanswered = deadlinesOf(clock, limits.answerMs).after(() => resetStream(stream, RESET_CANCEL));
     stream.once("close", () => unanswered.cancel());
   }
   try {
@@ -58,7 +57,7 @@ export async function serveCall(
   } catch (error) {
     if (stream.closed || stream.destroyed) return;
     options.onDefect(fail("INTERNAL", error instanceof Error ? (error.stack ?? error.message) : String(error)));
-    resetStream(stream, CANCEL);
+    resetStream(stream, RESET_CANCEL);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DEFAULT_HTTP1_LIMITS } from "../limits.ts";
+import { DEFAULT_HTTP_LIMITS } from "../../http/limits.ts";
 import { BROKEN, BodyDecoder, DATA, DONE, MORE } from "./body.ts";
 import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
 
@@ -17,7 +17,7 @@ function decode(
   pieces: readonly string[],
   kind: BodyKind,
   length = 0,
-  decoder = new BodyDecoder(DEFAULT_HTTP1_LIMITS),
+  decoder = new BodyDecoder(DEFAULT_HTTP_LIMITS),
 ): Decoded {
   decoder.begin(kind, length);
   let body = "";
@@ -48,7 +48,7 @@ test("a body of a known length ends there", () => {
 });
 
 test("a body that ends with the connection never ends before", () => {
-  const decoder = new BodyDecoder(DEFAULT_HTTP1_LIMITS);
+  const decoder = new BodyDecoder(DEFAULT_HTTP_LIMITS);
   assert.deepEqual(decode(["a", "", "b"], UNTIL_CLOSE, 0, decoder), {
     body: "ab",
     rest: "",
@@ -61,7 +61,7 @@ test("a body that ends with the connection never ends before", () => {
 test("chunks, in any pieces, by one decoder after another body", () => {
   const text = "5\r\nhello\r\n1;x=y\r\n \r\n00a\r\n0123456789\r\n0\r\nEtag: x\r\nSecret: y\r\n\r\nnext";
   const expected = { body: "hello 0123456789", rest: "next", trailers: "Etag: x\r\n", status: "whole" };
-  const decoder = new BodyDecoder(DEFAULT_HTTP1_LIMITS);
+  const decoder = new BodyDecoder(DEFAULT_HTTP_LIMITS);
   assert.deepEqual(decode([text], CHUNKED, 0, decoder), expected);
   assert.deepEqual(decode(text.split(""), CHUNKED, 0, decoder), expected);
   for (let at = 1; at < text.length; at += 1) {
@@ -70,7 +70,7 @@ test("chunks, in any pieces, by one decoder after another body", () => {
 });
 
 test("bounds of chunked bodies", () => {
-  const { chunkExtensionBytes, trailerBytes, trailerLines } = DEFAULT_HTTP1_LIMITS;
+  const { chunkExtensionBytes, trailerBytes, trailerLines } = DEFAULT_HTTP_LIMITS;
   const extension = `1;${"x".repeat(100)}\r\na\r\n`;
   const allowed = Math.floor(chunkExtensionBytes / 100);
   assert.equal(decode([extension.repeat(allowed), "0\r\n\r\n"], CHUNKED).status, "whole");

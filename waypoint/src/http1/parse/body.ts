@@ -2,7 +2,7 @@
 // sections 6 and 7). Hands out stretches of the very buffers that came in; keeps nothing but trailers.
 import { CR, HEX, LF, SEMICOLON, VALUE, at } from "./bytes.ts";
 import { ALLOWED_TRAILERS } from "../../http/trailers.ts";
-import type { Http1Limits } from "../limits.ts";
+import type { HttpLimits } from "../../http/limits.ts";
 import { CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../../http/body-kind.ts";
 import { COMPLETE, HeadScanner, NAME_END, STRIDE } from "./scan.ts";
 
@@ -49,9 +49,9 @@ export class BodyDecoder {
   #extensionBytes = 0;
   #trailer: Buffer | undefined = undefined;
   #trailerLength = 0;
-  readonly #limits: Http1Limits;
+  readonly #limits: HttpLimits;
 
-  constructor(limits: Http1Limits) {
+  constructor(limits: HttpLimits) {
     this.#limits = limits;
   }
 

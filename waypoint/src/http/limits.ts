@@ -1,7 +1,8 @@
-// Pure. Every bound and deadline of the HTTP/1.1 codec, with its reason.
+// Pure. Every bound and deadline of HTTP messages and of the connections of HTTP/1.1, with its reason. What only HTTP/2 has is in
+// `../http2/limits.ts`.
 
 /** Bounds in bytes and counts, deadlines in milliseconds. */
-export interface Http1Limits {
+export interface HttpLimits {
   readonly headBytes: number;
   readonly fieldLines: number;
   readonly nameBytes: number;
@@ -26,7 +27,7 @@ export interface Http1Limits {
 }
 
 /** What holds when the configuration says nothing else. */
-export const DEFAULT_HTTP1_LIMITS: Http1Limits = {
+export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   /** Envoy's 60 KiB, rounded up: cookies and tokens of real applications fit, a thousand slow heads stay at 64 MiB. */
   headBytes: 64 * 1024,
   /** Envoy's and nghttp2's order of magnitude; bounds the table of offsets and every pass over it. */
