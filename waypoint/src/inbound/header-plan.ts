@@ -20,6 +20,7 @@ export interface HeaderPlan {
   readonly routed: readonly number[];
 }
 
+const NO_VALUES: readonly undefined[] = [];
 const plans = new WeakMap<RouteGroup, HeaderPlan>();
 const WITHOUT_ROUTES = compile([], []);
 
@@ -47,6 +48,11 @@ function compile(names: readonly string[], ofFilters: readonly string[]): Header
     grpcTimeout: slotOf(GRPC_TIMEOUT),
     routed: names.map(slotOf),
   };
+}
+
+/** The values of the headers that routes look at, in the order of `RouteGroup.headerNames`. Most routes look at none. */
+export function routedValues({ routed }: HeaderPlan, head: RequestHead): readonly (string | undefined)[] {
+  return routed.length === 0 ? NO_VALUES : routed.map((slot) => joinedValue(head, slot));
 }
 
 /** The values of all lines of a field, by its name. */

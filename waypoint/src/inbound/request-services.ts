@@ -22,7 +22,7 @@ import type { RoutedRule } from "../route/entry.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
 import { choiceOf, type Choice } from "./choice.ts";
 import { filteredChoice, type FilteredCall } from "./filtered-choice.ts";
-import { joinedValue, valuesOf } from "./header-plan.ts";
+import { joinedValue, routedValues, valuesOf } from "./header-plan.ts";
 import type { RequestPlan } from "./request-plan.ts";
 import type { TunnelServices } from "./tunnel-services.ts";
 
@@ -98,13 +98,12 @@ export class RequestServices implements ExchangeServices {
       const own = view.group(destination);
       return isFailure(own) ? own : this.#chosen(choiceOf(own, undefined, undefined));
     }
-    const values = headers.routed.map((slot) => joinedValue(head, slot));
     const routed = group.find({
       method: target.method,
       hostname: this.#hostname,
       path: target.path,
       query: target.query,
-      headers: values,
+      headers: routedValues(headers, head),
     });
     if (isFailure(routed)) return routed;
     this.#route = routed.route.uid;
