@@ -17,6 +17,11 @@ export function hasNoBody(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
 }
 
+/** The field line that announces the body: 204 must have none, and that of 304 would speak of another response (RFC 9110 section 8.6). */
+export function lengthLine({ status, body }: LocalAnswer): string {
+  return status === 204 || status === 304 ? "" : `content-length: ${body.length}\r\n`;
+}
+
 /**
  * The answer for a failure: its status, its code as `culvert-code` and in a short text body. The particulars stay in the log:
  * they are for the operator, not for the caller.

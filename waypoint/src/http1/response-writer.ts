@@ -4,7 +4,7 @@ import { Outgoing } from "../channel/outgoing.ts";
 import { CHUNKED, NO_BODY, UNTIL_CLOSE, type BodyKind } from "../http/body-kind.ts";
 import type { ResponseHead } from "../http/message.ts";
 import { reasonOf } from "../http/reason.ts";
-import type { LocalAnswer } from "../local-answer.ts";
+import { lengthLine, type LocalAnswer } from "../local-answer.ts";
 import { switchedLines } from "./switching.ts";
 
 /** One response after another. Nothing is written before `flush`. */
@@ -66,10 +66,11 @@ export class ResponseWriter {
   }
 
   /** A whole response of our own. */
-  local({ status, fields, body }: LocalAnswer, keepAlive: boolean): void {
+  local(answer: LocalAnswer, keepAlive: boolean): void {
+    const { status, fields, body } = answer;
     const connection = keepAlive ? "" : "connection: close\r\n";
-    const length = status === 204 || status === 304 ? "" : `content-length: ${body.length}\r\n`;
-    this.#out.text(`${statusLine(status, undefined)}${fields}${length}${connection}\r\n${this.#toHead ? "" : body}`);
+    const head = `${statusLine(status, undefined)}${fields}${lengthLine(answer)}${connection}\r\n`;
+    this.#out.text(this.#toHead ? head : head + body);
   }
 
   /** Writes what was gathered. `false`: the client does not take it; `drained` is to be called when it does. */

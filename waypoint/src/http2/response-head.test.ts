@@ -12,6 +12,7 @@ test("status, length and kept fields", () => {
   const fields = ["x-a", "1", "x-forwarded-client-cert", "evil", "set-cookie", "a", "set-cookie", "b"];
   assert.equal(head.read([":status", "200", "content-length", "5", ...fields], false, false), undefined);
   assert.deepEqual([head.status, head.body, head.isGrpc], [200, LENGTH, false]);
+  assert.equal(head.reason, undefined, "HTTP/1.1 then gives the registered phrase");
   assert.equal(head.keptFields(), "content-length: 5\r\nx-a: 1\r\nset-cookie: a\r\nset-cookie: b\r\n");
   assert.equal(head.read([":status", "200", "content-type", "application/grpc+proto"], false, false), undefined);
   assert.deepEqual([head.body, head.isGrpc], [CHUNKED, true]);

@@ -17,7 +17,7 @@ const NO_LIST: readonly string[] = [];
 export class Http2ResponseHead implements ResponseHead {
   status = 0;
   body: BodyKind = NO_BODY;
-  readonly reason = "";
+  readonly reason = undefined;
   /** Its trailers may have any names. */
   isGrpc = false;
   readonly #bounds: HeadBounds;

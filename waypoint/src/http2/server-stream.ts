@@ -19,7 +19,7 @@ import { FieldNames, withoutFields } from "../filter/field-lines.ts";
 import { CHUNKED, NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { ResponseHead } from "../http/message.ts";
 import { trailerLines } from "../http/trailers.ts";
-import type { LocalAnswer } from "../local-answer.ts";
+import { lengthLine, type LocalAnswer } from "../local-answer.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
 import { appendFields, fieldObject } from "./field-lines.ts";
 import type { Http2Shared } from "./shared-state.ts";
@@ -166,7 +166,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     const stream = this.#writable();
     if (stream === undefined) return;
     this.#status = answer.status;
-    this.#fields = `${answer.fields}content-length: ${answer.body.length}\r\n`;
+    this.#fields = answer.fields + lengthLine(answer);
     if (answer.body === "" || this.#exchange.method === "HEAD") return this.#respond(stream, ENDS);
     this.#respond(stream, GOES_ON);
     stream.end(answer.body, "latin1");
