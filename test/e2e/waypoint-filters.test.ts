@@ -141,17 +141,8 @@ describe("filters of a route", () => {
 
   after(() => shop.mesh.stop());
 
-  async function asked(text: string): Promise<WireAnswer> {
-    const wire = await shop.dial();
-    try {
-      return await wire.ask(text);
-    } finally {
-      wire.close();
-    }
-  }
-
   async function served(path: string, more: Readonly<Record<string, string>> = {}): Promise<Seen> {
-    return seenIn(await asked(request("GET", path, more)));
+    return seenIn(await shop.ask(request("GET", path, more)));
   }
 
   test("header fields of requests are set, added and removed; all others stay", async () => {
@@ -171,7 +162,7 @@ describe("filters of a route", () => {
   });
 
   test("and those of responses", async () => {
-    const { head } = await asked(request("GET", "/headers/of-app"));
+    const { head } = await shop.ask(request("GET", "/headers/of-app"));
     assert.deepEqual(fields(head, "x-set"), ["new"]);
     assert.deepEqual(fields(head, "x-add"), ["some", "more"]);
     assert.deepEqual(fields(head, "x-remove"), []);
@@ -181,7 +172,7 @@ describe("filters of a route", () => {
   test("filters of a backend go with the requests that it gets, after those of the rule", async () => {
     const byApp = new Map<string, Set<string>>();
     for (let i = 0; i < 40; i++) {
-      const answer = await asked(request("GET", "/backends"));
+      const answer = await shop.ask(request("GET", "/backends"));
       const got = seenIn(answer);
       const both = `${seenValues(got, "backend").join()} ${fields(answer.head, "backend").join()}`;
       byApp.set(got.app, (byApp.get(got.app) ?? new Set()).add(both));
@@ -230,7 +221,7 @@ describe("filters of a route", () => {
       ),
     ];
     for (const [path, status, location] of rows) {
-      const answer = await asked(request("GET", path));
+      const answer = await shop.ask(request("GET", path));
       assert.equal(answer.status, status, path);
       assert.deepEqual(fields(answer.head, "location"), [location]);
       assert.equal(answer.text, "");
@@ -260,7 +251,7 @@ describe("filters of a route", () => {
   });
 
   test("faults: an abort says whose it is, and a script may read it", async () => {
-    const answer = await asked(request("GET", "/broken", { origin: "https://www.foo.example" }));
+    const answer = await shop.ask(request("GET", "/broken", { origin: "https://www.foo.example" }));
     assert.equal(verdictOf(answer), "503 FAULT_INJECTED");
     assert.equal(field(answer.head, "access-control-allow-origin"), "https://www.foo.example");
     const line = await shop.waypoint.access({ path: "/broken" });
@@ -278,7 +269,7 @@ describe("filters of a route", () => {
 
   test("faults: a gRPC call gets a status of gRPC", async () => {
     const more = { "content-type": "application/grpc", te: "trailers", "content-length": "0" };
-    const answer = await asked(request("POST", "/broken", more));
+    const answer = await shop.ask(request("POST", "/broken", more));
     assert.equal(answer.status, 200);
     assert.equal(field(answer.head, "grpc-status"), "8");
     assert.equal(field(answer.head, "content-type"), "application/grpc");
@@ -305,7 +296,7 @@ describe("filters of a route", () => {
 
   test("CORS: preflights are answered, and reach no application", async () => {
     const preflight = (origin: string): Promise<WireAnswer> =>
-      asked(request("OPTIONS", "/cors/preflight", { origin, "access-control-request-method": "PUT" }));
+      shop.ask(request("OPTIONS", "/cors/preflight", { origin, "access-control-request-method": "PUT" }));
     const allowed = await preflight("https://a.b.bar.example");
     assert.equal(allowed.status, 200);
     assert.deepEqual(fields(allowed.head, "access-control-allow-origin"), ["https://a.b.bar.example"]);
@@ -317,22 +308,22 @@ describe("filters of a route", () => {
     assert.equal(refused.status, 200);
     assert.doesNotMatch(refused.head, /^access-control/im);
     assert.ok(shop.apps.every(({ http }) => !http.seen.some(({ line }) => line.includes("/cors/preflight"))));
-    const plain = seenIn(await asked(request("OPTIONS", "/cors/plain")));
+    const plain = seenIn(await shop.ask(request("OPTIONS", "/cors/plain")));
     assert.equal(plain.line, "OPTIONS /cors/plain HTTP/1.1");
   });
 
   test("CORS: the filter speaks in place of the application", async () => {
-    const { head } = await asked(request("GET", "/cors/of-app", { origin: "https://www.foo.example" }));
+    const { head } = await shop.ask(request("GET", "/cors/of-app", { origin: "https://www.foo.example" }));
     assert.deepEqual(fields(head, "access-control-allow-origin"), ["https://www.foo.example"]);
     assert.deepEqual(fields(head, "access-control-expose-headers"), ["x-b"]);
     assert.deepEqual(fields(head, "access-control-max-age"), []);
     assert.deepEqual(fields(head, "vary"), ["accept", "Origin"]);
-    const refused = await asked(request("GET", "/cors/of-app", { origin: "https://foobar.example" }));
+    const refused = await shop.ask(request("GET", "/cors/of-app", { origin: "https://foobar.example" }));
     assert.doesNotMatch(refused.head, /^access-control/im);
   });
 
   test("failures pass the response filters too", async () => {
-    const answer = await asked(request("GET", "/no-backend", { origin: "https://www.foo.example" }));
+    const answer = await shop.ask(request("GET", "/no-backend", { origin: "https://www.foo.example" }));
     assert.equal(verdictOf(answer), "500 BACKEND_INVALID");
     assert.equal(field(answer.head, "x-by"), "rule");
     assert.equal(field(answer.head, "access-control-allow-origin"), "https://www.foo.example");

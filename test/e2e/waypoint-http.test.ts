@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { field, fields } from "../support/http-message.ts";
-import { request, verdictOf, type WireAnswer } from "../support/http-wire.ts";
+import { request, verdictOf } from "../support/http-wire.ts";
 import { spiffeId } from "../support/identities.ts";
 import { APP_PORT, SHOP, startShop, type Shop } from "../support/shop.ts";
 import { seenIn, seenValues, type Script, type Seen } from "../support/wire-app.ts";
@@ -46,19 +46,7 @@ describe("HTTP through a waypoint", () => {
   after(() => shop.mesh.stop());
 
   async function served(text: string): Promise<Seen> {
-    const wire = await shop.dial();
-    const answer = await wire.ask(text);
-    wire.close();
-    return seenIn(answer);
-  }
-
-  async function asked(text: string): Promise<WireAnswer> {
-    const wire = await shop.dial();
-    try {
-      return await wire.ask(text);
-    } finally {
-      wire.close();
-    }
+    return seenIn(await shop.ask(text));
   }
 
   test("the application learns who called, from where and under which id, whatever the client says", async () => {
@@ -123,7 +111,7 @@ describe("HTTP through a waypoint", () => {
     assert.deepEqual(seenValues(got, "te"), ["trailers"]);
     assert.deepEqual(seenValues(got, "connection"), ["te"]);
     assert.deepEqual(seenValues(got, "x-other"), ["2"]);
-    const answer = await asked(request("GET", "/hop"));
+    const answer = await shop.ask(request("GET", "/hop"));
     for (const name of ["connection", "keep-alive", "x-mine", "proxy-connection"]) {
       assert.deepEqual(fields(answer.head, name), [], name);
     }
@@ -136,7 +124,7 @@ describe("HTTP through a waypoint", () => {
     const accepted = app.accepted;
     for (let i = 2; i <= 20; i++) assert.equal(seenIn(await wire.get(`/${i}`)).connection, first.connection);
     wire.close();
-    assert.equal(seenIn(await asked(request("GET", "/21"))).connection, first.connection, "another client's, too");
+    assert.equal(seenIn(await shop.ask(request("GET", "/21"))).connection, first.connection, "another client's, too");
     assert.equal(app.accepted, accepted);
   });
 
@@ -155,7 +143,7 @@ describe("HTTP through a waypoint", () => {
 
   test("Connection: close and HTTP/1.0 end the client's connection, not the application's", async () => {
     const app = shop.apps[0].http;
-    await asked(request("GET", "/"));
+    await shop.ask(request("GET", "/"));
     const { accepted } = app;
     for (const text of [request("GET", "/", { connection: "close" }), "GET / HTTP/1.0\r\n\r\n"]) {
       const wire = await shop.dial();
@@ -211,11 +199,11 @@ describe("HTTP through a waypoint", () => {
     assert.deepEqual([answer.status, answer.interim], [417, []]);
     assert.equal(field(answer.head, "connection"), "close", "nobody knows whether the body will come");
     refused.close();
-    assert.equal(verdictOf(await asked(request("GET", "/", { expect: "a-miracle" }))), "417 EXPECTATION_REFUSED");
+    assert.equal(verdictOf(await shop.ask(request("GET", "/", { expect: "a-miracle" }))), "417 EXPECTATION_REFUSED");
   });
 
   test("only named protocols are switched to; h2c is not offered on", async () => {
-    const refused = await asked(request("GET", "/", { connection: "upgrade", upgrade: "tcp" }));
+    const refused = await shop.ask(request("GET", "/", { connection: "upgrade", upgrade: "tcp" }));
     assert.equal(verdictOf(refused), "501 UPGRADE_REFUSED");
     const got = await served(
       request("GET", "/", { connection: "upgrade, http2-settings", upgrade: "h2c", "http2-settings": "AAMAAABk" }),

@@ -3,7 +3,7 @@ import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 // each has its own uproxy.
 import { startMesh, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
 import { virtualAddress } from "./loopback.ts";
-import { dialHttp, type HttpWire } from "./http-wire.ts";
+import { dialHttp, type HttpWire, type WireAnswer } from "./http-wire.ts";
 import { service, waypoint, workloadEntry, type Port, type Resource } from "./resources.ts";
 import { ask } from "./http.ts";
 import { startWireApp, type Script, type WireApp } from "./wire-app.ts";
@@ -60,6 +60,8 @@ export interface Shop {
   readonly addresses: ShopAddresses;
   /** A new connection to `shop` by way of the client's uproxy. */
   dial(port?: number): Promise<HttpWire>;
+  /** One request over a connection of its own. */
+  ask(text: string): Promise<WireAnswer>;
   /** Writes a file of resources and waits until these programs have it in use. */
   put(name: string, resources: readonly Resource[], users?: readonly Proxy[]): Promise<void>;
 }
@@ -112,13 +114,22 @@ export async function startShop(options: ShopOptions = {}): Promise<Shop> {
   ]);
   const [first, ...others] = apps;
   if (first === undefined) throw new Error("a shop without applications");
+  const dial = (port: number = SHOP.http): Promise<HttpWire> => dialHttp(client.inside, port);
   return {
     mesh,
     client,
     waypoint: running,
     apps: [first, ...others],
     addresses,
-    dial: (port = SHOP.http) => dialHttp(client.inside, port),
+    dial,
+    async ask(text) {
+      const wire = await dial();
+      try {
+        return await wire.ask(text);
+      } finally {
+        wire.close();
+      }
+    },
     put: (name, resources, users = [running]) => putResources(mesh, name, resources, users),
   };
 }
