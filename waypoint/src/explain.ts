@@ -132,14 +132,10 @@ function toBackends(
   question: FilteredQuestion,
   account: Account,
 ): string | Failure {
-  const { backends } = routed.rule;
-  const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
   const outcomes: string[] = [];
   const facts: object[] = [];
   account.facts["backends"] = facts;
-  for (const backend of backends) {
-    if (backend.weight === 0) continue;
-    const share = `${Math.round((backend.weight / total) * 1_000) / 10} %`;
+  for (const { backend, share } of sharesOf(routed.rule.backends)) {
     const from = account.steps.length;
     const outcome = toBackend(view, routed, question, backend, account);
     const text = isFailure(outcome) ? failureText(outcome, false) : outcome;
@@ -147,6 +143,20 @@ function toBackends(
     const name = `${backend.namespace}/${backend.name}:${backend.port}`;
     facts.push({ backend: name, weight: backend.weight, share, text, steps: account.steps.slice(from) });
   }
+  return togetherOf(outcomes);
+}
+
+/** The backends that get something, each with its share in words. */
+function sharesOf<Backend extends { readonly weight: number }>(
+  backends: readonly Backend[],
+): { readonly backend: Backend; readonly share: string }[] {
+  const total = backends.reduce((sum, { weight }) => sum + weight, 0);
+  return backends
+    .filter(({ weight }) => weight > 0)
+    .map((backend) => ({ backend, share: `${Math.round((backend.weight / total) * 1_000) / 10} %` }));
+}
+
+function togetherOf(outcomes: readonly string[]): string | Failure {
   return outcomes.length === 0 ? fail("BACKEND_INVALID", "no backend has a weight") : outcomes.join("; ");
 }
 
@@ -187,18 +197,15 @@ function byStreamRoute(view: MeshView, group: StreamGroup, serverName: string, a
   if (isFailure(routed)) return routed;
   account.note(`${routed.route.kind} ${routed.route.uid}, ${routed.name}`);
   account.facts["route"] = { kind: routed.route.kind, uid: routed.route.uid, rule: routed.name };
-  const { backends } = routed.rule;
-  const total = backends.reduce((sum, backend) => sum + backend.weight, 0);
   const outcomes: string[] = [];
-  for (const backend of backends) {
-    if (backend.weight === 0) continue;
+  for (const { backend, share } of sharesOf(routed.rule.backends)) {
     const found =
       backend.invalid === undefined ? view.streamBackend(backend) : fail("BACKEND_INVALID", backend.invalid);
     const outcome = isFailure(found) ? found : endpointsOf(found, "passed through", account);
     const text = isFailure(outcome) ? failureText(outcome, false) : outcome;
-    outcomes.push(`${Math.round((backend.weight / total) * 1_000) / 10} % ${text}`);
+    outcomes.push(`${share} ${text}`);
   }
-  return outcomes.length === 0 ? fail("BACKEND_INVALID", "no backend has a weight") : outcomes.join("; ");
+  return togetherOf(outcomes);
 }
 
 function endpointsOf(group: EndpointGroup, verb: string, account: Account): string | Failure {

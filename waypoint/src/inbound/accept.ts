@@ -85,17 +85,26 @@ export class Acceptor {
     }
   };
 
-  #serveHttp(live: LiveTunnel, channel: ByteChannel): void {
-    const { services: options, live: tunnels, http, connections } = this.#options;
-    live.protocol = "http";
-    const services = new TunnelServices(live.tunnel, options, () => tunnels.release(live));
+  #serveHttp1(live: LiveTunnel, channel: ByteChannel): void {
+    const { http, connections } = this.#options;
+    const services = this.#servicesOf(live);
     const connection = new Http1Downstream(channel, services, http, connections);
-    connection.start();
-    live.serve({
-      recheck: (view) => services.recheck(view),
-      end: (failure) => connection.dismiss(failure),
-      drain: () => connection.drain(),
+    serveRequests(live, connection, (view) => services.recheck(view));
+  }
+
+  #serveHttp2(live: LiveTunnel, channel: ByteChannel): void {
+    const { http2, connections } = this.#options;
+    const services = this.#servicesOf(live);
+    const connection = new Http2Downstream(channel, services, http2, connections);
+    serveRequests(live, connection, (view) => {
+      connection.breakOff(services.judge(view));
+      return undefined;
     });
+  }
+
+  #servicesOf(live: LiveTunnel): TunnelServices {
+    const { services, live: tunnels } = this.#options;
+    return new TunnelServices(live.tunnel, services, () => tunnels.release(live));
   }
 
   #serveOpaque({ live, view, destination }: Arrival, answer: Answer, opening: Opening): void {
@@ -108,22 +117,6 @@ export class Acceptor {
       destination,
       opening,
     );
-  }
-
-  #serveHttp2(live: LiveTunnel, channel: ByteChannel): void {
-    const { services: options, live: tunnels, http2, connections } = this.#options;
-    live.protocol = "http";
-    const services = new TunnelServices(live.tunnel, options, () => tunnels.release(live));
-    const connection = new Http2Downstream(channel, services, http2, connections);
-    connection.start();
-    live.serve({
-      recheck: (view) => {
-        connection.breakOff(services.judge(view));
-        return undefined;
-      },
-      end: (failure) => connection.dismiss(failure),
-      drain: () => connection.drain(),
-    });
   }
 
   /** The first bytes decide: answers, and reads them. */
@@ -145,7 +138,7 @@ export class Acceptor {
       if (isFailure(opening)) return end(opening);
       decided = true;
       timer?.cancel();
-      if (opening.protocol === "http1") return this.#serveHttp(live, held.handOver());
+      if (opening.protocol === "http1") return this.#serveHttp1(live, held.handOver());
       if (opening.protocol === "http2") return this.#serveHttp2(live, held.handOver());
       // What holds now decides, not what held when the tunnel was opened.
       const current = this.#options.services.view();
@@ -198,6 +191,17 @@ export class Acceptor {
     this.#options.services.reporter.connection(view, live.tunnel, destination).end(failure);
     this.#options.live.release(live);
   }
+}
+
+/** Begins to serve the requests of a connection, of either version. */
+function serveRequests(
+  live: LiveTunnel,
+  connection: Http1Downstream | Http2Downstream,
+  recheck: (view: MeshView) => Failure | undefined,
+): void {
+  live.protocol = "http";
+  connection.start();
+  live.serve({ recheck, end: (failure) => connection.dismiss(failure), drain: () => connection.drain() });
 }
 
 /** What a view says of a tunnel. */
