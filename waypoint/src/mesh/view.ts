@@ -1,7 +1,7 @@
 // Pure. One snapshot as this waypoint serves it: destinations, policies, routes and endpoints that belong together.
-import { routedPort, RouteIndex, ServiceRoutes } from "../route/service-routes.ts";
-import type { RouteGroup } from "../route/route-group.ts";
-import { StreamRoutes, type StreamGroup } from "../route/stream-routes.ts";
+import { RouteIndex } from "../route/service-routes.ts";
+import { HTTP_ROUTES, type RouteGroup } from "../route/route-group.ts";
+import { STREAM_ROUTES, type StreamGroup } from "../route/stream-routes.ts";
 import type { BackendRef, HttpRoute } from "@culvert/shared/config/http-route.ts";
 import type { StreamRoute } from "@culvert/shared/config/stream-route.ts";
 import { backendService } from "@culvert/shared/config/cross-check.ts";
@@ -34,11 +34,9 @@ export class MeshView {
   readonly self: WaypointSelf;
   readonly loads: EndpointLoads;
   readonly #context: EndpointContext;
-  readonly #index: RouteIndex<HttpRoute>;
-  readonly #streamIndex: RouteIndex<StreamRoute>;
+  readonly #routes: RouteIndex<HttpRoute, RouteGroup>;
+  readonly #streamRoutes: RouteIndex<StreamRoute, StreamGroup>;
   readonly #backendTls: BackendTlsIndex;
-  readonly #routes = new Map<string, ServiceRoutes | undefined>();
-  readonly #streamRoutes = new Map<string, StreamRoutes | undefined>();
   readonly #guards = new Map<string, Guard>();
   readonly #groups = new Map<string, EndpointGroup>();
   readonly #backends = new Map<BackendRef, EndpointGroup | Failure>();
@@ -50,8 +48,8 @@ export class MeshView {
     this.self = self;
     this.loads = new EndpointLoads(before?.loads);
     this.#context = endpointContext(snapshot.directory, self.trustDomain, self.gateway, this.loads);
-    this.#index = new RouteIndex(snapshot.routes);
-    this.#streamIndex = new RouteIndex(snapshot.streamRoutes);
+    this.#routes = new RouteIndex(snapshot.routes, HTTP_ROUTES);
+    this.#streamRoutes = new RouteIndex(snapshot.streamRoutes, STREAM_ROUTES);
     this.#backendTls = new BackendTlsIndex(snapshot.backendTls);
   }
 
@@ -79,9 +77,9 @@ export class MeshView {
   routes(destination: Destination, callerNamespace: string | undefined): RouteGroup | undefined {
     if (destination.kind === "workload") return undefined;
     const { service, port } = destination;
-    const routes = this.#routesOf(service, port);
+    const routes = this.#routes.of(service, port);
     if (routes === undefined) return undefined;
-    if (!routes.isOwn(callerNamespace) && this.#streamsOf(service, port)?.isOwn(callerNamespace) === true) {
+    if (!routes.isOwn(callerNamespace) && this.#streamRoutes.of(service, port)?.isOwn(callerNamespace) === true) {
       return undefined;
     }
     return routes.forCaller(callerNamespace);
@@ -94,7 +92,7 @@ export class MeshView {
   streamRoutes(destination: Destination, callerNamespace: string | undefined): StreamGroup | undefined {
     if (destination.kind === "workload") return undefined;
     const { service, port } = destination;
-    const streams = this.#streamsOf(service, port);
+    const streams = this.#streamRoutes.of(service, port);
     if (streams === undefined) return undefined;
     const isStream = port.appProtocol === "tcp" || port.appProtocol === "tls";
     if (!isStream && this.routes(destination, callerNamespace) !== undefined) return undefined;
@@ -161,27 +159,6 @@ export class MeshView {
   #passEndpoint(service: Service, port: ServicePort, asked: Ip | string = service.hostname): UpstreamEndpoint {
     const { directory } = this.snapshot;
     return passEndpoint(service, asked, port, (ip) => isOutside(directory, ip));
-  }
-
-  #routesOf(service: Service, port: ServicePort): ServiceRoutes | undefined {
-    const key = `${service.uid}:${port.port}`;
-    if (!this.#routes.has(key)) {
-      const routed = routedPort(service, port);
-      const attached = this.#index.attachedTo(routed);
-      this.#routes.set(key, attached.length === 0 ? undefined : new ServiceRoutes(routed, attached));
-    }
-    return this.#routes.get(key);
-  }
-
-  #streamsOf(service: Service, port: ServicePort): StreamRoutes | undefined {
-    if (this.snapshot.streamRoutes.length === 0) return undefined;
-    const key = `${service.uid}:${port.port}`;
-    if (!this.#streamRoutes.has(key)) {
-      const routed = routedPort(service, port);
-      const attached = this.#streamIndex.attachedTo(routed);
-      this.#streamRoutes.set(key, attached.length === 0 ? undefined : new StreamRoutes(routed, attached));
-    }
-    return this.#streamRoutes.get(key);
   }
 
   /** BACKEND_TLS_INVALID where a policy says that TLS is to be spoken, and cannot be understood. */

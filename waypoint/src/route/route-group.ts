@@ -12,6 +12,7 @@ import {
 import { judge, type Judged } from "./judge.ts";
 import { PathIndex } from "./path-index.ts";
 import { Search } from "./search.ts";
+import type { RouteSort } from "./service-routes.ts";
 
 /** The entries for one host name, or for all below one. */
 interface HostEntries {
@@ -132,3 +133,9 @@ function hostRank(host: string): number {
   if (host === "") return 0;
   return host.startsWith("*.") ? host.length : 1_000 + host.length;
 }
+
+/** Routes of requests; a GRPCRoute goes before an HTTPRoute. */
+export const HTTP_ROUTES: RouteSort<HttpRoute, RouteGroup> = {
+  specific: "GRPCRoute",
+  compile: (routes) => new RouteGroup(routes),
+};

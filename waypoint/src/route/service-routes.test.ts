@@ -4,7 +4,8 @@ import type { HttpRoute, RouteParent } from "@culvert/shared/config/http-route.t
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { route as routeOf, routeBackend, routeParent, routeRule } from "@culvert/test/support/fixtures.ts";
 import { chooseBackend } from "./backend.ts";
-import { RouteIndex, ServiceRoutes } from "./service-routes.ts";
+import { HTTP_ROUTES } from "./route-group.ts";
+import { RouteIndex, serviceRoutes } from "./service-routes.ts";
 
 const REVIEWS = { kind: "service", namespace: "default", name: "reviews", port: 9080, portName: "http" } as const;
 
@@ -13,7 +14,9 @@ function route(uid: string, ...parents: RouteParent[]): HttpRoute {
 }
 
 function attached(routes: HttpRoute[], caller: string | undefined): string {
-  const group = new ServiceRoutes(REVIEWS, new RouteIndex(routes).attachedTo(REVIEWS)).forCaller(caller);
+  const group = serviceRoutes(REVIEWS, new RouteIndex(routes, HTTP_ROUTES).attachedTo(REVIEWS), HTTP_ROUTES).forCaller(
+    caller,
+  );
   if (group === undefined) return "none";
   const found = group.find({ method: "GET", hostname: "reviews", path: "/", query: "", headers: [] });
   return isFailure(found) ? found.code : found.route.uid;

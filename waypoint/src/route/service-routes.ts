@@ -1,7 +1,7 @@
 // Pure. Which routes apply to a request for a service port, by the namespace of the caller (GEP-1294).
 import type { HttpRoute, RouteParent } from "@culvert/shared/config/http-route.ts";
+import type { StreamRoute } from "@culvert/shared/config/stream-route.ts";
 import type { Service, ServicePort } from "@culvert/shared/workload/workload.ts";
-import { RouteGroup } from "./route-group.ts";
 
 /** A service port as routes name it. */
 export interface RoutedPort {
@@ -15,34 +15,38 @@ export interface RoutedPort {
 }
 
 /** How routes name a port of a service. */
-export function routedPort({ namespace, name, entry }: Service, port: ServicePort): RoutedPort {
+function routedPort({ namespace, name, entry }: Service, port: ServicePort): RoutedPort {
   const own = { namespace, port: port.port, portName: port.name };
   return entry === undefined ? { kind: "service", name, ...own } : { kind: "entry", name: entry.name, ...own };
 }
 
-/** The compiled routes of one service port. */
-export class ServiceRoutes {
-  readonly #producer: RouteGroup | undefined;
-  readonly #consumers: ReadonlyMap<string, RouteGroup>;
+/** Routes of one sort: of requests, or of connections. */
+export interface RouteSort<Route extends AttachedRoute, Group> {
+  /** The kind that rejects the other on the same port: of a namespace that has some there, these alone apply. */
+  readonly specific: Route["kind"];
+  /** Makes of routes of one side, producer or consumers of one namespace, what finds one among them. */
+  compile(routes: readonly Route[]): Group;
+}
 
-  /** @param routes those attached to `port`: see `RouteIndex.attachedTo` */
-  constructor(port: Pick<RoutedPort, "namespace">, routes: readonly HttpRoute[]) {
-    const byNamespace = new Map<string, HttpRoute[]>();
-    for (const route of routes) append(byNamespace, route.namespace, route);
-    const groups = new Map<string, RouteGroup>();
-    for (const [namespace, own] of byNamespace) groups.set(namespace, new RouteGroup(mostSpecific(own)));
-    this.#producer = groups.get(port.namespace);
-    groups.delete(port.namespace);
-    this.#consumers = groups;
+type AttachedRoute = Pick<HttpRoute | StreamRoute, "kind" | "namespace" | "parents">;
+
+/** The compiled routes of one service port. */
+export class ServiceRoutes<Group> {
+  readonly #producer: Group | undefined;
+  readonly #consumers: ReadonlyMap<string, Group>;
+
+  constructor(producer: Group | undefined, consumers: ReadonlyMap<string, Group>) {
+    this.#producer = producer;
+    this.#consumers = consumers;
   }
 
   /**
    * The routes for callers of one namespace: those which that namespace has written for itself, else the service's own.
-   * `undefined`: none is attached, requests go to the service's endpoints.
+   * `undefined`: none is attached, requests and connections go to the service's endpoints.
    *
    * @param callerNamespace of the caller's proved identity; `undefined` when its identity names none
    */
-  forCaller(callerNamespace: string | undefined): RouteGroup | undefined {
+  forCaller(callerNamespace: string | undefined): Group | undefined {
     const own = callerNamespace === undefined ? undefined : this.#consumers.get(callerNamespace);
     return own ?? this.#producer;
   }
@@ -53,14 +57,45 @@ export class ServiceRoutes {
   }
 }
 
-/** All routes of a snapshot, those of HTTP or those of connections, by the service that they are attached to. */
-export class RouteIndex<Route extends Pick<HttpRoute, "parents">> {
-  readonly #byParent = new Map<string, Route[]>();
+/** Compiles the routes that are attached to a service port: see `RouteIndex.attachedTo`. */
+export function serviceRoutes<Route extends AttachedRoute, Group>(
+  port: Pick<RoutedPort, "namespace">,
+  routes: readonly Route[],
+  sort: RouteSort<Route, Group>,
+): ServiceRoutes<Group> {
+  const groups = new Map<string, Group>();
+  for (const [namespace, own] of Map.groupBy(routes, (route) => route.namespace)) {
+    const specific = own.filter(({ kind }) => kind === sort.specific);
+    groups.set(namespace, sort.compile(specific.length === 0 ? own : specific));
+  }
+  const producer = groups.get(port.namespace);
+  groups.delete(port.namespace);
+  return new ServiceRoutes(producer, groups);
+}
 
-  constructor(routes: readonly Route[]) {
+/** All routes of one sort in a snapshot, by the service that they are attached to. Compiled at first use, and kept. */
+export class RouteIndex<Route extends AttachedRoute, Group> {
+  readonly #sort: RouteSort<Route, Group>;
+  readonly #byParent = new Map<string, Route[]>();
+  readonly #compiled = new Map<string, ServiceRoutes<Group> | undefined>();
+
+  constructor(routes: readonly Route[], sort: RouteSort<Route, Group>) {
+    this.#sort = sort;
     for (const route of routes) {
       for (const key of new Set(route.parents.map(parentKey))) append(this.#byParent, key, route);
     }
+  }
+
+  /** The routes of a service port; `undefined`: it has none. */
+  of(service: Service, port: ServicePort): ServiceRoutes<Group> | undefined {
+    if (this.#byParent.size === 0) return undefined;
+    const key = `${service.uid}:${port.port}`;
+    if (!this.#compiled.has(key)) {
+      const routed = routedPort(service, port);
+      const attached = this.attachedTo(routed);
+      this.#compiled.set(key, attached.length === 0 ? undefined : serviceRoutes(routed, attached, this.#sort));
+    }
+    return this.#compiled.get(key);
   }
 
   /** The routes with a parent reference to that service port, or to the whole service. */
@@ -76,12 +111,6 @@ export class RouteIndex<Route extends Pick<HttpRoute, "parents">> {
       ),
     );
   }
-}
-
-/** The more specific kind rejects the other on the same port: a namespace with GRPCRoutes there has no HTTPRoutes. */
-function mostSpecific(routes: readonly HttpRoute[]): readonly HttpRoute[] {
-  const grpc = routes.filter(({ kind }) => kind === "GRPCRoute");
-  return grpc.length === 0 ? routes : grpc;
 }
 
 function parentKey({ kind, namespace, name }: Pick<RouteParent, "kind" | "namespace" | "name">): string {

@@ -5,7 +5,8 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { routeBackend, streamRoute } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { chooseBackend } from "./backend.ts";
-import { StreamRoutes } from "./stream-routes.ts";
+import { serviceRoutes } from "./service-routes.ts";
+import { STREAM_ROUTES } from "./stream-routes.ts";
 
 const PORT = { namespace: "default" };
 
@@ -14,7 +15,7 @@ function tls(name: string, hostnames: readonly string[], more: Partial<StreamRou
 }
 
 function found(routes: readonly StreamRoute[], serverName?: string, caller = "default"): string {
-  const group = new StreamRoutes(PORT, routes).forCaller(caller);
+  const group = serviceRoutes(PORT, routes, STREAM_ROUTES).forCaller(caller);
   if (group === undefined) return "none";
   const routed = group.find(serverName);
   return isFailure(routed) ? routed.code : routed.route.name;
@@ -58,9 +59,9 @@ test("consumer routes go before the producer's, TLSRoutes before TCPRoutes of th
   assert.equal(found([mine], undefined, "default"), "none");
   assert.equal(found([mine, tls("tls", ["x.example"])], "x.example", "shop"), "mine");
   assert.equal(found([mine, tls("shop/tls", ["x.example"])], "x.example", "shop"), "tls");
-  const group = new StreamRoutes(PORT, [tcp]).forCaller(undefined);
+  const group = serviceRoutes(PORT, [tcp], STREAM_ROUTES).forCaller(undefined);
   assert.equal(group?.needsServerName, false);
-  assert.equal(new StreamRoutes(PORT, [tcp, tls("tls", [])]).forCaller(undefined)?.needsServerName, true);
+  assert.equal(serviceRoutes(PORT, [tcp, tls("tls", [])], STREAM_ROUTES).forCaller(undefined)?.needsServerName, true);
 });
 
 test("a route that is not understood, or has no rule, refuses", () => {
@@ -76,7 +77,7 @@ test("backends share connections by weight; an invalid one keeps its share, and 
     routeBackend("gone", 1, { weight: 1, invalid: "no such Service" }),
     routeBackend("none", 1, { weight: 0 }),
   ];
-  const group = must(new StreamRoutes(PORT, [streamRoute("r", backends)]).forCaller("default"));
+  const group = must(serviceRoutes(PORT, [streamRoute("r", backends)], STREAM_ROUTES).forCaller("default"));
   const routed = must(group.find(undefined));
   assert.equal(routed.name, "rules[0]");
   const names = [0, 0.25, 0.5, 0.74, 0.75, 0.99].map((random) => {

@@ -2,7 +2,7 @@
 import { byAge } from "@culvert/shared/config/by-age.ts";
 import type { StreamRoute, StreamRouteRule } from "@culvert/shared/config/stream-route.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { RoutedPort } from "./service-routes.ts";
+import type { RouteSort } from "./service-routes.ts";
 
 /** The rule that serves a connection. */
 export interface RoutedStream {
@@ -10,45 +10,6 @@ export interface RoutedStream {
   readonly rule: StreamRouteRule;
   /** Name of the rule, else `rules[0]`. */
   readonly name: string;
-}
-
-/** The compiled routes of one service port. */
-export class StreamRoutes {
-  readonly #producer: StreamGroup | undefined;
-  readonly #consumers: ReadonlyMap<string, StreamGroup>;
-
-  /** @param routes those attached to `port`: see `RouteIndex.attachedTo` */
-  constructor(port: Pick<RoutedPort, "namespace">, routes: readonly StreamRoute[]) {
-    const groups = new Map<string, StreamGroup>();
-    for (const namespace of new Set(routes.map((route) => route.namespace))) {
-      groups.set(namespace, new StreamGroup(mostSpecific(routes.filter((route) => route.namespace === namespace))));
-    }
-    this.#producer = groups.get(port.namespace);
-    groups.delete(port.namespace);
-    this.#consumers = groups;
-  }
-
-  /**
-   * The routes for callers of one namespace: those which that namespace has written for itself, else the service's own (GEP-1294).
-   * `undefined`: connections go to the service's endpoints.
-   *
-   * @param callerNamespace of the caller's proved identity; `undefined` when its identity names none
-   */
-  forCaller(callerNamespace: string | undefined): StreamGroup | undefined {
-    const own = callerNamespace === undefined ? undefined : this.#consumers.get(callerNamespace);
-    return own ?? this.#producer;
-  }
-
-  /** A namespace has written routes for itself. */
-  isOwn(callerNamespace: string | undefined): boolean {
-    return callerNamespace !== undefined && this.#consumers.has(callerNamespace);
-  }
-}
-
-/** TLSRoutes reject TCPRoutes on the same port. */
-function mostSpecific(routes: readonly StreamRoute[]): readonly StreamRoute[] {
-  const byName = routes.filter(({ kind }) => kind === "TLSRoute");
-  return byName.length === 0 ? routes : byName;
 }
 
 /** Routes of one kind and one side: producer, or consumers of one namespace. */
@@ -107,3 +68,9 @@ export class StreamGroup {
       ?.route;
   }
 }
+
+/** Routes of connections; a TLSRoute goes before a TCPRoute. */
+export const STREAM_ROUTES: RouteSort<StreamRoute, StreamGroup> = {
+  specific: "TLSRoute",
+  compile: (routes) => new StreamGroup(routes),
+};
