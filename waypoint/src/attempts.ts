@@ -227,7 +227,7 @@ export class Attempts implements ResponseSink {
     this.endpoint = endpoint;
     const { attemptTimeoutMs } = sending.route;
     if (attemptTimeoutMs > 0) this.#startTimer(attemptTimeoutMs, () => this.#timeOut());
-    const upstream = this.#connections.take(endpoint, sending.version);
+    const upstream = this.#connections.take(wayTo(endpoint, sending.message), sending.version);
     if (upstream === undefined) return this.#open(endpoint);
     return this.#ask(upstream, before === undefined ? sending.now : this.#shared.clock.monotonic());
   }
@@ -236,9 +236,10 @@ export class Attempts implements ResponseSink {
     const sending = this.#sending;
     if (sending === undefined) return;
     const turn = (this.#turn += 1);
-    const { permit, version } = sending;
+    const { permit, version, message } = sending;
+    const way = wayTo(endpoint, message);
     void this.#connections
-      .open(endpoint, version, () => this.#services.open(endpoint, permit))
+      .open(way, version, () => this.#services.open(way, permit))
       .then((upstream) => this.#opened(turn, upstream));
   }
 
@@ -335,4 +336,12 @@ export class Attempts implements ResponseSink {
     this.#timer?.cancel();
     this.#timer = undefined;
   }
+}
+
+/**
+ * The endpoint as this request goes to it. An upgrade belongs to HTTP/1.1: of the applications that agree on HTTP/2 inside TLS few
+ * take an extended CONNECT there, and all of them the upgrade.
+ */
+function wayTo(endpoint: Endpoint, { upgrade }: RequestMessage): Endpoint {
+  return upgrade === undefined || endpoint.speaks !== "alpn" ? endpoint : { ...endpoint, speaks: "http1" };
 }

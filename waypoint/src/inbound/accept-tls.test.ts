@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { after, before, beforeEach, describe, test } from "node:test";
@@ -16,6 +17,7 @@ import {
 } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { within } from "@culvert/test/support/until.ts";
+import { websocketAccept } from "../http/websocket.ts";
 import { service, servicePort, type MeshParts } from "../mesh-fixtures.ts";
 import { Bench, readAll } from "../waypoint-fixtures.ts";
 import { helloMessage, inRecords } from "./client-hello-fixtures.ts";
@@ -107,6 +109,32 @@ describe("a BackendTLSPolicy", () => {
       assert.ok(isFailure(result));
       assert.match(result.detail, /500 BACKEND_TLS_INVALID/);
     }
+  });
+
+  test("that leads to HTTP/2 is asked for HTTP/1.1 where a client wants to switch to WebSocket", async () => {
+    const agreed: unknown[] = [];
+    const http = createHttpServer();
+    http.on("upgrade", (request, socket: Duplex) => {
+      const accept = websocketAccept(String(request.headers["sec-websocket-key"]));
+      const lines = ["HTTP/1.1 101 Switching Protocols", "connection: upgrade", "upgrade: websocket"];
+      socket.end(`${[...lines, `sec-websocket-accept: ${accept}`].join("\r\n")}\r\n\r\nswitched`);
+    });
+    const { chainPem: cert, keyPem: key } = await mint(ca, { dns: ["shop.example.com"] });
+    const tls = createTlsServer({ cert, key, ALPNProtocols: ["h2", "http/1.1"] }, (socket) => {
+      socket.on("error", () => {});
+      agreed.push(socket.alpnProtocol);
+      http.emit("connection", socket);
+    });
+    const newer = await bench.app("shop-2", (connection) => void tls.emit("connection", connection));
+    await bench.use(mesh([policyOf()], { workloads: [newer] }));
+    const client = must(await bench.open("front:9080"));
+    client.write(
+      "GET /chat HTTP/1.1\r\nhost: front\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+        "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    const heard = await within("the other protocol", readAll(client));
+    assert.match(heard, /^HTTP\/1\.1 101 [^]*\r\n\r\nswitched$/);
+    assert.deepEqual(agreed, ["http/1.1"]);
   });
 
   test("is for TCP too, but not for a client that speaks TLS itself", async () => {
