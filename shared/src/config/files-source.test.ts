@@ -8,7 +8,8 @@ import { systemClock } from "../net/clock.ts";
 import { FakeClock } from "../net/fake-clock.ts";
 import { parseIp, type Ip } from "../net/ip.ts";
 import { readFolder } from "./folder.ts";
-import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "./files-source.ts";
+import { openResourceFolder } from "./files-source.ts";
+import type { ResourceEvent, ResourceSource } from "./resource-source.ts";
 import type { Lookup } from "./name-resolver.ts";
 import { formatProblem } from "./problem-text.ts";
 
@@ -32,13 +33,13 @@ async function put(file: string, text: string): Promise<void> {
 
 /** A folder that is open, with what it has said. */
 interface Opened {
-  readonly source: ResourceFolder;
-  readonly events: ResourceFolderEvent[];
+  readonly source: ResourceSource;
+  readonly events: ResourceEvent[];
   readonly clock: FakeClock;
 }
 
 async function open(context: TestContext, folder: string, lookup?: Lookup): Promise<Opened> {
-  const events: ResourceFolderEvent[] = [];
+  const events: ResourceEvent[] = [];
   const clock = new FakeClock();
   const source = await openResourceFolder({
     folder,
@@ -51,16 +52,16 @@ async function open(context: TestContext, folder: string, lookup?: Lookup): Prom
   return { source, events, clock };
 }
 
-function names(source: ResourceFolder): string[] {
+function names(source: ResourceSource): string[] {
   return [...source.get().directory.workloads()].map(({ name }) => name);
 }
 
-function kinds(events: readonly ResourceFolderEvent[]): string[] {
+function kinds(events: readonly ResourceEvent[]): string[] {
   return events.map(({ kind }) => kind);
 }
 
 /** Waits for names of workloads to be these, moving a fake clock so that debounce and slow look fire. */
-async function untilNames(source: ResourceFolder, expected: readonly string[], clock?: FakeClock): Promise<void> {
+async function untilNames(source: ResourceSource, expected: readonly string[], clock?: FakeClock): Promise<void> {
   await until(`the workloads ${expected.join()}`, () => {
     clock?.advance(100);
     return names(source).join() === expected.join();
@@ -207,7 +208,7 @@ describe("watching", () => {
   test("a file that is renamed into place is seen by an event", async (context) => {
     const folder = await folderFor(context);
     await put(join(folder, "a.yaml"), entry("a"));
-    const events: ResourceFolderEvent[] = [];
+    const events: ResourceEvent[] = [];
     const source = await openResourceFolder({ folder, clock: systemClock, onEvent: (event) => events.push(event) });
     assert.ok("get" in source);
     context.after(() => source.close());

@@ -1,51 +1,17 @@
 // Machine. Mesh resources from a watched folder: whole states, swapped at once, the last good one kept.
 import { watch, type FSWatcher } from "node:fs";
 import type { Clock, Timer } from "../net/clock.ts";
-import { buildSnapshot } from "./build.ts";
 import { duplicates } from "./cross-check.ts";
 import { readFolder, scanFolder, type FolderScan, type ReadFile } from "./folder.ts";
 import type { LastGoodStore } from "./last-good.ts";
-import { NameResolver, type Lookup } from "./name-resolver.ts";
-import { placesOf } from "./resources/service-entry.ts";
-import type { ParsedResources } from "./resources/resource.ts";
+import type { ResourceEvent, ResourceSource } from "./resource-source.ts";
+import { openLastGood, ResourcesInUse, type ResourcesOptions } from "./resources-in-use.ts";
 import type { Routing } from "./routing/routing.ts";
-import type { ConfigSource, Problem, Snapshot } from "./snapshot.ts";
-
-/** What a resource folder reports; each is sent once per change. */
-export type ResourceFolderEvent =
-  /** A snapshot is in use from now on, the first one included; its `problems` are the resources that fail closed. */
-  | { readonly kind: "swapped"; readonly snapshot: Snapshot }
-  /** The folder now holds errors: the last good snapshot stays in use. */
-  | { readonly kind: "kept"; readonly problems: readonly Problem[] }
-  /** The folder cannot be used, and what was saved last is in use instead; it was saved at `savedAt`, ms since the epoch. */
-  | { readonly kind: "restored"; readonly savedAt: number; readonly problems: readonly Problem[] }
-  /** What is in use could not be saved for the next start. */
-  | { readonly kind: "not-saved"; readonly text: string }
-  /** A DNS name of a WorkloadEntry or ServiceEntry cannot be resolved; its last good addresses stay. */
-  | { readonly kind: "name-unresolved"; readonly host: string; readonly text: string };
-
-/** A watched folder of resources. */
-export interface ResourceFolder extends ConfigSource {
-  /** When the folder was last seen to hold what is in use, milliseconds since the epoch. */
-  readonly asOf: number;
-  /** Whether what is in use was read from the last good snapshot, and the folder has not been usable since. */
-  readonly isRestored: boolean;
-  /** Reads the folder again now (SIGHUP); resolves when the outcome is in use or reported. */
-  reload(): Promise<void>;
-}
+import type { Problem, Snapshot } from "./snapshot.ts";
 
 /** What `openResourceFolder` needs. */
-export interface ResourceFolderOptions {
+export interface ResourceFolderOptions extends ResourcesOptions {
   readonly folder: string;
-  readonly clock: Clock;
-  /** Must not throw. */
-  readonly onEvent: (event: ResourceFolderEvent) => void;
-  /** The system's resolver when not given. */
-  readonly lookup?: Lookup;
-  /** Reads routes; without it they are passed over. */
-  readonly routing?: Routing | undefined;
-  /** Path of the last good snapshot: written after each change, and used when the folder cannot be used at the start. */
-  readonly lastGood?: string | undefined;
 }
 
 /** An editor or a copy makes several events; this long after the first of them the folder is read. */
@@ -58,34 +24,21 @@ const POLL_MS = 5_000;
  *
  * @returns the source with its first snapshot, or the problems of which at least one is an error
  */
-export async function openResourceFolder(options: ResourceFolderOptions): Promise<ResourceFolder | readonly Problem[]> {
-  const { lastGood, clock, onEvent, routing } = options;
-  const store =
-    lastGood === undefined
-      ? undefined
-      : new (await import("./last-good.ts")).LastGoodStore(
-          lastGood,
-          clock,
-          (text) => onEvent({ kind: "not-saved", text }),
-          routing?.kinds,
-        );
-  const source = new WatchedFolder(options, store);
+export async function openResourceFolder(options: ResourceFolderOptions): Promise<ResourceSource | readonly Problem[]> {
+  const source = new WatchedFolder(options, await openLastGood(options));
   const problems = await source.open();
   if (problems === undefined) return source;
   source.close();
   return problems;
 }
 
-class WatchedFolder implements ResourceFolder {
+class WatchedFolder implements ResourceSource {
   readonly #folder: string;
   readonly #routing: Routing | undefined;
   readonly #clock: Clock;
-  readonly #onEvent: (event: ResourceFolderEvent) => void;
-  readonly #names: NameResolver;
-  readonly #listeners = new Set<(snapshot: Snapshot) => void>();
+  readonly #onEvent: (event: ResourceEvent) => void;
+  readonly #inUse: ResourcesInUse;
   readonly #watchers = new Map<string, { readonly inode: number; readonly watcher: FSWatcher }>();
-  #snapshot: Snapshot | undefined;
-  #parsed: ParsedResources = { resources: [], problems: [] };
   #files: ReadonlyMap<string, ReadFile> = new Map();
   #signature = "";
   /** The problems that were last reported, as text. */
@@ -97,8 +50,6 @@ class WatchedFolder implements ResourceFolder {
   #waiting: Promise<void> | undefined;
   #isClosed = false;
   readonly #store: LastGoodStore | undefined;
-  #asOf = 0;
-  #isRestored = false;
 
   constructor(options: ResourceFolderOptions, store: LastGoodStore | undefined) {
     this.#store = store;
@@ -106,12 +57,7 @@ class WatchedFolder implements ResourceFolder {
     this.#routing = options.routing;
     this.#clock = options.clock;
     this.#onEvent = options.onEvent;
-    this.#names = new NameResolver({
-      clock: options.clock,
-      ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-      onChange: () => this.#swap(),
-      onUnresolved: (host, text) => this.#onEvent({ kind: "name-unresolved", host, text }),
-    });
+    this.#inUse = new ResourcesInUse(options);
   }
 
   /** Reads the first state; the problems when it cannot be used. */
@@ -126,21 +72,19 @@ class WatchedFolder implements ResourceFolder {
   }
 
   get asOf(): number {
-    return this.#asOf;
+    return this.#inUse.asOf;
   }
 
   get isRestored(): boolean {
-    return this.#isRestored;
+    return this.#inUse.isRestored;
   }
 
   get(): Snapshot {
-    if (this.#snapshot === undefined) throw new Error("the folder has not been opened");
-    return this.#snapshot;
+    return this.#inUse.get();
   }
 
   onChange(listener: (snapshot: Snapshot) => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return this.#inUse.onChange(listener);
   }
 
   reload(): Promise<void> {
@@ -154,10 +98,9 @@ class WatchedFolder implements ResourceFolder {
     this.#debounce?.cancel();
     this.#poll?.cancel();
     this.#store?.close();
-    this.#names.close();
+    this.#inUse.close();
     for (const { watcher } of this.#watchers.values()) watcher.close();
     this.#watchers.clear();
-    this.#listeners.clear();
   }
 
   /** Takes the last good snapshot into use in place of a folder with problems; these, and why not, when that cannot be. */
@@ -170,13 +113,9 @@ class WatchedFolder implements ResourceFolder {
         { file: "last good snapshot", line: 0, resource: "", path: "", text: restored, severity: "error" },
       ];
     }
-    await this.#resolveNames(restored.parsed);
-    if (this.#isClosed) return problems;
-    this.#asOf = restored.savedAt;
-    this.#isRestored = true;
     // Even the very state that was saved is news when the folder has it again.
     this.#reported = JSON.stringify(problems);
-    this.#use(restored.parsed);
+    if (!(await this.#inUse.use(restored.parsed, () => restored.savedAt, true))) return problems;
     this.#onEvent({ kind: "restored", savedAt: restored.savedAt, problems });
     return undefined;
   }
@@ -213,43 +152,18 @@ class WatchedFolder implements ResourceFolder {
     this.#signature = state.scan.signature;
     // What changed between the listing and the first watch was seen by neither.
     if (this.#watch(state.scan)) void this.#look();
-    const isSame = this.#snapshot !== undefined && this.#reported === "" && sameBytes(state.files, this.#files);
+    const isSame = this.#inUse.any && this.#reported === "" && sameBytes(state.files, this.#files);
     this.#files = state.files;
     if (isSame) {
-      this.#asOf = this.#clock.now();
+      this.#inUse.asOf = this.#clock.now();
       return undefined;
     }
     const problems = [...state.parsed.problems, ...duplicates(state.parsed.resources)];
     if (problems.some(({ severity }) => severity === "error")) return problems;
-    await this.#resolveNames(state.parsed);
-    if (this.#isClosed) return undefined;
-    this.#asOf = this.#clock.now();
-    this.#isRestored = false;
+    if (!(await this.#inUse.use(state.parsed, () => this.#clock.now()))) return undefined;
     this.#reported = "";
-    this.#use(state.parsed);
     this.#store?.save([...state.files.values()].flatMap(({ packed }) => (packed === undefined ? [] : [packed])));
     return undefined;
-  }
-
-  /** Until the swap the state in use needs its names too: a change of one of them builds it again. */
-  async #resolveNames(next: ParsedResources): Promise<void> {
-    this.#names.watch(hostsOf(next).union(hostsOf(this.#parsed)));
-    await this.#names.settled();
-  }
-
-  #use(parsed: ParsedResources): void {
-    this.#names.watch(hostsOf(parsed));
-    this.#parsed = parsed;
-    this.#swap();
-  }
-
-  #swap(): void {
-    if (this.#isClosed) return;
-    const version = (this.#snapshot?.version ?? 0) + 1;
-    const snapshot = buildSnapshot(version, this.#parsed, (host) => this.#names.addresses(host), this.#routing);
-    this.#snapshot = snapshot;
-    this.#onEvent({ kind: "swapped", snapshot });
-    for (const listener of this.#listeners) listener(snapshot);
   }
 
   /** The slow look for what no event has told. */
@@ -258,7 +172,7 @@ class WatchedFolder implements ResourceFolder {
     const signature = typeof scan === "string" ? scan : scan.signature;
     if (this.#isClosed) return;
     if (signature !== this.#signature) await this.reload();
-    else if (this.#reported === "") this.#asOf = this.#clock.now();
+    else if (this.#reported === "") this.#inUse.asOf = this.#clock.now();
   }
 
   /** Watches the folders of a listing, and no others; answers whether one is new. */
@@ -299,16 +213,4 @@ function sameBytes(a: ReadonlyMap<string, ReadFile>, b: ReadonlyMap<string, Read
   if (a.size !== b.size) return false;
   for (const [path, { digest }] of a) if (b.get(path)?.digest !== digest) return false;
   return true;
-}
-
-function hostsOf({ resources }: ParsedResources): Set<string> {
-  const hosts = new Set<string>();
-  for (const resource of resources) {
-    if (resource.kind === "WorkloadEntry" && resource.address.kind === "name") hosts.add(resource.address.host);
-    if (resource.kind !== "ServiceEntry" || resource.resolution !== "dns" || resource.selector !== undefined) continue;
-    for (const { address } of resource.hosts.flatMap((host) => placesOf(resource, host))) {
-      if (address.kind === "name") hosts.add(address.host);
-    }
-  }
-  return hosts;
 }

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { until } from "@culvert/test/support/until.ts";
 import { FakeClock } from "../net/fake-clock.ts";
-import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "./files-source.ts";
+import { openResourceFolder } from "./files-source.ts";
+import type { ResourceEvent, ResourceSource } from "./resource-source.ts";
 import { packFile } from "./last-good-format.ts";
 import { writeLastGood } from "./last-good.ts";
 import { loadDocuments } from "./load.ts";
@@ -22,16 +23,16 @@ async function folderFor(context: TestContext): Promise<string> {
   return folder;
 }
 
-function names(source: ResourceFolder): string[] {
+function names(source: ResourceSource): string[] {
   return [...source.get().directory.workloads()].map(({ name }) => name);
 }
 
-function kinds(events: readonly ResourceFolderEvent[]): string[] {
+function kinds(events: readonly ResourceEvent[]): string[] {
   return events.map(({ kind }) => kind);
 }
 
 async function openWith(context: TestContext, folder: string, lastGood: string) {
-  const events: ResourceFolderEvent[] = [];
+  const events: ResourceEvent[] = [];
   const clock = new FakeClock();
   const source = await openResourceFolder({
     folder,

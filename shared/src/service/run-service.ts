@@ -3,7 +3,8 @@
 import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
 import type { CommonConfig } from "../config/process-config.ts";
-import { openResourceFolder, type ResourceFolder, type ResourceFolderEvent } from "../config/files-source.ts";
+import { openResourceFolder } from "../config/files-source.ts";
+import type { ResourceEvent, ResourceSource } from "../config/resource-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
 import type { Routing } from "../config/routing/routing.ts";
 import { buildVersion } from "../config/version.ts";
@@ -76,7 +77,7 @@ class Runner {
   readonly #endpoints: HttpEndpoint[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #identity: ReloadableSource | undefined;
-  #resources: ResourceFolder | undefined;
+  #resources: ResourceSource | undefined;
   #service: Service | undefined;
   /** Problems of the newest folder, in use or not. */
   #problems = { errors: 0, notUnderstood: 0 };
@@ -213,7 +214,7 @@ class Runner {
     await Promise.all([this.#identity?.reload(), this.#resources?.reload()]);
   }
 
-  #foundation(identity: ReloadableSource, resources: ResourceFolder): Foundation {
+  #foundation(identity: ReloadableSource, resources: ResourceSource): Foundation {
     return {
       clock: this.#clock,
       log: this.#log,
@@ -276,7 +277,7 @@ class Runner {
   #serveAdmin(
     service: Service,
     identity: ReloadableSource,
-    resources: ResourceFolder,
+    resources: ResourceSource,
   ): Promise<StartFailure | undefined> {
     const handlers: readonly AdminHandler[] = [
       configDumpHandler(resources, this.#routing),
@@ -306,7 +307,7 @@ class Runner {
     return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
   }
 
-  #onResources(event: ResourceFolderEvent): void {
+  #onResources(event: ResourceEvent): void {
     if (event.kind === "name-unresolved") {
       this.#log.warn("name not resolved, its last addresses stay", { host: event.host, error: event.text });
       return;

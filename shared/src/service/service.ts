@@ -1,5 +1,5 @@
 // Types. What a service (uproxy, waypoint) stands on, and what it is to the program that runs it.
-import type { ResourceFolder } from "../config/files-source.ts";
+import type { ResourceSource } from "../config/resource-source.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { ReloadableSource } from "../identity/source.ts";
 import type { Compliance } from "../identity/tls.ts";
@@ -23,7 +23,7 @@ export interface Foundation {
   /** Counts a session of tunnels that was opened. */
   readonly countHandshake: (direction: keyof ByDirection, keyGroup: string | undefined) => void;
   readonly identity: ReloadableSource;
-  readonly resources: ResourceFolder;
+  readonly resources: ResourceSource;
   readonly tunnelLimits: TunnelLimits;
   /** What the key agreement of tunnels must comply with beside the mesh's own rules. */
   readonly compliance: Compliance | undefined;

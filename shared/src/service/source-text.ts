@@ -1,14 +1,14 @@
 // Pure. What operators are told of the resources in use: what they say, where they come from, and how old they are.
 import { dumpSnapshot } from "../config/config-dump.ts";
-import type { ResourceFolder } from "../config/files-source.ts";
+import type { ResourceSource } from "../config/resource-source.ts";
 import type { Routing } from "../config/routing/routing.ts";
 import { formatDuration } from "../config/units.ts";
 import type { AdminHandler } from "../observe/admin.ts";
 
-type Source = Pick<ResourceFolder, "asOf" | "isRestored">;
+type Source = Pick<ResourceSource, "asOf" | "isRestored">;
 
 /** The dump of the configuration. */
-export function configDumpHandler(resources: ResourceFolder, routing: Routing | undefined): AdminHandler {
+export function configDumpHandler(resources: ResourceSource, routing: Routing | undefined): AdminHandler {
   return {
     method: "GET",
     path: "/config_dump",
