@@ -1,55 +1,22 @@
 // The client against a server of the runtime that plays every good and bad part.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import type { ServerHttp2Stream } from "node:http2";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { duplexPair, type Duplex } from "node:stream";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import { FakeClock } from "../net/fake-clock.ts";
 import { GrpcClient } from "./client.ts";
+import { HEADERS, pair, type Answer } from "./client-fixtures.ts";
 import { dialUnix } from "./dial.ts";
 import { framed } from "./framing.ts";
 import { CallEnd, GRPC } from "./status.ts";
 
-const HEADERS = { ":status": 200, "content-type": "application/grpc" };
 const CALL = { method: "/test.Echo/Call", message: Buffer.from("question"), metadata: { "x-proof": "mine" } };
 const DEADLINE_MS = 5_000;
-
-type Answer = (stream: ServerHttp2Stream, headers: Record<string, unknown>) => void;
-
-/** A server on a UNIX socket that answers each stream so, and a client of it. */
-async function pair(
-  t: TestContext,
-  answer: Answer,
-): Promise<{ client: GrpcClient; clock: FakeClock; server: Http2Server; path: string }> {
-  const folder = mkdtempSync(join(tmpdir(), "culvert-grpc-"));
-  const path = join(folder, "socket");
-  const server = createServer();
-  server.on("stream", (stream: ServerHttp2Stream, headers) => {
-    stream.on("error", () => undefined);
-    answer(stream, headers);
-  });
-  server.on("sessionError", () => undefined);
-  server.listen(path);
-  await once(server, "listening");
-  const clock = new FakeClock();
-  const client = new GrpcClient({
-    dial: () => dialUnix(path),
-    authority: "localhost",
-    secure: false,
-    clock,
-    maxMessageBytes: 1_000,
-  });
-  t.after(() => {
-    client.close();
-    server.close();
-    rmSync(folder, { recursive: true });
-  });
-  return { client, clock, server, path };
-}
 
 function ok(stream: ServerHttp2Stream, ...messages: readonly Uint8Array[]): void {
   stream.respond(HEADERS, { waitForTrailers: true });

@@ -1,5 +1,5 @@
-// Machine. A small gRPC client on the runtime's HTTP/2: unary calls and server streams over one session, which is opened with
-// the first call and again after it has ended. Every wait has a deadline, every message a bound.
+// Machine. A small gRPC client on the runtime's HTTP/2: unary calls, server streams and streams both ways over one session, which is
+// opened with the first call and again after it has ended. Every wait has a deadline, every message a bound.
 import { connect, constants } from "node:http2";
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
@@ -21,11 +21,17 @@ export interface GrpcClientOptions {
   readonly maxMessageBytes: number;
 }
 
-/** One call: `/package.Service/Method`, its one request message, and what goes along with it. */
-export interface GrpcCall {
+/** How a call begins: `/package.Service/Method`, and what goes along with it. */
+export interface GrpcOpening {
   readonly method: string;
-  readonly message: Uint8Array;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** What the messages are; Protocol Buffers when not given. */
+  readonly contentType?: string;
+}
+
+/** A call with its one request message. */
+export interface GrpcCall extends GrpcOpening {
+  readonly message: Uint8Array;
 }
 
 /** A server stream that runs. */
@@ -35,6 +41,24 @@ export interface GrpcStream {
   cancel(): void;
 }
 
+/** A stream both ways that runs. */
+export interface GrpcDuplex extends GrpcStream {
+  /**
+   * Sends a message. False when it is the last for now: the server takes no more, and `onDrain` says when it does again, or the
+   * stream is over. Whoever sends on all the same ends the stream with RESOURCE_EXHAUSTED.
+   */
+  send(message: Uint8Array): boolean;
+  /** Says that nothing more is sent; what the server still has to say may come. */
+  finish(): void;
+}
+
+/** What a stream both ways tells. Neither may throw. */
+export interface DuplexEvents {
+  readonly onMessage: (message: Buffer) => void;
+  /** The server takes messages again. */
+  readonly onDrain: () => void;
+}
+
 const SETTINGS = { enablePush: false, initialWindowSize: 256 * 1024, maxHeaderListSize: 16 * 1024 };
 const MAX_HEADER_PAIRS = 64;
 /** A connection, its TLS and the server's SETTINGS together. */
@@ -42,6 +66,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** A server that has gone without a word is known by its missing answer to a PING. */
 const PING_EVERY_MS = 30_000;
 const MESSAGE_BUDGET_MB = 8;
+/** Bytes that wait for a server which takes none, beyond the message that has filled its window. */
+const MAX_HELD_BYTES = 1024 * 1024;
 
 /** See the head of the file. */
 export class GrpcClient {
@@ -57,14 +83,11 @@ export class GrpcClient {
   async unary(call: GrpcCall, deadlineMs: number): Promise<Buffer | CallEnd> {
     let answer: Buffer | undefined;
     let answers = 0;
-    const stream = this.#open(
-      call,
-      (message) => {
-        answer = message;
-        answers += 1;
-      },
-      deadlineMs,
-    );
+    const onMessage = (message: Buffer): void => {
+      answer = message;
+      answers += 1;
+    };
+    const stream = this.#open(call, { onMessage }, deadlineMs);
     const end = await stream.ended;
     if (end.status !== GRPC.ok) return end;
     return answers === 1 && answer !== undefined
@@ -74,7 +97,12 @@ export class GrpcClient {
 
   /** Calls a method that answers with a stream of messages; it has no deadline, but a dead connection ends it. */
   stream(call: GrpcCall, onMessage: (message: Buffer) => void): GrpcStream {
-    return this.#open(call, onMessage, undefined);
+    return this.#open(call, { onMessage }, undefined);
+  }
+
+  /** Calls a method with messages both ways; it has no deadline, but a dead connection ends it. */
+  duplex(opening: GrpcOpening, events: DuplexEvents): GrpcDuplex {
+    return this.#open(opening, events, undefined);
   }
 
   /** Ends the session, so that the next call opens another: what it was opened with has changed. */
@@ -89,12 +117,13 @@ export class GrpcClient {
     this.reset();
   }
 
-  #open(call: GrpcCall, onMessage: (message: Buffer) => void, deadlineMs: number | undefined): GrpcStream {
+  #open(call: GrpcCall | GrpcOpening, events: CallEvents, deadlineMs: number | undefined): GrpcDuplex {
     if (this.#closed) {
-      return { ended: Promise.resolve(new CallEnd(GRPC.cancelled, "the client is closed")), cancel: () => undefined };
+      const ended = Promise.resolve(new CallEnd(GRPC.cancelled, "the client is closed"));
+      return { ended, cancel: () => undefined, send: () => false, finish: () => undefined };
     }
     if (this.#session === undefined || this.#session.over) this.#session = new Session(this.#options);
-    return new Call(this.#options, this.#session, call, onMessage, deadlineMs);
+    return new Call(this.#options, this.#session, call, events, deadlineMs);
   }
 }
 
@@ -169,12 +198,14 @@ class Session {
   }
 }
 
+type CallEvents = Pick<DuplexEvents, "onMessage"> & Partial<DuplexEvents>;
+
 /** One call on its stream. */
-class Call implements GrpcStream {
+class Call implements GrpcDuplex {
   readonly ended: Promise<CallEnd>;
   readonly #session: Session;
   readonly #settle: (end: CallEnd) => void;
-  readonly #onMessage: (message: Buffer) => void;
+  readonly #events: CallEvents;
   readonly #deframer: Deframer;
   #stream: ClientHttp2Stream | undefined;
   #deadline: Timer | undefined;
@@ -184,15 +215,15 @@ class Call implements GrpcStream {
   constructor(
     { maxMessageBytes, clock, authority }: GrpcClientOptions,
     session: Session,
-    call: GrpcCall,
-    onMessage: (message: Buffer) => void,
+    call: GrpcCall | GrpcOpening,
+    events: CallEvents,
     deadlineMs: number | undefined,
   ) {
     const { promise, resolve } = Promise.withResolvers<CallEnd>();
     this.ended = promise;
     this.#settle = resolve;
     this.#session = session;
-    this.#onMessage = onMessage;
+    this.#events = events;
     this.#deframer = new Deframer(maxMessageBytes);
     session.add(this);
     if (deadlineMs !== undefined) {
@@ -206,7 +237,7 @@ class Call implements GrpcStream {
         ":method": "POST",
         ":path": call.method,
         ":authority": authority,
-        "content-type": "application/grpc+proto",
+        "content-type": call.contentType ?? "application/grpc+proto",
         te: "trailers",
         ...(deadlineMs === undefined ? {} : { "grpc-timeout": `${Math.ceil(deadlineMs)}m` }),
       });
@@ -216,7 +247,21 @@ class Call implements GrpcStream {
       return;
     }
     this.#listen(this.#stream);
-    this.#stream.end(framed(call.message));
+    if ("message" in call) this.#stream.end(framed(call.message));
+  }
+
+  send(message: Uint8Array): boolean {
+    const stream = this.#stream;
+    if (this.#over || stream === undefined || stream.writableEnded) return false;
+    if (stream.writableNeedDrain && stream.writableLength + message.length > MAX_HELD_BYTES) {
+      this.end(new CallEnd(GRPC.resourceExhausted, "the server takes no messages"));
+      return false;
+    }
+    return stream.write(framed(message));
+  }
+
+  finish(): void {
+    if (!this.#over) this.#stream?.end();
   }
 
   cancel(): void {
@@ -243,6 +288,7 @@ class Call implements GrpcStream {
     });
     stream.on("trailers", (trailers: ResponseFields) => (this.#told = endOf(trailers) ?? this.#told));
     stream.on("data", (chunk: Buffer) => this.#read(chunk));
+    stream.on("drain", () => this.#events.onDrain?.());
     stream.on("close", () => {
       if (this.#told !== undefined && this.#deframer.inMessage && this.#told.status === GRPC.ok) {
         return this.end(new CallEnd(GRPC.internal, "the last message was cut"));
@@ -255,6 +301,6 @@ class Call implements GrpcStream {
     if (this.#over) return;
     const messages = this.#deframer.take(chunk);
     if (messages instanceof CallEnd) return this.end(messages);
-    for (const message of messages) if (!this.#over) this.#onMessage(message);
+    for (const message of messages) if (!this.#over) this.#events.onMessage(message);
   }
 }
