@@ -38,15 +38,20 @@ function spawnNginx(name: string, folder: string, server: string, prefix: readon
   return startProgram({ name, command: first, args });
 }
 
-/** An nginx that answers every request at any of the addresses with 100 bytes. */
-export async function startAnswering(folder: string, addresses: readonly Address[]): Promise<Program> {
-  const listens = addresses.map(({ host, port }) => `listen ${host}:${port};`).join(" ");
+/** An nginx that answers every request at any of the addresses with 100 bytes; at those of `http2` by prior knowledge. */
+export async function startAnswering(
+  folder: string,
+  addresses: readonly Address[],
+  http2: readonly Address[] = [],
+): Promise<Program> {
+  const plain = addresses.map(({ host, port }) => `listen ${host}:${port};`);
+  const listens = [...plain, ...http2.map(({ host, port }) => `listen ${host}:${port} http2;`)].join(" ");
   const program = spawnNginx(
     "answering",
     folder,
     `server { ${listens} location / { default_type text/plain; return 200 "${ANSWER}"; } }`,
   );
-  for (const { host, port } of addresses) await program.watch("a listener", () => accepts(host, port));
+  for (const { host, port } of [...addresses, ...http2]) await program.watch("a listener", () => accepts(host, port));
   return program;
 }
 

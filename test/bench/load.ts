@@ -124,6 +124,35 @@ export async function atRate({ host, port }: Address, rate: number, seconds: num
   return { requests, p50Ms: percentile(50), p99Ms: percentile(99) };
 }
 
+/** What h2load reports. */
+export interface Http2Load {
+  readonly requests: number;
+  readonly perSecond: number;
+  readonly meanMs: number;
+}
+
+/** h2load: `inFlight` requests over `connections` by prior knowledge, for `seconds`. */
+export async function http2Load(
+  { host, port }: Address,
+  options: { readonly connections: number; readonly inFlight: number; readonly seconds: number },
+): Promise<Http2Load> {
+  const text = await succeed(command("h2load"), [
+    `--clients=${options.connections}`,
+    `--max-concurrent-streams=${options.inFlight / options.connections}`,
+    `--duration=${options.seconds}`,
+    `http://${host}:${port}/`,
+  ]);
+  const requests = numberIn(text, /(\d+) succeeded/);
+  if (!/ 0 failed, 0 errored, 0 timeout/.test(text) || numberIn(text, /status codes: (\d+) 2xx/) < requests) {
+    throw new Error(`h2load met errors at ${host}:${port}:\n${text}`);
+  }
+  return {
+    requests,
+    perSecond: numberIn(text, /finished in [\d.]+\w+, ([\d.]+) req\/s/),
+    meanMs: duration(text, /time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)/),
+  };
+}
+
 /** What `grpc-load` reports: calls, or messages there and back. */
 export interface GrpcLoad {
   readonly calls: number;

@@ -17,6 +17,7 @@ import type { Place, Subject } from "./subject.ts";
 import { WAYPOINT_SUBJECTS, WAYPOINT_TABLES, WAYPOINT_TARGETS, waypointMeasurements } from "./waypoint.ts";
 
 const APP_PORT = 8080;
+const HTTP2_PORT = 8081;
 const GRPC_PORT = 7070;
 const BULK_PORT = 5201;
 const ADDRESSES_PER_SUBJECT = 8;
@@ -65,6 +66,7 @@ async function measure(bench: Bench, subjects: readonly Subject[], effort: Effor
     await startAnswering(
       folder,
       subjects.map((subject) => ({ host: appHost(subject), port: APP_PORT })),
+      subjects.map((subject) => ({ host: appHost(subject), port: HTTP2_PORT })),
     ),
     await startGrpc(subjects.map((subject) => ({ host: appHost(subject), port: GRPC_PORT }))),
     ...(await Promise.all(subjects.map((subject) => startIperf({ host: appHost(subject), port: BULK_PORT })))),
@@ -77,6 +79,7 @@ async function measure(bench: Bench, subjects: readonly Subject[], effort: Effor
       identities,
       address: (index) => subnet.address(base(subject) + 1 + index),
       app: { host: appHost(subject), port: APP_PORT },
+      http2: { host: appHost(subject), port: HTTP2_PORT },
       grpc: { host: appHost(subject), port: GRPC_PORT },
       bulk: { host: appHost(subject), port: BULK_PORT },
     };

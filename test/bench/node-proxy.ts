@@ -1,10 +1,11 @@
-// Root. `node node-proxy.ts LISTEN_HOST:PORT TO_HOST:PORT`: a reverse proxy on node:http with a keep-alive agent, as one
-// would write it with the runtime alone.
+// Root. `node node-proxy.ts LISTEN_HOST:PORT TO_HOST:PORT [LISTEN_HOST:PORT TO_HOST:PORT …]`: a reverse proxy on node:http with a
+// keep-alive agent, as one would write it with the runtime alone; all pairs but the first are HTTP/2, on node:http2.
 import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import process from "node:process";
 import type { Writable } from "node:stream";
+import { proxyHttp2 } from "./node-http2-proxy.ts";
 
-const [listen = "", to = ""] = process.argv.slice(2);
+const [listen = "", to = "", ...http2] = process.argv.slice(2);
 
 function address(text: string): { host: string; port: number } {
   const at = text.lastIndexOf(":");
@@ -38,3 +39,4 @@ const server = createServer((incoming, answer) => {
   forward(incoming, outgoing);
 });
 server.listen(address(listen));
+for (let i = 0; i + 1 < http2.length; i += 2) proxyHttp2(address(http2[i] ?? ""), address(http2[i + 1] ?? ""));

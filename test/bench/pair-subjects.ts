@@ -27,7 +27,13 @@ function pairOf(client: Program, server: Program): ReadonlyMap<string, Program> 
 export const direct: Subject = {
   name: "direct",
   about: "the load tool talks to the app itself",
-  start: async (place) => ({ http: place.app, grpc: place.grpc, bulk: place.bulk, parts: new Map() }),
+  start: async (place) => ({
+    http: place.app,
+    http2: place.http2,
+    grpc: place.grpc,
+    bulk: place.bulk,
+    parts: new Map(),
+  }),
 };
 
 /** Two plain relays. */

@@ -12,6 +12,8 @@ export interface Place {
   address(index: number): string;
   /** The application that answers HTTP. */
   readonly app: Address;
+  /** The application that answers HTTP/2 by prior knowledge. */
+  readonly http2: Address;
   /** The application that answers gRPC. */
   readonly grpc: Address;
   /** The application that sends and takes bulk (iperf3). */
@@ -22,6 +24,8 @@ export interface Place {
 export interface Running {
   /** Where the load tool finds the way to `place.app`. */
   readonly http: Address;
+  /** Where it finds the way to `place.http2`; absent where HTTP/2 is not measured. */
+  readonly http2?: Address;
   /** Where it finds the way to `place.grpc`; absent where gRPC is not measured. */
   readonly grpc?: Address;
   /** Where it finds the way to `place.bulk`; absent where bulk is not measured. */

@@ -1,6 +1,6 @@
-// Root. `node waypoint-plain-hop.ts LISTEN_HOST:PORT APP_HOST:PORT [GRPC_LISTEN_HOST:PORT GRPC_APP_HOST:PORT]`: the waypoint's HTTP path,
-// HTTP/1.1 and for gRPC HTTP/2, as a plain TCP reverse proxy, with all that a request passes in a waypoint (canonical form, ten
-// policy rules, routes, balancing, access log to /dev/null, metrics) and without tunnels. Both applications are on one host.
+// Root. `node waypoint-plain-hop.ts LISTEN APP HTTP2_LISTEN HTTP2_APP GRPC_LISTEN GRPC_APP` (each HOST:PORT): the waypoint's HTTP path in
+// HTTP/1.1, HTTP/2 and gRPC as a plain TCP reverse proxy, with all that a request passes in a waypoint (canonical form, ten policy
+// rules, routes, balancing, access log to /dev/null, metrics) and without tunnels. The applications are on one host.
 import { openSync } from "node:fs";
 import process from "node:process";
 import { acceptBulk } from "@culvert/shared/net/accept-bulk.ts";
@@ -59,9 +59,15 @@ function address(text: string): Address {
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
-const [listenText = "", appText = "", grpcListenText = "", grpcAppText = ""] = process.argv.slice(2);
-const listen = address(listenText);
-const app = address(appText);
+const addresses = process.argv.slice(2).map(address);
+const [listen, app, http2Listen, http2App, grpcListen, grpcApp] = addresses as [
+  Address,
+  Address,
+  Address,
+  Address,
+  Address,
+  Address,
+];
 
 const gateway = { namespace: "default", name: "waypoint" };
 const self = {
@@ -73,7 +79,11 @@ const self = {
 } as const;
 
 /** The services, each with its policy and its routes, by the port of the application. */
-const SERVICES = { app: ["http", app.port], calls: ["grpc", address(grpcAppText).port || app.port] } as const;
+const SERVICES = {
+  app: ["http", app.port],
+  pages: ["http2", http2App.port],
+  calls: ["grpc", grpcApp.port],
+} as const;
 const names = Object.keys(SERVICES);
 
 const mesh = snapshot(
@@ -83,7 +93,7 @@ const mesh = snapshot(
     ],
     services: Object.entries(SERVICES).map(([name, [appProtocol, targetPort]]) =>
       service(name, {
-        ports: [{ name: appProtocol, port: 80, targetPort, appProtocol }],
+        ports: [{ name, port: 80, targetPort, appProtocol }],
         selector: { app: "app" },
         waypoint: gateway,
       }),
@@ -173,8 +183,9 @@ async function serve(
 }
 
 await serve(listen, "app", (channel, services) => new Http1Downstream(channel, services, http, ways).start());
-if (grpcListenText !== "") {
-  await serve(address(grpcListenText), "calls", (channel, services) =>
-    new Http2Downstream(channel, services, http2, ways).start(),
-  );
+for (const [at, name] of [
+  [http2Listen, "pages"],
+  [grpcListen, "calls"],
+] as const) {
+  await serve(at, name, (channel, services) => new Http2Downstream(channel, services, http2, ways).start());
 }

@@ -20,16 +20,23 @@ import { spawnNginxProxy } from "./apps.ts";
 import type { Place, Running, Subject } from "./subject.ts";
 
 const HTTP_PORT = 8080;
+const HTTP2_PORT = 8081;
 const GRPC_PORT = 7070;
 const HBONE_PORT = 15008;
 const SERVICE_VIP_PORT = 80;
 
 const show = ({ host, port }: Address): string => `${host}:${port}`;
 const near = (place: Place): Address => ({ host: place.address(0), port: HTTP_PORT });
+const nearHttp2 = (place: Place): Address => ({ host: place.address(0), port: HTTP2_PORT });
 const nearGrpc = (place: Place): Address => ({ host: place.address(0), port: GRPC_PORT });
 
-function hop(place: Place, program: Program, grpc?: Address): Running {
-  return { http: near(place), ...(grpc === undefined ? {} : { grpc }), parts: new Map([["hop", program]]) };
+function hop(place: Place, program: Program): Running {
+  return { http: near(place), parts: new Map([["hop", program]]) };
+}
+
+/** One that speaks HTTP/2 to clients and applications, too. */
+function hopOfBoth(place: Place, program: Program): Running {
+  return { ...hop(place, program), http2: nearHttp2(place), grpc: nearGrpc(place) };
 }
 
 /** nginx as reverse proxy. */
@@ -44,35 +51,37 @@ export const envoyHop: Subject = {
   name: "envoy router",
   about: "Envoy's HTTP router, one worker, no filter but the router, no access log",
   start: async (place) =>
-    hop(
+    hopOfBoth(
       place,
       spawnEnvoy({
         name: "envoy-router",
         folder: place.folder,
         parts: [
           envoyRouter({ listen: near(place), app: place.app }),
-          envoyRouter({ listen: nearGrpc(place), app: place.grpc, http2: true }),
+          envoyRouter({ listen: nearHttp2(place), app: place.http2, http2: true, name: "http2" }),
+          envoyRouter({ listen: nearGrpc(place), app: place.grpc, http2: true, name: "grpc" }),
         ],
       }),
-      nearGrpc(place),
     ),
 };
 
-/** node:http as reverse proxy. */
+/** The addresses of a script that speaks HTTP/1.1, HTTP/2 and gRPC: where it listens and whereto it leads, in turn. */
+function ways(place: Place): string[] {
+  return [near(place), place.app, nearHttp2(place), place.http2, nearGrpc(place), place.grpc].map(show);
+}
+
+/** node:http and node:http2 as reverse proxies. */
 export const nodeHop: Subject = {
-  name: "node:http",
-  about: "a reverse proxy on node:http with a keep-alive agent",
-  start: async (place) => hop(place, spawnScript("node-proxy.ts", show(near(place)), show(place.app))),
+  name: "bare node",
+  about: "reverse proxies on node:http with a keep-alive agent, and on node:http2: the runtime's floor for HTTP/2",
+  start: async (place) => hopOfBoth(place, spawnScript("node-proxy.ts", ...ways(place))),
 };
 
 /** The waypoint's HTTP path without tunnels. */
 export const plainHop: Subject = {
   name: "culvert plain hop",
   about: "the waypoint's HTTP path (codec, policy, access log, metrics) on plain TCP at both sides",
-  start: async (place) => {
-    const addresses = [near(place), place.app, nearGrpc(place), place.grpc];
-    return hop(place, spawnScript("waypoint-plain-hop.ts", ...addresses.map(show)), nearGrpc(place));
-  },
+  start: async (place) => hopOfBoth(place, spawnScript("waypoint-plain-hop.ts", ...ways(place))),
 };
 
 function spawnScript(file: string, ...args: readonly string[]): Program {

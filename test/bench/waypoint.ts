@@ -3,7 +3,7 @@
 import { memory } from "../support/proc.ts";
 import { observe } from "../support/until.ts";
 import type { Effort } from "./effort.ts";
-import { atRate, grpcLoad, saturate, spending, type Spent } from "./load.ts";
+import { atRate, grpcLoad, http2Load, saturate, spending, type Spent } from "./load.ts";
 import { direct } from "./pair-subjects.ts";
 import type { Column, Target } from "./report.ts";
 import type { Measurement } from "./rounds.ts";
@@ -36,6 +36,27 @@ function cost(running: Running, spent: Spent, requests: number, suffix: string):
   return {
     [`hop us/req${suffix}`]: ((spent.byPart.get(httpPart(running)) ?? 0) * US_PER_MS) / requests,
     [`all us/req${suffix}`]: (spent.totalMs * US_PER_MS) / requests,
+  };
+}
+
+/** Requests of HTTP/2 in flight. */
+function http2Measurement(effort: Effort): Measurement {
+  return {
+    name: `HTTP/2, ${CONNECTIONS} in flight`,
+    async measure(running) {
+      const { http2 } = running;
+      if (http2 === undefined) return {};
+      const options = { connections: 4, inFlight: CONNECTIONS };
+      await http2Load(http2, { ...options, seconds: 1 });
+      const { result, spent } = await spending(running, () =>
+        http2Load(http2, { ...options, seconds: effort.saturateS }),
+      );
+      return {
+        "http2/s": result.perSecond,
+        "http2 mean": result.meanMs,
+        ...cost(running, spent, result.requests, " http2"),
+      };
+    },
   };
 }
 
@@ -90,6 +111,7 @@ export function waypointMeasurements(effort: Effort): Measurement[] {
         };
       },
     },
+    http2Measurement(effort),
     grpcMeasurement("unary", effort),
     grpcMeasurement("streaming", effort),
     {
@@ -125,6 +147,14 @@ export const WAYPOINT_TABLES: readonly { readonly title: string; readonly column
     ],
   },
   {
+    title: `HTTP/2 (h2load, ${CONNECTIONS} in flight over 4 connections, 100 bytes)`,
+    columns: [
+      { figure: "http2/s", heading: "req/s", decimals: 0 },
+      { figure: "hop us/req http2", heading: "hop us/req", decimals: 1 },
+      { figure: "http2 mean", heading: "mean", decimals: 2 },
+    ],
+  },
+  {
     title: `gRPC (grpc-go, ${CONNECTIONS} in flight over 4 connections, 100 bytes there and back: calls, then messages on streams that stay open)`,
     columns: ["unary", "streaming"].flatMap((kind) => [
       { figure: `${kind}/s`, heading: kind === "unary" ? "calls/s" : "messages/s", decimals: 0 },
@@ -143,8 +173,11 @@ function ratio(what: string, ours: Subject, against: Subject, figure: string, li
 export const WAYPOINT_TARGETS: readonly Target[] = [
   ratio("plain hop, CPU per request, to Envoy's router", plainHop, envoyHop, "hop us/req", 0.65),
   ratio("plain hop at 1,000/s, to Envoy's router", plainHop, envoyHop, "hop us/req at rate", 0.65),
+  ratio("plain hop, CPU per HTTP/2 request, to Envoy's router", plainHop, envoyHop, "hop us/req http2", 1),
+  ratio("the same to node:http2 alone", plainHop, nodeHop, "hop us/req http2", 1.5),
   ratio("plain hop, CPU per gRPC call, to Envoy's router", plainHop, envoyHop, "hop us/req unary", 1),
-  ratio("plain hop, CPU per streamed message", plainHop, envoyHop, "hop us/req streaming", 1),
+  ratio("the same to node:http2 alone", plainHop, nodeHop, "hop us/req unary", 1.5),
+  ratio("plain hop, CPU per streamed message, to Envoy's router", plainHop, envoyHop, "hop us/req streaming", 1),
   ratio("waypoint process, CPU per request, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req", 0.9),
   ratio("waypoint process at 1,000/s, to Envoy's waypoint", culvertChain, envoyChain, "hop us/req at rate", 0.9),
   ratio("the same between uproxies, CPU per request", culvertChain, mixedChain, "hop us/req", 0.9),

@@ -279,8 +279,10 @@ export function envoyRouter(options: {
   readonly listen: Address;
   readonly app: Address;
   readonly http2?: boolean;
+  /** Beside other routers in one process. */
+  readonly name?: string;
 }): EnvoyParts {
-  const suffix = options.http2 === true ? "-http2" : "";
+  const suffix = options.name === undefined ? "" : `-${options.name}`;
   const http2 = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
       "@type": type(HTTP_PROTOCOL_OPTIONS),
