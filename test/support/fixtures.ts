@@ -132,6 +132,8 @@ export function waypoint(name: string, parts: Partial<Omit<Waypoint, "namespace"
     name: own.name,
     serves: "service",
     placement: "remote",
+    forServiceAccount: undefined,
+    withoutLocal: "use-another",
     port: 15008,
     addresses: [],
     shares: [],

@@ -94,9 +94,18 @@ function dumpWorkload(workload: Workload): Json {
   };
 }
 
-function dumpWaypoint({ serves, placement, port, addresses, shares }: Waypoint): { readonly [key: string]: Json } {
+function dumpWaypoint(waypoint: Waypoint): { readonly [key: string]: Json } {
+  const { serves, placement, forServiceAccount, withoutLocal, port, addresses, shares } = waypoint;
   const weights = Object.fromEntries(shares.map(({ ref, weight }) => [ref.name, weight]));
-  return { serves, placement, port, addresses, ...(shares.length === 0 ? {} : { weights }) };
+  return {
+    serves,
+    placement,
+    ...(placement === "node" ? { withoutLocal } : {}),
+    ...(forServiceAccount === undefined ? {} : { forServiceAccount }),
+    port,
+    addresses,
+    ...(shares.length === 0 ? {} : { weights }),
+  };
 }
 
 function dumpPolicy({ action, dryRun, target, rules, notUnderstood }: AuthorizationPolicy): Json {

@@ -114,12 +114,25 @@ export interface NetworkGateway {
   readonly network: string;
 }
 
+/**
+ * Where the instances of a waypoint stand, and so which of them a connection takes: that of the endpoint's own pod, one of the
+ * caller's node, one that has the identity of the one account that it serves, or any.
+ */
+export type Placement = "sidecar" | "node" | "service-account" | "remote";
+
+/** What callers do on a node that has no instance of a waypoint of placement `node`, or none that can be reached. */
+export type WithoutLocalInstance = "use-another" | "refuse";
+
 /** A waypoint: a Gateway of class `culvert-waypoint` (or Istio's) with its instances. */
 export interface Waypoint {
   readonly namespace: string;
   readonly name: string;
   readonly serves: WaypointFor;
-  readonly placement: "sidecar" | "node" | "service-account" | "remote";
+  readonly placement: Placement;
+  /** With `service-account`, and only then: the account of its namespace that it serves, and runs as. */
+  readonly forServiceAccount: string | undefined;
+  /** Read with `node`. */
+  readonly withoutLocal: WithoutLocalInstance;
   /** Port of its HBONE listener. */
   readonly port: number;
   /** Addresses named in the Gateway's spec or status, used when no workload is an instance. */

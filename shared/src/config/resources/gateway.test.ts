@@ -27,10 +27,62 @@ status: {addresses: [{type: IPAddress, value: 10.0.0.9}, {value: "2001:DB8::9"}]
     name: "w",
     serves: "all",
     placement: "node",
+    forServiceAccount: undefined,
+    withoutLocal: "use-another",
     port: 25008,
     addresses: ["10.0.0.9", "w.example.com", "2001:db8::9"],
     shares: [],
   });
+});
+
+function placed(annotations: string): ReturnType<typeof parse> {
+  const spec = `spec: {gatewayClassName: culvert-waypoint, listeners: [${LISTENER}]}`;
+  return parse(spec, `, annotations: {${annotations}}`);
+}
+
+test("where its instances stand", () => {
+  const rows: [annotations: string, expected: object][] = [
+    ["culvert.dev/placement: sidecar", { placement: "sidecar" }],
+    ["culvert.dev/placement: node, culvert.dev/without-local-instance: refuse", { withoutLocal: "refuse" }],
+    ["culvert.dev/placement: node, culvert.dev/without-local-instance: use-another", { withoutLocal: "use-another" }],
+    [
+      "culvert.dev/placement: service-account, istio.io/for-service-account: reviews",
+      { placement: "service-account", forServiceAccount: "reviews" },
+    ],
+    ["istio.io/for-service-account: reviews", { placement: "remote", forServiceAccount: undefined }],
+  ];
+  for (const [annotations, expected] of rows) {
+    const { gateway, problems } = placed(annotations);
+    assert.deepEqual(problems, []);
+    assert.partialDeepStrictEqual(gateway?.waypoint, expected);
+  }
+});
+
+test("a placement that cannot be served fails closed", () => {
+  const account = 'metadata.annotations["istio.io/for-service-account"]: expected the service account that it serves';
+  const without = 'metadata.annotations["culvert.dev/without-local-instance"]: is for placement node';
+  const rows: [annotations: string, problem: string][] = [
+    ["culvert.dev/placement: service-account", `${account}, found nothing`],
+    ["culvert.dev/placement: service-account, istio.io/for-service-account: A/B", `${account}, found "A/B"`],
+    ["culvert.dev/without-local-instance: refuse", `${without}, found placement remote`],
+    [
+      "culvert.dev/placement: sidecar, culvert.dev/without-local-instance: use-another",
+      `${without}, found placement sidecar`,
+    ],
+  ];
+  for (const [annotations, problem] of rows) {
+    const { gateway, problems } = placed(annotations);
+    assert.deepEqual(problems, [`- 1: ${problem}`]);
+    assert.ok(gateway !== undefined);
+    assert.equal(gateway.waypoint, undefined);
+  }
+  for (const [key, words] of [
+    ["culvert.dev/placement", "sidecar | node | service-account | remote"],
+    ["culvert.dev/without-local-instance", "use-another | refuse"],
+  ] as const) {
+    const { problems } = placed(`${key}: somewhere`);
+    assert.deepEqual(problems, [`error 3: metadata.annotations["${key}"]: expected ${words}, found "somewhere"`]);
+  }
 });
 
 function annotated(text: string): ReturnType<typeof parse> {
@@ -59,6 +111,8 @@ test("Istio's class, and the defaults", () => {
     name: "w",
     serves: "service",
     placement: "remote",
+    forServiceAccount: undefined,
+    withoutLocal: "use-another",
     port: 15008,
     addresses: [],
     shares: [],

@@ -1,13 +1,16 @@
 // Pure. gateway.networking.k8s.io Gateway, as far as it is a waypoint or leads into another network.
 import { parseHost } from "../../net/listen-address.ts";
-import type { Waypoint, WaypointFor, WaypointShare } from "../../workload/workload.ts";
+import type { Placement, Waypoint, WaypointFor, WaypointShare } from "../../workload/workload.ts";
+import { isDnsName } from "../names.ts";
 import type { Fields } from "./fields.ts";
 import {
+  FOR_SERVICE_ACCOUNT_ANNOTATION,
   NETWORK_LABEL,
   parseWaypointWeights,
   PLACEMENT_ANNOTATION,
   WAYPOINT_FOR_LABEL,
   WAYPOINT_WEIGHTS_ANNOTATION,
+  WITHOUT_LOCAL_ANNOTATION,
 } from "./metadata.ts";
 import { placeOf, type Report } from "./report.ts";
 import type { GatewayResource, Metadata } from "./resource.ts";
@@ -21,7 +24,7 @@ const EAST_WEST_CLASS = "istio-east-west";
 const SERVES: ReadonlyMap<string, WaypointFor> = new Map(
   (["service", "workload", "all", "none"] as const).map((word) => [word, word]),
 );
-const PLACEMENTS: ReadonlyMap<string, Waypoint["placement"]> = new Map(
+const PLACEMENTS: ReadonlyMap<string, Placement> = new Map(
   (["sidecar", "node", "service-account", "remote"] as const).map((word) => [word, word]),
 );
 
@@ -44,6 +47,7 @@ export function parseGateway(
     return { kind: "Gateway", metadata, waypoint: undefined, entersNetwork: undefined };
   }
   const port = tunnelPort(spec, report);
+  const placed = parsePlacement(metadata, report);
   const addresses = [...readAddresses(spec, report), ...(status === undefined ? [] : readAddresses(status, report))];
   spec.ignore("infrastructure");
   spec.end();
@@ -54,12 +58,39 @@ export function parseGateway(
     namespace: metadata.namespace,
     name: metadata.name,
     serves: SERVES.get(metadata.labels.get(WAYPOINT_FOR_LABEL) ?? "service") ?? "service",
-    placement: PLACEMENTS.get(metadata.annotations.get(PLACEMENT_ANNOTATION) ?? "remote") ?? "remote",
+    ...placed,
     port,
     addresses: [...new Set(addresses)],
     shares: sharesOf(metadata),
   };
   return { kind: "Gateway", metadata, waypoint, entersNetwork: undefined };
+}
+
+/** Where its instances stand. A value that is none has been refused with the metadata. */
+function parsePlacement(
+  metadata: Metadata,
+  report: Report,
+): Pick<Waypoint, "placement" | "forServiceAccount" | "withoutLocal"> {
+  const { annotations } = metadata;
+  const placement = PLACEMENTS.get(annotations.get(PLACEMENT_ANNOTATION) ?? "remote") ?? "remote";
+  const without = annotations.get(WITHOUT_LOCAL_ANNOTATION);
+  if (without !== undefined && placement !== "node") {
+    const path = `metadata.annotations["${WITHOUT_LOCAL_ANNOTATION}"]`;
+    report.notUnderstood(placeOf(metadata), path, `is for placement node, found placement ${placement}`);
+  }
+  const account = annotations.get(FOR_SERVICE_ACCOUNT_ANNOTATION);
+  const isForAccount = placement === "service-account";
+  if (isForAccount && (account === undefined || !isDnsName(account))) {
+    const path = `metadata.annotations["${FOR_SERVICE_ACCOUNT_ANNOTATION}"]`;
+    const text = `expected the service account that it serves, found ${JSON.stringify(account) ?? "nothing"}`;
+    report.notUnderstood(placeOf(metadata), path, text);
+  }
+  return {
+    placement,
+    // With another placement it stays without effect, so that a Gateway moves by its placement alone.
+    forServiceAccount: isForAccount ? account : undefined,
+    withoutLocal: without === "refuse" ? "refuse" : "use-another",
+  };
 }
 
 /** The network of an east-west gateway. Its instances say at which addresses and ports it is. */

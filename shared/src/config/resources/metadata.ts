@@ -19,6 +19,12 @@ export const WAYPOINT_FOR_LABEL = "istio.io/waypoint-for";
 /** Where a waypoint runs. */
 export const PLACEMENT_ANNOTATION = "culvert.dev/placement";
 
+/** The account that a waypoint of placement `service-account` serves. */
+export const FOR_SERVICE_ACCOUNT_ANNOTATION = "istio.io/for-service-account";
+
+/** What callers do on a node without an instance of a waypoint of placement `node`. */
+export const WITHOUT_LOCAL_ANNOTATION = "culvert.dev/without-local-instance";
+
 /** How a waypoint shares its traffic with others of its namespace: `waypoint=90,waypoint-canary=10`. */
 export const WAYPOINT_WEIGHTS_ANNOTATION = "culvert.dev/waypoint-weights";
 
@@ -119,6 +125,7 @@ function checkMeanings(
   oneOf("labels", DATAPLANE_MODE_LABEL, ["ambient", "none"]);
   oneOf("labels", WAYPOINT_FOR_LABEL, ["service", "workload", "all", "none"]);
   oneOf("annotations", PLACEMENT_ANNOTATION, ["sidecar", "node", "service-account", "remote"]);
+  oneOf("annotations", WITHOUT_LOCAL_ANNOTATION, ["use-another", "refuse"]);
   oneOf("annotations", REQUIRE_WAYPOINT_ANNOTATION, ["true", "false"]);
   oneOf("annotations", DRY_RUN_ANNOTATION, ["true", "false"]);
   const weights = annotations.get(WAYPOINT_WEIGHTS_ANNOTATION);
