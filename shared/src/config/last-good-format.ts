@@ -5,17 +5,16 @@
 // Whoever can write the file could write policies, so it is read as hostile all the same: every length, type and depth is
 // checked on the bytes before the decoder sees any of them.
 import { hash } from "node:crypto";
-import { LOAD_LIMITS } from "./load.ts";
-import { pack, refusal, unpack, type Plain } from "./messagepack.ts";
-import type { MapEntry, Node } from "./tree.ts";
+import { pack, refusal, unpack } from "./messagepack.ts";
+import { packNode, TREE_DEPTH, unpackNode } from "./packed-tree.ts";
+import type { Node } from "./tree.ts";
 
 /** What one snapshot may hold. */
 export const LAST_GOOD_LIMITS = {
   /** The folder's own bound with room for the places of nodes. */
   bytes: 128 * 1024 * 1024,
   files: 10_000,
-  /** Every level of a tree is two of the encoding: a node and its children. */
-  depth: 2 * LOAD_LIMITS.depth + 4,
+  depth: TREE_DEPTH + 4,
 } as const;
 
 /** One file of the folder. */
@@ -36,13 +35,9 @@ const FORMAT = 1;
 const CHECKSUM_AT = MAGIC.length + 4;
 const BODY_AT = CHECKSUM_AT + 32;
 
-const SCALAR = 0;
-const LIST = 1;
-const MAP = 2;
-
 /** One file's part of a snapshot. */
 export function packFile(path: string, documents: readonly Node[]): Uint8Array {
-  return pack([path, documents.map(packNode)]);
+  return pack([path, documents.map((document) => packNode(document))]);
 }
 
 /** The pieces of a snapshot, to be written one after another. */
@@ -96,40 +91,6 @@ function unpackFile(packed: Uint8Array): SavedFile | string {
   if (typeof path !== "string" || !Array.isArray(documents)) return "expected a path and documents";
   const nodes = documents.map((document) => unpackNode(document, path));
   return nodes.every((node) => node !== undefined) ? { path, documents: nodes } : "expected a tree";
-}
-
-/** `[SCALAR, line, value]`, `[LIST, line, [items]]` or `[MAP, line, [key, line of the key, value, …]]`. */
-function packNode(node: Node): Plain {
-  if (node.kind === "scalar") return [SCALAR, node.line, node.value];
-  if (node.kind === "list") return [LIST, node.line, node.items.map(packNode)];
-  const entries = [...node.entries].flatMap(([key, { line, value }]): Plain[] => [key, line, packNode(value)]);
-  return [MAP, node.line, entries];
-}
-
-function unpackNode(value: unknown, source: string): Node | undefined {
-  if (!Array.isArray(value) || value.length !== 3) return undefined;
-  const [kind, line, content] = value as [unknown, unknown, unknown];
-  if (typeof line !== "number" || !Number.isInteger(line) || line < 0) return undefined;
-  if (kind === SCALAR) return isScalar(content) ? { kind: "scalar", value: content, source, line } : undefined;
-  if (!Array.isArray(content)) return undefined;
-  if (kind === LIST) {
-    const items = content.map((item) => unpackNode(item, source));
-    return items.every((item) => item !== undefined) ? { kind: "list", items, source, line } : undefined;
-  }
-  if (kind !== MAP || content.length % 3 !== 0) return undefined;
-  const entries = new Map<string, MapEntry>();
-  for (let at = 0; at < content.length; at += 3) {
-    const [key, keyLine, item] = content.slice(at, at + 3) as [unknown, unknown, unknown];
-    const node = unpackNode(item, source);
-    if (typeof key !== "string" || typeof keyLine !== "number" || node === undefined || entries.has(key))
-      return undefined;
-    entries.set(key, { line: keyLine, value: node });
-  }
-  return { kind: "map", entries, source, line };
-}
-
-function isScalar(value: unknown): value is string | number | boolean | null {
-  return value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean";
 }
 
 function checksum(body: Uint8Array): Buffer {

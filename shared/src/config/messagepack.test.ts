@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { Packr, Unpackr } from "msgpackr/pack";
-import { pack, refusal, unpack, type Plain } from "./messagepack.ts";
+import { pack, Packed, refusal, unpack, type Plain } from "./messagepack.ts";
 
 const DEPTH = 100;
 const theirs = new Packr({ useRecords: false });
@@ -48,10 +48,35 @@ test("lengths at every change of form", () => {
   }
 });
 
+test("maps, where they are allowed, as another implementation writes and reads them", () => {
+  const maps = new Unpackr({ useRecords: false, int64AsType: "number", mapsAsObjects: false });
+  for (const size of [0, 1, 15, 16, 65_535, 65_536]) {
+    const map = new Map(Array.from({ length: size }, (_, index): [string, Plain] => [`k${index}`, index]));
+    const ours = pack(map);
+    assert.equal(refusal(ours, DEPTH, { maps: true }), undefined);
+    assert.match(refusal(ours, DEPTH) ?? "", /begins nothing that is allowed there/);
+    assert.deepEqual(unpack(ours), map);
+    assert.deepEqual(maps.unpack(ours), map);
+    assert.equal(refusal(theirs.pack(map), DEPTH, { maps: true }), undefined);
+    assert.deepEqual(unpack(theirs.pack(map)), map);
+  }
+  assert.match(refusal(Buffer.from([0x81, 0x91, 1, 1]), DEPTH, { maps: true }) ?? "", /that is no string/);
+  assert.match(
+    refusal(Buffer.from([0x82, 0xa0, 1, 1, 1]), DEPTH, { maps: true }) ?? "",
+    /a key at 3 that is no string/,
+  );
+  assert.match(refusal(Buffer.from([0x81, 0xa0]), DEPTH, { maps: true }) ?? "", /items in|ends within/);
+  assert.match(refusal(pack([1, [2, 3]]), DEPTH, { values: 4 }) ?? "", /at most 4 values/);
+});
+
+test("what is packed already is written as it is", () => {
+  assert.deepEqual(pack([1, new Packed(pack(["a", 2]))]), pack([1, ["a", 2]]));
+});
+
 test("whatever is not refused can be read", () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 1, maxLength: 100 }), (bytes) => {
-      if (refusal(bytes, DEPTH) === undefined) unpack(bytes);
+      for (const maps of [false, true]) if (refusal(bytes, DEPTH, { maps }) === undefined) unpack(bytes);
     }),
     { numRuns: 5_000 },
   );
