@@ -131,6 +131,8 @@ describe("what is refused, with its line", () => {
     ],
     ["bad indentation", "a:\n  b: 1\n c: 2\n", "3: All mapping items must start at the same column"],
     ["a file over its size", new Uint8Array(MIB + 1).fill(0x61), `1: expected at most ${MIB} bytes, found ${MIB + 1}`],
+    ["a file of too many lines", "\n".repeat(100_000), "100001: expected at most 100000 lines"],
+    ["a long key that is there twice", `${"a".repeat(900)}: 1\n${"a".repeat(900)}: 2\n`, `2: key "${"a".repeat(506)}…`],
   ];
   for (const [name, text, expected] of rows) {
     test(name, () => {
@@ -171,6 +173,11 @@ describe("hostile input costs what its size allows", () => {
       assert.ok(errors.length <= LOAD_LIMITS.errorsPerDocument);
     });
   }
+
+  test("tokens are counted in each document", () => {
+    const document = `--- [${"a,".repeat(15_000)}]\n`;
+    assert.deepEqual(load(document.repeat(3)).errors, []);
+  });
 
   test("an alias bomb is counted, not built", () => {
     const levels = Array.from({ length: 9 }, (_, i) => `a${i + 1}: &a${i + 1} [${`*a${i},`.repeat(9)}]`);

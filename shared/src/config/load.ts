@@ -2,12 +2,14 @@
 // the bytes: hostile input costs what its size allows, and answers with an error that names its line.
 import { Composer, isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, Parser, type Document } from "yaml";
 import type { ConfigError } from "./config-error.ts";
-import type { MapEntry, Node } from "./tree.ts";
+import { shown, type MapEntry, type Node } from "./tree.ts";
 
 /** What one file may hold. */
 export const LOAD_LIMITS = {
   /** A Kubernetes object may not be larger than this in etcd (1.5 MiB), and people's files are a hundredth of it. */
   bytesPerFile: 1024 * 1024,
+  /** Ten bytes a line in a file of the largest size. Each line costs memory, whatever is on it. */
+  linesPerFile: 100_000,
   /** One file of the largest size, cut into the smallest resources. */
   documentsPerFile: 10_000,
   /** The deepest resource that Culvert reads has 12 levels. */
@@ -34,7 +36,7 @@ export type Loaded = { readonly node: Node } | { readonly error: ConfigError };
 export function* loadDocuments(source: string, bytes: Uint8Array): Generator<Loaded> {
   const lines = new LineCounter();
   const refuse = (offset: number, text: string): Loaded => ({
-    error: { file: source, line: offset < 0 ? 1 : lines.linePos(offset).line, path: "", text },
+    error: { file: source, line: offset < 0 ? 1 : lines.linePos(offset).line, path: "", text: shown(text) },
   });
   const text = decode(bytes);
   if ("refused" in text) {
@@ -91,8 +93,12 @@ function decode(bytes: Uint8Array): { readonly text: string } | (Refused & { rea
   }
   let line = 1;
   for (const byte of bytes) {
-    if (byte === 0x0a) line += 1;
-    else if (byte < 0x20 && byte !== 0x09 && byte !== 0x0d) {
+    if (byte === 0x0a) {
+      line += 1;
+      if (line <= LOAD_LIMITS.linesPerFile) continue;
+      return { refused: `expected at most ${LOAD_LIMITS.linesPerFile} lines`, line };
+    }
+    if (byte < 0x20 && byte !== 0x09 && byte !== 0x0d) {
       return { refused: `expected text, found control character 0x${byte.toString(16).padStart(2, "0")}`, line };
     }
   }
@@ -135,10 +141,9 @@ function* compose(text: string, lines: LineCounter): Generator<Step> {
         yield { refused: "expected no %YAML or %TAG directive", offset: token.offset };
         return;
       }
-      for (const document of composer.next(token)) {
-        tokens = 0;
-        yield { document };
-      }
+      // The composer hands a document out once it has the next one.
+      if (token.type === "document") tokens = 0;
+      for (const document of composer.next(token)) yield { document };
     }
     // One entry of the stack is the document itself.
     if (parser.stack.length > LOAD_LIMITS.depth + 1) {

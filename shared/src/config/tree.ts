@@ -44,3 +44,8 @@ export function found(node: Node): string {
   const text = JSON.stringify(node.value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
+
+/** A text that may hold a value or a key from outside, cut so that it can be shown. */
+export function shown(text: string, most = 512): string {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}

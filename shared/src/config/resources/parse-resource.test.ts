@@ -174,6 +174,17 @@ describe("what is wrong is named", () => {
   });
 });
 
+test("a problem shows a glimpse of what somebody wrote", () => {
+  const long = "a".repeat(10_000);
+  const { problems } = parseText(`apiVersion: v1\nkind: ${long}\nmetadata: {name: ${long}, ${long}: 1}`);
+  assert.equal(problems.length, 1);
+  const { problems: more } = parseText(`${NAMESPACE}metadata: {name: ${long}, ${long}: 1}`);
+  assert.equal(more.length, 2);
+  for (const { resource, path, text } of [...problems, ...more]) {
+    for (const part of [resource, path, text]) assert.ok(part.length <= 512, `${part.length} characters`);
+  }
+});
+
 test("keys like __proto__ are fields like others", () => {
   const { problems } = parseText(`${NAMESPACE}metadata: {name: a, __proto__: {x: 1}, constructor: 1}`);
   assert.deepEqual(brief(problems), [

@@ -1,6 +1,6 @@
 // Pure. What is wrong with one resource, or not understood, while it is read.
 import type { ConditionReason, Problem } from "../snapshot.ts";
-import { found, type Node } from "../tree.ts";
+import { found, shown, type Node } from "../tree.ts";
 
 /** How bad a malformed value is: see `Problem.severity`. Policies and routes fail closed by themselves. */
 export type Severity = Problem["severity"];
@@ -16,14 +16,17 @@ export class Report {
   readonly problems: Problem[];
   readonly #resource: string;
   readonly #malformed: Severity;
+  /** What has been read of costly things so far, shared with the parts: see `spend`. */
+  readonly #spent: { costly: number };
   #reason: string | undefined;
 
   /**
    * @param resource `Kind namespace/name`, for the problems
    * @param malformed what a value of the wrong form means for this kind of resource
    */
-  constructor(resource: string, malformed: Severity, problems: Problem[] = []) {
+  constructor(resource: string, malformed: Severity, problems: Problem[] = [], spent = { costly: 0 }) {
     this.problems = problems;
+    this.#spent = spent;
     this.#resource = resource;
     this.#malformed = malformed;
   }
@@ -35,7 +38,12 @@ export class Report {
 
   /** A report for a part that may fail on its own, such as one rule of a route. */
   part(): Report {
-    return new Report(this.#resource, this.#malformed, this.problems);
+    return new Report(this.#resource, this.#malformed, this.problems, this.#spent);
+  }
+
+  /** Adds to what the resource as a whole has of something that is costly to read, and returns the sum. */
+  spend(amount: number): number {
+    return (this.#spent.costly += amount);
   }
 
   /** A value has the wrong form. */
@@ -59,9 +67,9 @@ export class Report {
   }
 
   #add({ source, line }: Node, path: string, text: string, severity: Severity, reason?: ConditionReason): undefined {
-    const problem = { file: source, line, resource: this.#resource, path, text, severity };
+    const problem = { file: source, line, resource: this.#resource, path: shown(path), text: shown(text), severity };
     this.problems.push(reason === undefined ? problem : { ...problem, reason });
-    this.#reason ??= `${source}:${line}: ${path}: ${text}`;
+    this.#reason ??= `${source}:${line}: ${problem.path}: ${problem.text}`;
     return undefined;
   }
 }

@@ -15,6 +15,8 @@ export const ROUTE_LIMITS = {
   backends: 16,
   /** Of each of `set`, `add` and `remove`. */
   headerEdits: 16,
+  /** Of all regular expressions of a route: some 50 ms to read. Not of Gateway API, which would allow a thousand times as much. */
+  patternCharacters: 16_384,
 } as const;
 
 /** Reports a list with more entries than it may have. */

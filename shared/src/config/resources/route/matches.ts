@@ -42,8 +42,16 @@ export function parseComparison(fields: Fields, report: Report): ValueMatch["kin
   return "exact";
 }
 
-/** Reports a regular expression that is none of RE2, or too costly. */
+/** Reports a regular expression that is none of RE2, or too costly; those beyond what one route may have are not looked at. */
 export function checkPattern(fields: Fields, name: string, text: string, report: Report): void {
+  const most = ROUTE_LIMITS.patternCharacters;
+  const sum = report.spend(text.length);
+  if (sum > most) {
+    // Once is enough: the route is not understood.
+    if (sum - text.length > most) return;
+    const what = `expected at most ${most} characters of regular expressions in all, found more`;
+    return report.malformed(fields.get(name) ?? fields.node, fields.at(name), what);
+  }
   const size = patternSize(text);
   if (isFailure(size)) report.malformed(fields.get(name) ?? fields.node, fields.at(name), size.detail);
 }
