@@ -28,7 +28,7 @@ class Checkout {
       "bin.mjs",
       `import { launch } from "./shared/src/launch.mjs"; await launch(import.meta.resolve("./uproxy/src/main.ts"));`,
     );
-    for (const name of ["launch.mjs", "strip-types.mjs"]) {
+    for (const name of ["launch.mjs", "stripped-sources.mjs", "strip-types.mjs"]) {
       copyFileSync(join(import.meta.dirname, name), join(this.folder, "shared/src", name));
     }
   }
