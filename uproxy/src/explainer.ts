@@ -5,7 +5,7 @@ import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import type { Explainer } from "@culvert/shared/service/explain-command.ts";
 import { explainInbound, explainOutbound, type InboundQuestion } from "./explain.ts";
 import { deriveState } from "./state.ts";
-import { selfHints } from "./uproxy.ts";
+import { selfHints } from "./self-hints.ts";
 
 /** Where a connection of the app to `to` would go, or, with `inbound`, whether one would come in. */
 export interface ConnectionQuestion extends InboundQuestion {

@@ -3,8 +3,7 @@
 import type { Http2Stream } from "node:http2";
 import { Duplex } from "node:stream";
 import { RESET_CANCEL, RESET_CONNECT_ERROR } from "../failure/failure.ts";
-import { resetStream } from "./reset-stream.ts";
-import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
+import { StreamEnd, type Taken } from "./stream-end.ts";
 
 /**
  * Wraps a stream. END_STREAM and `end()` are the half-closes of either direction; a reset or a lost session destroys the
@@ -16,54 +15,29 @@ export function tunnelDuplex(stream: Http2Stream): Duplex {
 }
 
 class TunnelDuplex extends Duplex {
-  readonly #stream: Http2Stream;
-  #ended = false;
+  readonly #end: StreamEnd;
 
   constructor(stream: Http2Stream) {
     super({ allowHalfOpen: true });
-    this.#stream = stream;
-    stream.on("error", () => {});
-    if (stream.destroyed) {
-      this.destroy(resetError());
-      return;
-    }
-    stream.on("aborted", () => {
-      if (wasEndedByPeer(stream)) this.#end();
-    });
-    stream.on("end", () => {
-      if (isWholeEnd(stream)) this.#end();
-    });
-    stream.on("close", () => {
-      if (!this.#ended || !stream.writableFinished) this.destroy(resetError());
-    });
-    stream.on("data", (chunk: Buffer) => {
-      if (!this.push(chunk)) stream.pause();
-    });
-    stream.pause();
+    this.#end = new StreamEnd(stream, this, () => this.destroy(resetError()));
+    if (stream.destroyed) this.destroy(resetError());
   }
 
   override _read(): void {
-    this.#stream.resume();
+    this.#end.read();
   }
 
-  override _write(chunk: Buffer | string, encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.#stream.write(chunk, encoding, callback);
+  override _write(chunk: Buffer | string, encoding: BufferEncoding, taken: Taken): void {
+    this.#end.write(chunk, encoding, taken);
   }
 
-  override _final(callback: (error?: Error | null) => void): void {
-    this.#stream.end(callback);
+  override _final(taken: Taken): void {
+    this.#end.end(taken);
   }
 
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    if (!this.#ended || !this.writableFinished)
-      resetStream(this.#stream, error === null ? RESET_CANCEL : RESET_CONNECT_ERROR);
-    callback(error);
-  }
-
-  #end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.push(null);
+  override _destroy(error: Error | null, done: Taken): void {
+    this.#end.reset(error === null ? RESET_CANCEL : RESET_CONNECT_ERROR);
+    done(error);
   }
 }
 

@@ -2,11 +2,12 @@
 // carry, report. Not a byte of the caller is read before the answer.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
+import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { forwardedHost, parseBaggage } from "@culvert/shared/tunnel/headers.ts";
-import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
-import { pump } from "@culvert/shared/tunnel/pump.ts";
+import { pump, type Pump } from "@culvert/shared/tunnel/pump.ts";
 import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import { isOtherNetwork } from "@culvert/shared/workload/directory.ts";
 import type { Service, Workload } from "@culvert/shared/workload/workload.ts";
@@ -17,8 +18,8 @@ import type { ConnectionReport, Reporter } from "../connection/report.ts";
 import type { UproxyState } from "../state.ts";
 import { reachApp, type AppAccess } from "./reach-app.ts";
 
-/** What `Inbound` stands on. */
-export interface InboundOptions extends AppAccess {
+/** How inbound connections come to the app, with an identity or without. */
+export interface AppOptions extends AppAccess {
   readonly state: () => UproxyState;
   readonly connections: Connections;
   readonly reporter: Reporter;
@@ -29,11 +30,53 @@ export interface InboundOptions extends AppAccess {
   readonly introducedTo: ReadonlySet<number>;
 }
 
-/** Serves the tunnel requests of the mesh. */
-export class Inbound {
-  readonly #options: InboundOptions;
+/** The app's side of a tunnel: how it is reached, and how both are joined. */
+export interface AppSide<App> {
+  /** Decides by `state`; what has been permitted, or why nothing was. */
+  readonly reach: (
+    state: UproxyState,
+    target: InboundTarget,
+    facts: ConnectionFacts,
+    report: ConnectionReport,
+  ) => Promise<App | Failure> | App | Failure;
+  /** Joins it to a tunnel that was answered; bytes flow from then on. */
+  readonly join: (app: App, request: TunnelRequest, target: InboundTarget, service: Service | undefined) => Pump;
+  /** The caller has left meanwhile. */
+  readonly giveUp: (app: App) => void;
+}
 
-  constructor(options: InboundOptions) {
+/** What `Inbound` stands on. */
+export interface InboundOptions<App = BulkSocket> {
+  readonly state: () => UproxyState;
+  readonly connections: Connections;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+  readonly app: AppPlace;
+  readonly side: AppSide<App>;
+}
+
+/** The side of an app that is dialled. */
+export function dialledApp(options: AppOptions): AppSide<BulkSocket> {
+  const { clock, limits, introduce, introducedTo } = options;
+  const { halfClosedIdleMs, streamQueue } = limits;
+  return {
+    reach: (state, target, facts, report) => reachApp(options, state, target, facts, report),
+    join: (app, { stream, source, peer }, target, service) => {
+      if (introduce !== undefined && introducedTo.has(target.port)) {
+        const introduction = { source, destination: target.asked, identity: peer.id, service: service?.hostname };
+        app.write(introduce(introduction));
+      }
+      return pump(app, stream, { clock, streamLeads: "downstream", halfClosedIdleMs, streamQueue });
+    },
+    giveUp: (app) => app.reset(),
+  };
+}
+
+/** Serves the tunnel requests of the mesh. */
+export class Inbound<App = BulkSocket> {
+  readonly #options: InboundOptions<App>;
+
+  constructor(options: InboundOptions<App>) {
     this.#options = options;
   }
 
@@ -80,20 +123,15 @@ export class Inbound {
     facts: ConnectionFacts,
     report: ConnectionReport,
   ): Promise<Failure | undefined> {
-    const { clock, limits, introduce, introducedTo } = this.#options;
-    const app = await reachApp(this.#options, state, target, facts, report);
+    const { side } = this.#options;
+    const app = await side.reach(state, target, facts, report);
     if (isFailure(app)) return app;
     if (connection.ended !== undefined || !request.accept()) {
-      app.reset();
+      side.giveUp(app);
       return connection.ended ?? fail("DOWNSTREAM_CLOSED", "the caller left while the app was dialled");
     }
     report.opened();
-    if (introduce !== undefined && introducedTo.has(target.port)) {
-      const { source, peer } = request;
-      const introduction = { source, destination: target.asked, identity: peer.id, service: service?.hostname };
-      app.write(introduce(introduction));
-    }
-    const running = pump(app, request.stream, { clock, streamLeads: "downstream", ...pumpLimits(limits) });
+    const running = side.join(app, request, target, service);
     connection.bytes = running;
     connection.onEnd((reason) => running.abort(reason));
     return (await running.ended).failure;
@@ -146,8 +184,4 @@ function serviceSaid(request: TunnelRequest, { snapshot, self, workload }: Uprox
   const said = forwardedHost(request.headers["forwarded"]);
   const named = said === undefined ? undefined : snapshot.directory.serviceByHost(said, self.namespace);
   return named !== undefined && snapshot.directory.servicesOf(workload).includes(named) ? named : undefined;
-}
-
-function pumpLimits(limits: TunnelLimits): { halfClosedIdleMs: number; streamQueue: number } {
-  return { halfClosedIdleMs: limits.halfClosedIdleMs, streamQueue: limits.streamQueue };
 }

@@ -12,11 +12,11 @@ import { relay } from "../connection/relay.ts";
 import type { ConnectionReport } from "../connection/report.ts";
 import type { UproxyState } from "../state.ts";
 import { capturedTarget, type InboundTarget } from "./inbound-target.ts";
-import type { InboundOptions } from "./inbound.ts";
+import type { AppOptions } from "./inbound.ts";
 import { reachApp } from "./reach-app.ts";
 
 /** What `listenPlaintext` stands on. */
-export interface PlaintextOptions extends InboundOptions {
+export interface PlaintextOptions extends AppOptions {
   readonly listen: ListenAddress;
   /** Where a connection wanted to go before it was turned to us. */
   readonly originalDestination: (client: BulkSocket) => Endpoint;

@@ -3,12 +3,13 @@
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
+import type { Endpoint as Address } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { newTraceparent, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
-import { pump } from "@culvert/shared/tunnel/pump.ts";
+import { pump, type Pump } from "@culvert/shared/tunnel/pump.ts";
 import type { Connections, LiveConnection } from "../connection/connections.ts";
 import { dialPlain } from "../connection/dial.ts";
 import type { Ejections } from "./ejections.ts";
@@ -28,8 +29,22 @@ export interface ClientAnswer {
   refused(failure: Failure): void;
 }
 
+/** The app's end of a connection, as far as its way has to know it. */
+export interface OutboundClient {
+  /** `ip:port`, or where else it comes from. */
+  readonly source: string;
+  readonly remote: Address;
+  /** Whether the app has left. */
+  readonly destroyed: boolean;
+}
+
+/** What was opened toward the destination: a tunnel, or a plain socket where no mesh is. */
+export type Opened =
+  | { readonly kind: "tunnel"; readonly tunnel: OpenTunnel }
+  | { readonly kind: "plain"; readonly socket: BulkSocket };
+
 /** What `Outbound` stands on. */
-export interface OutboundOptions {
+export interface OutboundOptions<Client extends OutboundClient = BulkSocket> {
   readonly state: () => UproxyState;
   readonly pool: TunnelPool;
   readonly connections: Connections;
@@ -42,25 +57,31 @@ export interface OutboundOptions {
   readonly ejections: Ejections;
   /** Where capture may turn our own connections back to us. */
   readonly loops?: LoopGuard;
+  /** Joins both ends of a connection; bytes flow from then on. */
+  readonly join: (client: Client, opened: Opened) => Pump;
 }
 
 /** Destinations whose hop is kept: more than one app talks to, and a bound on what a scanner can make us keep. */
 const MAX_KEPT_HOPS = 256;
 
-/** What was opened toward the destination: a tunnel, or a plain socket where no mesh is. */
-type Opened =
-  | { readonly kind: "tunnel"; readonly tunnel: OpenTunnel }
-  | { readonly kind: "plain"; readonly socket: BulkSocket };
+/** Joins a socket of the app to what was opened for it. */
+export function joinSocket({ clock, limits }: Pick<OutboundOptions, "clock" | "limits">): OutboundOptions["join"] {
+  const { halfClosedIdleMs, streamQueue } = limits;
+  return (client, opened) =>
+    opened.kind === "tunnel"
+      ? pump(client, opened.tunnel.stream, { clock, streamLeads: "upstream", halfClosedIdleMs, streamQueue })
+      : relay(client, opened.socket, streamQueue);
+}
 
 /** Carries the connections of the own app into the mesh. */
-export class Outbound {
-  readonly #options: OutboundOptions;
+export class Outbound<Client extends OutboundClient = BulkSocket> {
+  readonly #options: OutboundOptions<Client>;
   readonly #resolved = new Map<string, Hop | Failure>();
   readonly #groups = new WeakMap<object, EndpointGroup>();
   readonly #standing: Standing;
   #resolvedFor: UproxyState | undefined;
 
-  constructor(options: OutboundOptions) {
+  constructor(options: OutboundOptions<Client>) {
     this.#options = options;
     const { pool, ejections } = options;
     this.#standing = {
@@ -70,7 +91,7 @@ export class Outbound {
   }
 
   /** Carries one connection to its end; never throws or rejects. */
-  async carry(client: BulkSocket, destination: Destination, answer: ClientAnswer): Promise<void> {
+  async carry(client: Client, destination: Destination, answer: ClientAnswer): Promise<void> {
     const { state, connections, clock, reporter } = this.#options;
     const now = state();
     const asked = formatHostPort(destination.kind === "ip" ? destination.ip : destination.host, destination.port);
@@ -118,13 +139,12 @@ export class Outbound {
   }
 
   async #forward(
-    client: BulkSocket,
+    client: Client,
     opened: Opened,
     connection: LiveConnection,
     report: ConnectionReport,
     answer: ClientAnswer,
   ): Promise<Failure | undefined> {
-    const { clock, limits } = this.#options;
     if (client.destroyed || connection.ended !== undefined) {
       if (opened.kind === "plain") opened.socket.reset();
       else opened.tunnel.stream.close(fail("DOWNSTREAM_CLOSED", "").traits.resetCode);
@@ -133,11 +153,7 @@ export class Outbound {
     if (opened.kind === "tunnel") report.proved(opened.tunnel.peer.id, opened.tunnel.keyGroup);
     report.opened();
     answer.granted();
-    const { halfClosedIdleMs, streamQueue } = limits;
-    const running =
-      opened.kind === "tunnel"
-        ? pump(client, opened.tunnel.stream, { clock, streamLeads: "upstream", halfClosedIdleMs, streamQueue })
-        : relay(client, opened.socket, streamQueue);
+    const running = this.#options.join(client, opened);
     connection.bytes = running;
     connection.onEnd((reason) => running.abort(reason));
     return (await running.ended).failure;
@@ -151,7 +167,7 @@ export class Outbound {
     return group;
   }
 
-  async #open(hop: Hop, state: UproxyState, client: BulkSocket, report: ConnectionReport): Promise<Opened | Failure> {
+  async #open(hop: Hop, state: UproxyState, client: Client, report: ConnectionReport): Promise<Opened | Failure> {
     const { limits, ejections } = this.#options;
     if (hop.kind === "passthrough") return this.#openPlain(hop.host, hop.port);
     const endpoints = hop.shares === undefined ? hop.endpoints : pickShare(hop.shares);
@@ -183,7 +199,7 @@ export class Outbound {
   async #openEndpoint(
     endpoint: Endpoint,
     hop: Extract<Hop, { kind: "tunnel" }>,
-    client: BulkSocket,
+    client: Client,
   ): Promise<Opened | Failure> {
     const { pool } = this.#options;
     if (endpoint.authority === undefined) return this.#openPlain(endpoint.ip, endpoint.port);
