@@ -6,7 +6,7 @@ import { fail } from "@culvert/shared/failure/failure.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import { Ejections } from "../../uproxy/src/outbound/ejections.ts";
 import { EndpointGroup, type Standing } from "../../uproxy/src/outbound/pick-endpoint.ts";
-import type { Endpoint } from "../../uproxy/src/outbound/resolve.ts";
+import type { Endpoint } from "../../uproxy/src/outbound/hop.ts";
 import { ip, workload } from "../support/fixtures.ts";
 
 const PICKS = 300_000;

@@ -5,7 +5,7 @@ import type { AdminHandler, AdminReply } from "@culvert/shared/observe/admin.ts"
 import type { Connections } from "./connection/connections.ts";
 import { explainInbound, explainOutbound } from "./explain.ts";
 import type { Ejections } from "./outbound/ejections.ts";
-import type { UnknownDestinations } from "./outbound/resolve.ts";
+import type { UnknownDestinations } from "./outbound/hop.ts";
 import type { UproxyState } from "./state.ts";
 
 /** What the handlers show. */

@@ -6,10 +6,12 @@ import { formatHostPort, parseIp } from "@culvert/shared/net/ip.ts";
 import { splitHostPort } from "@culvert/shared/net/listen-address.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { explain as explainPolicies } from "@culvert/shared/policy/explain.ts";
+import type { Waypoint } from "@culvert/shared/workload/workload.ts";
 import { modeOfPort } from "@culvert/shared/policy/peer-authentication.ts";
 import { keyOf, type Ejections } from "./outbound/ejections.ts";
-import { describeNearness, distanceOf } from "./outbound/nearness.ts";
-import { resolve, type Destination, type UnknownDestinations } from "./outbound/resolve.ts";
+import { describeNearness, nearestOf } from "./outbound/nearness.ts";
+import type { Choices, Destination, UnknownDestinations } from "./outbound/hop.ts";
+import { resolve } from "./outbound/resolve.ts";
 import { judge, type UproxyState } from "./state.ts";
 
 /** An explanation: one line a step, the last of them the outcome. */
@@ -32,24 +34,35 @@ export function explainOutbound(
   if (hop.kind === "passthrough") {
     return [...steps, `=> passed through in plain TCP to ${formatHostPort(hop.host, hop.port)}`];
   }
+  const shares = hop.shares ?? [hop];
+  for (const choices of shares) steps.push(...explainChoices(state, choices, ejections));
   if (hop.shares !== undefined) {
-    return [...steps, `=> one of ${hop.shares.length} waypoints by weight, and there the less busy of two instances`];
+    return [...steps, `=> one of ${shares.length} waypoints by weight, and there the less busy of two instances`];
   }
-  const nearness = describeNearness(state, hop);
-  if (nearness !== undefined) steps.push(nearness);
-  const far = distanceOf(state, hop);
-  const nearest = Math.min(...hop.endpoints.map(far));
-  for (const endpoint of hop.endpoints) {
-    const ejected = ejections?.describe(endpoint);
-    if (ejected !== undefined) steps.push(`endpoint ${endpoint.workload.uid} at ${keyOf(endpoint)} is ${ejected}`);
-    if (far(endpoint) > nearest)
-      steps.push(`endpoint ${endpoint.workload.uid} is farther: used when no nearer one can be`);
-  }
-  const count = hop.endpoints.filter((endpoint) => far(endpoint) === nearest).length;
+  const count = nearestOf(state, hop).length;
   const which = count < hop.endpoints.length ? "nearest endpoints" : "endpoints above";
   const among =
     count === 1 ? `the ${which.replace("endpoints", "endpoint")}` : `the less busy of two of the ${count} ${which}`;
-  return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : `, instances of waypoint ${hop.waypoint.name}`}`];
+  return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : placed(hop.waypoint)}`];
+}
+
+/** Which of the endpoints above go first, and which are left out. */
+function explainChoices(state: UproxyState, choices: Choices, ejections: Ejections | undefined): string[] {
+  const steps: string[] = [];
+  const nearness = describeNearness(state, choices);
+  if (nearness !== undefined) steps.push(nearness);
+  const nearest = new Set(nearestOf(state, choices));
+  for (const endpoint of choices.endpoints) {
+    const ejected = ejections?.describe(endpoint);
+    if (ejected !== undefined) steps.push(`endpoint ${endpoint.workload.uid} at ${keyOf(endpoint)} is ${ejected}`);
+    if (!nearest.has(endpoint))
+      steps.push(`endpoint ${endpoint.workload.uid} is farther: used when no nearer one can be`);
+  }
+  return steps;
+}
+
+function placed({ name, placement }: Waypoint): string {
+  return `, instances of waypoint ${name} (placement ${placement})`;
 }
 
 /** The questions of `explainInbound`, as text. */

@@ -3,6 +3,7 @@ import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { trustDomainOf, workloadOf, type SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
+import { isInstance } from "@culvert/shared/workload/placement.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 
@@ -37,7 +38,7 @@ export function findSelf(directory: Directory, hints: SelfHints): Workload | Fai
     );
   }
   for (const ip of hints.addresses) {
-    const found = directory.workloadsAt(ip).filter(mine);
+    const found = ofThePod(directory.workloadsAt(ip).filter(mine));
     if (found.length > 1) {
       const names = found.map((workload) => workload.uid).join(", ");
       return fail("WORKLOAD_UNKNOWN", `several workloads at ${ip} have this account (${names}): set workload.name`);
@@ -49,4 +50,10 @@ export function findSelf(directory: Directory, hints: SelfHints): Workload | Fai
     `no workload with account ${account.namespace}/${account.serviceAccount} has one of the addresses ` +
       `${hints.addresses.join(", ")}: set workload.namespace and workload.name`,
   );
+}
+
+/** Nobody stands beside a waypoint that is in the same pod, even where it has the account of the pod. */
+function ofThePod(workloads: readonly Workload[]): readonly Workload[] {
+  const others = workloads.filter((workload) => !isInstance(workload));
+  return others.length === 0 ? workloads : others;
 }

@@ -20,9 +20,10 @@ import {
   PERMISSIVE_MODES,
   type PeerModes,
 } from "@culvert/shared/policy/peer-authentication.ts";
+import { instancesBefore } from "@culvert/shared/workload/placement.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
-import type { Self } from "./outbound/resolve.ts";
+import type { Self } from "./outbound/hop.ts";
 import { findSelf, type SelfHints } from "./self.ts";
 
 /** Everything that a connection is decided by; one connection sees one state whole. */
@@ -60,6 +61,8 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
       namespace: known?.namespace ?? workloadOf(id)?.namespace ?? "default",
       trustDomain,
       network: known?.network ?? "",
+      node: known?.node,
+      addresses: known?.addresses ?? [],
     },
     workload,
     aliases: identity.aliases,
@@ -113,7 +116,7 @@ function requiredCallers(
   if (!workload.requireWaypoint) return undefined;
   const callers = new Set<SpiffeId>();
   for (const ref of directory.waypointsBefore(workload)) {
-    for (const instance of directory.waypointInstances(ref)) {
+    for (const instance of instancesBefore(directory, ref, workload)) {
       const id = identityOfWorkload(instance, trustDomain);
       if (!isFailure(id)) callers.add(id);
     }

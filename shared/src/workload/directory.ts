@@ -49,11 +49,12 @@ export class Directory {
     const byLabel = new Map<string, Workload[]>();
     for (const workload of contents.workloads) {
       this.#workloads.set(workload.uid, workload);
-      for (const ip of workload.addresses) append(this.#workloadsByIp, ip, workload);
       for (const [name, value] of workload.labels) append(byLabel, labelKey(workload.namespace, name, value), workload);
       const gateway = workload.labels.get(GATEWAY_NAME_LABEL);
-      if (gateway !== undefined) append(this.#instances, `${workload.namespace}/${gateway}`, workload);
+      if (gateway === undefined) this.#place(workload);
+      else append(this.#instances, `${workload.namespace}/${gateway}`, workload);
     }
+    for (const instances of this.#instances.values()) for (const instance of instances) this.#place(instance);
     for (const waypoint of contents.waypoints) this.#waypoints.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
     for (const service of contents.services) {
       this.#services.set(service.uid, service);
@@ -74,7 +75,10 @@ export class Directory {
     return this.#workloads.get(uid);
   }
 
-  /** All workloads that answer at an address: several when they share it on different tunnel ports. */
+  /**
+   * All workloads that answer at an address: several when they share it on different tunnel ports. Instances of waypoints come after
+   * those that they stand before.
+   */
   workloadsAt(ip: Ip): readonly Workload[] {
     return this.#workloadsByIp.get(ip) ?? [];
   }
@@ -186,6 +190,10 @@ export class Directory {
 
   waypoints(): IterableIterator<Waypoint> {
     return this.#waypoints.values();
+  }
+
+  #place(workload: Workload): void {
+    for (const ip of workload.addresses) append(this.#workloadsByIp, ip, workload);
   }
 
   #virtualServices(): VirtualServices {

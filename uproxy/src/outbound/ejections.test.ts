@@ -5,7 +5,7 @@ import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { DEFAULT_TUNNEL_LIMITS } from "@culvert/shared/tunnel/limits.ts";
 import { ip, workload } from "@culvert/test/support/fixtures.ts";
 import { Ejections } from "./ejections.ts";
-import type { Endpoint } from "./resolve.ts";
+import type { Endpoint } from "./hop.ts";
 
 const LIMITS = {
   ...DEFAULT_TUNNEL_LIMITS,

@@ -6,7 +6,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
-import type { Endpoint } from "./resolve.ts";
+import type { Endpoint } from "./hop.ts";
 
 /** An endpoint that answers so lives. */
 const ANSWERS: ReadonlySet<FailureCode> = new Set<FailureCode>(["PEER_DENIED"]);

@@ -11,7 +11,7 @@ import { releaseSlab } from "@culvert/shared/net/slabs.ts";
 import { connectReply, readConnect } from "./http-connect.ts";
 import { closedEarly, readMessage } from "./read-message.ts";
 import type { ClientAnswer, Outbound } from "./outbound.ts";
-import type { Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
 import {
   readGreeting,
   readSocksRequest,

@@ -1,7 +1,7 @@
 // Pure. The server's half of HTTP CONNECT (RFC 9110 section 9.3.6) on the explicit proxy port: one request head, no more.
 import { fail, FAILURES, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { parseAuthority } from "@culvert/shared/tunnel/authority.ts";
-import type { Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
 import { outcomeOf } from "./outcome.ts";
 import type { Read } from "./socks5.ts";
 

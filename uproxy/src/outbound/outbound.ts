@@ -18,7 +18,8 @@ import { distanceOf } from "./nearness.ts";
 import { EndpointGroup, pickShare, type Standing } from "./pick-endpoint.ts";
 import { relay } from "../connection/relay.ts";
 import type { Reporter, ConnectionReport } from "../connection/report.ts";
-import { resolve, type Destination, type Endpoint, type Hop, type UnknownDestinations } from "./resolve.ts";
+import type { Choices, Destination, Endpoint, Hop, UnknownDestinations } from "./hop.ts";
+import { resolve } from "./resolve.ts";
 import type { UproxyState } from "../state.ts";
 
 /** How the app is told what became of its connection. */
@@ -77,7 +78,7 @@ export function joinSocket({ clock, limits }: Pick<OutboundOptions, "clock" | "l
 export class Outbound<Client extends OutboundClient = BulkSocket> {
   readonly #options: OutboundOptions<Client>;
   readonly #resolved = new Map<string, Hop | Failure>();
-  readonly #groups = new WeakMap<object, EndpointGroup>();
+  readonly #groups = new WeakMap<Choices, EndpointGroup>();
   readonly #standing: Standing;
   #resolvedFor: UproxyState | undefined;
 
@@ -159,19 +160,19 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
     return (await running.ended).failure;
   }
 
-  /** The endpoints of a hop, nearest first; made once, for hops are kept. */
-  #group(endpoints: readonly Endpoint[], hop: Extract<Hop, { kind: "tunnel" }>, state: UproxyState): EndpointGroup {
-    let group = this.#groups.get(endpoints);
-    if (group === undefined)
-      this.#groups.set(endpoints, (group = new EndpointGroup(endpoints, distanceOf(state, hop))));
+  /** The endpoints of a hop or of a share of it, nearest first; made once, for hops are kept. */
+  #group(choices: Choices, state: UproxyState): EndpointGroup {
+    let group = this.#groups.get(choices);
+    if (group === undefined) {
+      this.#groups.set(choices, (group = new EndpointGroup(choices.endpoints, distanceOf(state, choices))));
+    }
     return group;
   }
 
   async #open(hop: Hop, state: UproxyState, client: Client, report: ConnectionReport): Promise<Opened | Failure> {
     const { limits, ejections } = this.#options;
     if (hop.kind === "passthrough") return this.#openPlain(hop.host, hop.port);
-    const endpoints = hop.shares === undefined ? hop.endpoints : pickShare(hop.shares);
-    const group = this.#group(endpoints, hop, state);
+    const group = this.#group(hop.shares === undefined ? hop : pickShare(hop.shares), state);
     const tried: Endpoint[] = [];
     let failure: Failure = fail("NO_HEALTHY_UPSTREAM", "");
     while (tried.length < limits.maxTries) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ip, workload } from "@culvert/test/support/fixtures.ts";
 import { EndpointGroup, pickShare, type Standing } from "./pick-endpoint.ts";
-import type { Endpoint } from "./resolve.ts";
+import type { Endpoint, Share } from "./hop.ts";
 
 function endpoint(name: string, weight = 1): Endpoint {
   return {
@@ -113,10 +113,10 @@ test("the nearest go first; the next nearest only when none of those may be used
 
 test("a share is drawn by its weight", () => {
   const [most, little] = [endpoint("most"), endpoint("little")];
-  const shares = [
-    { weight: 90, endpoints: [most] },
-    { weight: 10, endpoints: [little] },
+  const shares: [Share, Share] = [
+    { weight: 90, endpoints: [most], prefers: undefined },
+    { weight: 10, endpoints: [little], prefers: undefined },
   ];
-  const drawn = [0, 0.5, 0.899, 0.901, 0.999].map((at) => pickShare(shares, dice(at))[0]);
+  const drawn = [0, 0.5, 0.899, 0.901, 0.999].map((at) => pickShare(shares, dice(at)).endpoints[0]);
   assert.deepEqual(drawn, [most, most, most, little, little]);
 });

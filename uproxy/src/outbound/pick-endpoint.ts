@@ -1,5 +1,5 @@
 // Pure but for chance. Which of several endpoints the next connection goes to.
-import type { Endpoint, Share } from "./resolve.ts";
+import type { Endpoint, Share } from "./hop.ts";
 
 /** What is known of endpoints beside the resources. */
 export interface Standing {
@@ -10,13 +10,15 @@ export interface Standing {
 }
 
 /** The share that a connection falls to, by weight. The choice is made once: the tries of one connection stay in it. */
-export function pickShare(shares: readonly Share[], random: () => number = Math.random): readonly Endpoint[] {
+export function pickShare(shares: readonly [Share, ...Share[]], random: () => number = Math.random): Share {
   let at = random() * shares.reduce((total, { weight }) => total + weight, 0);
+  let [picked] = shares;
   for (const share of shares) {
+    picked = share;
     at -= share.weight;
-    if (at < 0) return share.endpoints;
+    if (at < 0) break;
   }
-  return shares.at(-1)?.endpoints ?? [];
+  return picked;
 }
 
 /** A choice, and whether it is an endpoint that should be left out because nothing better is left. */

@@ -4,6 +4,7 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { TunnelTarget } from "@culvert/shared/tunnel/pool.ts";
 import type { UproxyState } from "../state.ts";
 import { explicitDestination } from "./explicit.ts";
+import { nearestOf } from "./nearness.ts";
 import { resolve } from "./resolve.ts";
 
 /** Peers kept ready for one listener: power of two choices finds a ready one among these before it dials another. */
@@ -16,7 +17,8 @@ export function prewarmTargets(state: UproxyState, listeners: readonly ExplicitL
     if (!listener.prewarm) continue;
     const hop = resolve(state.snapshot, state.self, explicitDestination(listener), "refuse");
     if (isFailure(hop) || hop.kind === "passthrough") continue;
-    const tunnelled = hop.endpoints.filter((endpoint) => endpoint.authority !== undefined);
+    const first = (hop.shares ?? [hop]).flatMap((choices) => nearestOf(state, choices));
+    const tunnelled = first.filter((endpoint) => endpoint.authority !== undefined);
     targets.push(...tunnelled.slice(0, MAX_TARGETS));
   }
   return targets;

@@ -12,7 +12,8 @@ import {
   waypoint,
   workload,
 } from "@culvert/test/support/fixtures.ts";
-import { resolve, type Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
+import { resolve } from "./resolve.ts";
 
 const gateway = { namespace: "default", name: "egress" };
 const brokers = ["192.0.2.21", "192.0.2.22"].map((address, index) =>

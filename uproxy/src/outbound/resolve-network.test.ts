@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import { id, ip, service, snapshot, TRUST_DOMAIN, waypoint, workload } from "@culvert/test/support/fixtures.ts";
-import { resolve, type Destination, type Hop } from "./resolve.ts";
+import type { Destination, Hop } from "./hop.ts";
+import { resolve } from "./resolve.ts";
 
 const gatewayLabel = (name: string): Record<string, string> => ({ "gateway.networking.k8s.io/gateway-name": name });
 const reviews = { labels: { app: "reviews" }, serviceAccount: "reviews" };

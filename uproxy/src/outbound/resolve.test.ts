@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { isFailure, type FailureCode } from "@culvert/shared/failure/failure.ts";
 import { virtualAddresses } from "@culvert/shared/workload/virtual-address.ts";
 import { id, ip, service, snapshot, TRUST_DOMAIN, waypoint, workload } from "@culvert/test/support/fixtures.ts";
-import { resolve, type Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
+import { resolve } from "./resolve.ts";
 
 const waypointLabel = { "gateway.networking.k8s.io/gateway-name": "waypoint" };
 const mesh = snapshot({

@@ -1,69 +1,13 @@
 // Pure. Where a connection goes next: the one function that knows tunnels, waypoints, passthrough and refusal.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
-import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, type Ip } from "@culvert/shared/net/ip.ts";
 import type { Snapshot } from "@culvert/shared/config/snapshot.ts";
-import type { TunnelGateway } from "@culvert/shared/tunnel/target.ts";
-import { isOtherNetwork, targetPort } from "@culvert/shared/workload/directory.ts";
-import type { Service, ServicePort, Waypoint, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import type { Service, ServicePort, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
+import type { Destination, Endpoint, Hop, Self, UnknownDestinations } from "./hop.ts";
 import { throughGateways } from "./other-network.ts";
-
-/** Where an app wants to go: an address, or a name that only the mesh may know. */
-export type Destination =
-  | { readonly kind: "ip"; readonly ip: Ip; readonly port: number }
-  | { readonly kind: "name"; readonly host: string; readonly port: number };
-
-/** Who asks: the part of this proxy's own identity that the answer depends on. */
-export interface Self {
-  readonly namespace: string;
-  readonly trustDomain: TrustDomain;
-  /** Network of the own workload; empty or absent: it does not say. */
-  readonly network?: string;
-}
-
-/** One place that a connection may be sent to. */
-export interface Endpoint {
-  readonly workload: Workload;
-  readonly ip: Ip;
-  /** Port to dial: the tunnel listener, or the app itself when the workload is not in the mesh. */
-  readonly port: number;
-  /** Authority of the tunnel request; `undefined` when the workload is dialled in plain TCP. */
-  readonly authority: string | undefined;
-  /** Identities of which the peer must prove one. */
-  readonly expected: readonly SpiffeId[];
-  /** Set where the peer is in another network: `ip` and `port` are then those of an instance of its gateway. */
-  readonly via?: TunnelGateway;
-}
-
-/** The instances of one of the waypoints that share traffic. */
-export interface Share {
-  readonly weight: number;
-  readonly endpoints: readonly Endpoint[];
-}
-
-/** The answer: several endpoints of which one is to be picked, or a plain connection to what was asked for. */
-export type Hop =
-  | {
-      readonly kind: "tunnel";
-      /** The service that the app asked for, if it asked for one. */
-      readonly service: Service | undefined;
-      /** The waypoint that stands before the destination, if the way leads through one. */
-      readonly waypoint: Waypoint | undefined;
-      readonly endpoints: readonly [Endpoint, ...Endpoint[]];
-      /** The same endpoints by waypoint, where several share the traffic: each connection is for one of them. */
-      readonly shares?: readonly Share[];
-    }
-  | {
-      readonly kind: "passthrough";
-      readonly host: string;
-      readonly port: number;
-      /** The ServiceEntry that lets it pass; `undefined` for what no resource knows. */
-      readonly service: Service | undefined;
-    };
-
-/** What to do with destinations that no resource knows. */
-export type UnknownDestinations = "passthrough" | "refuse";
+import { throughWaypoint, type PlaceBehind } from "./through-waypoint.ts";
 
 /**
  * Decides the next hop of a connection to `destination`.
@@ -143,8 +87,14 @@ function toPort(
     return fail("EGRESS_REFUSED", `${titleOf(service)} is not understood: ${entry.notUnderstood}`);
   }
   if (service.waypoint !== undefined) {
-    const target = waypointTarget(service, port, destination);
-    return toWaypoint(snapshot, self, service.waypoint, "service", target, { service, port: port.port }, note);
+    const use = {
+      ref: service.waypoint,
+      traffic: "service",
+      target: waypointTarget(service, port, destination),
+      asked: { service, port: port.port },
+      behind: () => placesBehind(snapshot.directory, service, port, destination),
+    } as const;
+    return throughWaypoint(snapshot.directory, self, use, note);
   }
   if (entry?.resolution === "none") {
     note?.("resolution NONE: the connection goes on to where it was made to");
@@ -158,7 +108,8 @@ function toPort(
   );
   const [first, ...rest] = chosen.length > 0 ? chosen : endpoints;
   if (first === undefined) return fail("NO_HEALTHY_UPSTREAM", `${titleOf(service)} port ${port.port}`);
-  return { kind: "tunnel", service, waypoint: undefined, endpoints: [first, ...rest] };
+  const { prefers } = service;
+  return { kind: "tunnel", service, waypoint: undefined, endpoints: [first, ...rest], prefers };
 }
 
 /** What a waypoint is asked for: the service by its address or name, or the very place where no endpoint is chosen. */
@@ -173,6 +124,23 @@ function waypointTarget(service: Service, port: ServicePort, destination: Destin
   // No one name stands for it: the waypoint finds the entry by the address again.
   if (entry.resolution === "none" || hostname.startsWith("*")) return formatHostPort(destination.ip, destination.port);
   return formatHostPort(hostname, port.port);
+}
+
+/** The addresses to which the waypoint before a service may lead. */
+function placesBehind(
+  directory: Directory,
+  service: Service,
+  port: ServicePort,
+  destination: Destination,
+): readonly PlaceBehind[] | "outside" {
+  const { entry } = service;
+  if (entry?.location === "external" || entry?.resolution === "none") return "outside";
+  const usable = directory
+    .endpoints(service)
+    .filter((workload) => workload.healthy && targetPort(service, port, workload) !== undefined);
+  const places = usable.flatMap((workload) => workload.addresses.map((ip) => ({ workload, ip })));
+  const chosen = places.filter(({ ip }) => destination.kind === "ip" && ip === destination.ip);
+  return chosen.length > 0 ? chosen : places;
 }
 
 function passthrough(destination: Destination, service: Service | undefined): Hop {
@@ -235,7 +203,10 @@ function toWorkload(
   note: ((step: string) => void) | undefined,
 ): Hop | Failure {
   if (workload.waypoint !== undefined) {
-    return toWaypoint(snapshot, self, workload.waypoint, "workload", formatHostPort(ip, port), undefined, note);
+    const target = formatHostPort(ip, port);
+    const behind = (): readonly PlaceBehind[] => [{ workload, ip }];
+    const use = { ref: workload.waypoint, traffic: "workload", target, asked: undefined, behind } as const;
+    return throughWaypoint(snapshot.directory, self, use, note);
   }
   if (isElsewhere(self, workload)) {
     return fail("NO_HEALTHY_UPSTREAM", `${workload.uid} is in network ${workload.network}, where only services lead`);
@@ -243,64 +214,7 @@ function toWorkload(
   const endpoint = endpointOf(self, workload, ip, port);
   if (isFailure(endpoint)) return endpoint;
   note?.(`endpoint ${workload.uid} at ${formatHostPort(endpoint.ip, endpoint.port)}, ${via(endpoint)}`);
-  return { kind: "tunnel", service: undefined, waypoint: undefined, endpoints: [endpoint] };
-}
-
-function toWaypoint(
-  snapshot: Snapshot,
-  self: Self,
-  ref: WaypointRef,
-  traffic: "service" | "workload",
-  target: string,
-  asked: { readonly service: Service; readonly port: number } | undefined,
-  note: ((step: string) => void) | undefined,
-): Hop | Failure {
-  const name = `${ref.namespace}/${ref.name}`;
-  const waypoint = snapshot.directory.waypoint(ref);
-  if (waypoint === undefined) return fail("WAYPOINT_UNAVAILABLE", `no Gateway ${name}`);
-  note?.(`${traffic} traffic to ${target} goes through waypoint ${name}`);
-  const shares: Share[] = [];
-  for (const { ref: sharing, weight } of snapshot.directory.waypointShares(ref)) {
-    if (waypoint.shares.length > 0) note?.(`weight ${weight} for waypoint ${sharing.namespace}/${sharing.name}`);
-    const named = asked === undefined ? undefined : formatHostPort(asked.service.hostname, asked.port);
-    const instances = waypointEndpoints(snapshot, self, sharing, target, named, note);
-    if (isFailure(instances)) return instances;
-    if (weight > 0 && instances.length > 0) shares.push({ weight, endpoints: instances });
-  }
-  const [first, ...rest] = shares.flatMap(({ endpoints }) => endpoints);
-  if (first === undefined) return fail("WAYPOINT_UNAVAILABLE", `waypoint ${name} has no healthy instance`);
-  const endpoints = [first, ...rest] as const;
-  return { kind: "tunnel", service: asked?.service, waypoint, endpoints, ...(shares.length > 1 ? { shares } : {}) };
-}
-
-function waypointEndpoints(
-  { directory }: Snapshot,
-  self: Self,
-  ref: WaypointRef,
-  target: string,
-  named: string | undefined,
-  note: ((step: string) => void) | undefined,
-): Endpoint[] | Failure {
-  const endpoints: Endpoint[] = [];
-  const remote: Workload[] = [];
-  if (directory.waypoint(ref) === undefined) return endpoints;
-  for (const workload of directory.waypointInstances(ref)) {
-    if (!workload.healthy) continue;
-    if (isElsewhere(self, workload)) {
-      remote.push(workload);
-      continue;
-    }
-    const expected = identityOfWorkload(workload, self.trustDomain);
-    if (isFailure(expected)) return expected;
-    for (const ip of workload.addresses) {
-      note?.(`instance ${workload.uid} at ${formatHostPort(ip, workload.hbonePort)}, expecting ${expected}`);
-      endpoints.push({ workload, ip, port: workload.hbonePort, authority: target, expected: [expected] });
-    }
-  }
-  // A gateway finds by name alone, which an address of a workload is not.
-  if (remote.length === 0 || named === undefined) return endpoints;
-  const others = throughGateways(directory, self.trustDomain, named, remote, note);
-  return isFailure(others) ? others : [...endpoints, ...others];
+  return { kind: "tunnel", service: undefined, waypoint: undefined, endpoints: [endpoint], prefers: undefined };
 }
 
 function endpointOf(self: Self, workload: Workload, ip: Ip, port: number): Endpoint | Failure {

@@ -2,7 +2,7 @@
 import { fail, type Failure, type FailureCode } from "@culvert/shared/failure/failure.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import { outcomeOf } from "./outcome.ts";
-import type { Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
 
 /** The first byte of each message. */
 export const SOCKS_VERSION = 5;

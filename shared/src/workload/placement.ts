@@ -1,0 +1,47 @@
+// Pure. Which instances of a waypoint stand before which workload: what the placement of its Gateway says about them.
+import type { Ip } from "../net/ip.ts";
+import { GATEWAY_NAME_LABEL, isOtherNetwork, type Directory } from "./directory.ts";
+import type { Waypoint, WaypointRef, Workload } from "./workload.ts";
+
+/** The instances that may serve for a waypoint at all, healthy or not: one of another account than that which it serves may not. */
+export function servingInstances(directory: Directory, waypoint: Waypoint): readonly Workload[] {
+  const instances = directory.waypointInstances(waypoint);
+  if (waypoint.placement !== "service-account") return instances;
+  return instances.filter(({ serviceAccount }) => serviceAccount === waypoint.forServiceAccount);
+}
+
+/** The instances in the pod that has an address, in the network of that address. */
+export function instancesInPod(directory: Directory, ref: WaypointRef, ip: Ip, network: string): Workload[] {
+  return directory
+    .workloadsAt(ip)
+    .filter((workload) => isInstanceOf(workload, ref) && !isOtherNetwork(workload.network, network));
+}
+
+/**
+ * The instances through which a workload may be reached when a waypoint stands before it: with `sidecar` those of its own pod,
+ * with `service-account` those of its own account. None where the Gateway is not understood.
+ */
+export function instancesBefore(directory: Directory, ref: WaypointRef, workload: Workload): readonly Workload[] {
+  const waypoint = directory.waypoint(ref);
+  if (waypoint === undefined) return [];
+  if (waypoint.placement === "sidecar") {
+    return [...new Set(workload.addresses.flatMap((ip) => instancesInPod(directory, ref, ip, workload.network)))];
+  }
+  if (!isOfAccount(waypoint, workload)) return [];
+  return servingInstances(directory, waypoint);
+}
+
+/** Whether a waypoint serves the account of a workload; only one of placement `service-account` does not serve all. */
+export function isOfAccount(waypoint: Waypoint, { namespace, serviceAccount }: Workload): boolean {
+  if (waypoint.placement !== "service-account") return true;
+  return namespace === waypoint.namespace && serviceAccount === waypoint.forServiceAccount;
+}
+
+/** Whether a workload is an instance of some Gateway, which stands before others and has nobody beside it. */
+export function isInstance(workload: Workload): boolean {
+  return workload.labels.has(GATEWAY_NAME_LABEL);
+}
+
+function isInstanceOf(workload: Workload, { namespace, name }: WaypointRef): boolean {
+  return workload.namespace === namespace && workload.labels.get(GATEWAY_NAME_LABEL) === name;
+}
