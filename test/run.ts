@@ -1,5 +1,6 @@
 // Root. `pnpm test [GROUP…] [TEXT…]`: runs the tests of the whole repository with Node's own runner. Groups are `unit` (the tests
-// beside the sources) and the folders of `test/` (house, e2e, hostile …); any other word keeps the files whose path has it.
+// beside the sources) and the folders of `test/` (house, e2e, hostile …; `images` runs only when it is named); any other word keeps
+// the files whose path has it.
 // Tests that were skipped are listed with their reasons above the runner's closing lines.
 import { globSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -14,6 +15,9 @@ import { SilenceWatch } from "./support/silence.ts";
 const TEST_DEADLINE_MS = 120_000;
 /** No file that works says nothing for this long: it is killed, and fails by name instead of stopping everything. */
 const SILENCE_MS = 150_000;
+
+/** Groups that run when they are named, because each of them wants the machine for itself. */
+const APART = new Set(["images"]);
 
 /** The group of a test file: `unit`, or its folder under `test/`. */
 function groupOf(path: string): string {
@@ -40,7 +44,7 @@ function chosen(files: readonly string[], words: readonly string[]): string[] {
   const wanted = words.filter((word) => groups.has(word));
   const texts = words.filter((word) => !groups.has(word));
   return files
-    .filter((file) => wanted.length === 0 || wanted.includes(groupOf(file)))
+    .filter((file) => (wanted.length === 0 ? !APART.has(groupOf(file)) : wanted.includes(groupOf(file))))
     .filter((file) => texts.length === 0 || texts.some((text) => file.includes(text)));
 }
 

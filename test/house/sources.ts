@@ -30,10 +30,10 @@ export function allSources(): readonly Source[] {
     });
 }
 
-/** Sources that ship: neither tests and what only they use, nor the demo, nor what makes bundles, packages and messages. */
+/** Sources that ship: neither tests and what only they use, nor the demo, nor what makes bundles, images, packages and messages. */
 export function productSources(): readonly Source[] {
   return allSources().filter(
-    (source) => !source.isTest && !/^deploy\/(demo|bundle|package|authority\/proto)\//.test(source.path),
+    (source) => !source.isTest && !/^deploy\/(demo|bundle|images|package|authority\/proto)\//.test(source.path),
   );
 }
 

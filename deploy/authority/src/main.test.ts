@@ -244,3 +244,10 @@ async function copyPart(name: string, folder: string): Promise<void> {
   const parts = await partsOf(join(root, name));
   for (const file of ["intermediate.pem", "intermediate-key.pem"]) await cp(join(parts, file), join(folder, file));
 }
+
+test("wait says that nobody is ready, and wants a duration", async () => {
+  const nobody = await authority("wait", "--address", "127.0.0.1:1", "--timeout", "1ms");
+  assert.equal(nobody.exit, 1);
+  assert.match(nobody.err, /^authority wait: not ready after 1 ms: /);
+  assert.equal((await authority("wait", "--timeout", "soon")).exit, 2);
+});

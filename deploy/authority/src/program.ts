@@ -1,6 +1,8 @@
 // Root. The authority's command line.
 import type { Program } from "@culvert/shared/config/cli.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
+import { waitCommand } from "@culvert/shared/service/wait-command.ts";
+import { loadAuthorityConfig } from "./commands/config.ts";
 import { revokeCommand } from "./commands/revoke-command.ts";
 import { rootCommand } from "./commands/root-command.ts";
 import { checkCommand, serveCommand } from "./commands/serve-command.ts";
@@ -12,6 +14,15 @@ import { issueCommand } from "./commands/issue-command.ts";
 export const authorityProgram: Program = {
   name: "authority",
   summary: "makes and signs the identities of a mesh",
-  commands: [initCommand, issueCommand, tokenCommand, rootCommand, revokeCommand, serveCommand, checkCommand],
+  commands: [
+    initCommand,
+    issueCommand,
+    tokenCommand,
+    rootCommand,
+    revokeCommand,
+    serveCommand,
+    checkCommand,
+    waitCommand("authority", loadAuthorityConfig),
+  ],
   version: () => versionLine("authority"),
 };

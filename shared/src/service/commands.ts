@@ -16,13 +16,13 @@ import type { CommonConfig } from "../config/process-config.ts";
 import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
 import type { Routing } from "../config/routing/routing.ts";
 import type { Problem, Snapshot } from "../config/snapshot.ts";
-import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
-import { pause, systemClock, type Clock } from "../net/clock.ts";
+import { systemClock } from "../net/clock.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
 import { processListeners } from "../net/listeners.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
 import { StartFailure } from "./start-failure.ts";
+import { waitCommand } from "./wait-command.ts";
 
 /** What differs between the programs. */
 export interface ProgramKind<C extends CommonConfig> {
@@ -36,7 +36,7 @@ export interface ProgramKind<C extends CommonConfig> {
 
 /** `run`, `check` and `wait`. */
 export function commonCommands<C extends CommonConfig>(kind: ProgramKind<C>): readonly Command[] {
-  return [runCommand(kind), checkCommand(kind), waitCommand(kind)];
+  return [runCommand(kind), checkCommand(kind), waitCommand(kind.name, (args) => loadConfig(kind, args))];
 }
 
 /** Reads the process configuration that the arguments name, or says all that is wrong with it. */
@@ -83,8 +83,6 @@ export function isComplaint(value: unknown): value is Complaint {
 const ADMIN_TIMEOUT_MS = 10_000;
 /** Of an answer that is not understood. */
 const SHOWN_CHARACTERS = 200;
-/** How often `wait` asks: often enough for start-up order, too rarely to be felt. */
-const POLL_MS = 100;
 
 function runCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
   return {
@@ -144,56 +142,4 @@ function reportAsJson(snapshot: Snapshot, routing: Routing | undefined, io: CliI
   const statuses = routing?.statusObjects(snapshot, new Date(systemClock.now()).toISOString()) ?? [];
   io.out(`${JSON.stringify({ problems, statuses }, null, 2)}\n`);
   return problems.length > 0 ? EXIT.usage : EXIT.done;
-}
-
-function waitCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
-  return {
-    name: "wait",
-    summary: `exits 0 once the ${kind.name} on this host is ready, 1 when the timeout passes first`,
-    options: [
-      CONFIG_OPTION,
-      { name: "address", value: "HOST:PORT", help: "readiness port; default: the configuration's, else :15021" },
-      { name: "timeout", value: "DURATION", help: "how long to wait; default 60s" },
-    ],
-    run: async (args) => {
-      const timeoutMs = parseDuration(args.text("timeout") ?? "60s");
-      if (timeoutMs === undefined) return wrongUsage("--timeout: expected a duration such as 250ms, 10s or 5m");
-      const address = await readinessAddress(kind, args);
-      if (isComplaint(address)) return address;
-      const missing = await waitReady(address, timeoutMs, systemClock);
-      return missing === undefined ? EXIT.done : { exit: EXIT.failed, message: missing };
-    },
-  };
-}
-
-async function readinessAddress<C extends CommonConfig>(
-  kind: ProgramKind<C>,
-  args: Arguments,
-): Promise<{ readonly host: string; readonly port: number } | Complaint> {
-  const given = args.text("address");
-  if (given !== undefined) {
-    return parseListenAddress(given) ?? wrongUsage(`--address: expected host:port, found ${JSON.stringify(given)}`);
-  }
-  // Beside a running proxy there may be no configuration at hand: the port is the same everywhere unless it was changed.
-  const config = await loadConfig(kind, args);
-  if (isComplaint(config)) return args.text("config") === undefined ? { host: "", port: 15021 } : config;
-  return config.readiness ?? wrongUsage("the readiness port is switched off in the configuration");
-}
-
-/** Asks until the port says ready; what was missing when the time was over. */
-async function waitReady(
-  address: { readonly host: string; readonly port: number },
-  timeoutMs: number,
-  clock: Clock,
-): Promise<string | undefined> {
-  const { httpGet } = await import("../observe/http-get.ts");
-  const deadline = clock.monotonic() + timeoutMs;
-  for (;;) {
-    const answer = await httpGet(address, "/healthz/ready", 1_000);
-    if (!isFailure(answer) && answer.status === 200) return undefined;
-    if (clock.monotonic() >= deadline) {
-      return `not ready after ${timeoutMs} ms: ${isFailure(answer) ? answer.detail : answer.body.trim()}`;
-    }
-    await pause(POLL_MS);
-  }
 }

@@ -1,0 +1,119 @@
+// Pure. One image: its configuration, its manifest and its layers, as the specification of OCI has them.
+import type { BuildVersion } from "@culvert/shared/config/version.ts";
+import { entrypoint, PATHS, USER, type ImageKind } from "./image-kinds.ts";
+import { digestOf, type Layer } from "./layer.ts";
+
+/** Something that is stored under its digest. */
+export interface Blob {
+  readonly digest: string;
+  readonly content: Buffer;
+}
+
+/** A whole image. */
+export interface Image {
+  readonly name: string;
+  /** `culvert/<name>:<version>` */
+  readonly tag: string;
+  readonly layers: readonly Layer[];
+  readonly config: Blob;
+  readonly manifest: Blob;
+}
+
+/** Media types that every registry and engine of the last years knows. */
+const MEDIA = {
+  config: "application/vnd.oci.image.config.v1+json",
+  layer: "application/vnd.oci.image.layer.v1.tar+gzip",
+  manifest: "application/vnd.oci.image.manifest.v1+json",
+} as const;
+
+/** The same for every build of the same content. */
+const CREATED = "1970-01-01T00:00:00Z";
+const NANOSECONDS = 1_000_000_000;
+
+/** What an image is made of. */
+export interface ImageParts {
+  readonly kind: ImageKind;
+  readonly layers: readonly Layer[];
+  readonly version: BuildVersion;
+  /** As images call it: `amd64`. */
+  readonly architecture: string;
+  readonly interpreterFlags: readonly string[];
+  /** Digest of the list of what is inside. */
+  readonly sbomDigest: string;
+}
+
+/** Puts an image together. */
+export function imageOf(parts: ImageParts): Image {
+  const { kind, layers, version } = parts;
+  const config = blobOf(configOf(parts));
+  const manifest = blobOf({
+    schemaVersion: 2,
+    mediaType: MEDIA.manifest,
+    config: { mediaType: MEDIA.config, digest: config.digest, size: config.content.length },
+    layers: layers.map(({ compressed }) => ({
+      mediaType: MEDIA.layer,
+      digest: digestOf(compressed),
+      size: compressed.length,
+    })),
+  });
+  return { name: kind.name, tag: `culvert/${kind.name}:${version.version}`, layers, config, manifest };
+}
+
+/** An entry of an index that points at an image. */
+export function descriptorOf({ manifest, tag }: Image, architecture: string): object {
+  return {
+    mediaType: MEDIA.manifest,
+    digest: manifest.digest,
+    size: manifest.content.length,
+    annotations: { "org.opencontainers.image.ref.name": tag },
+    platform: { architecture, os: "linux" },
+  };
+}
+
+function configOf({ kind, layers, version, architecture, interpreterFlags, sbomDigest }: ImageParts): object {
+  const command = entrypoint(kind, interpreterFlags);
+  const probe = [...command, "wait", "--timeout", "4s"];
+  return {
+    architecture,
+    os: "linux",
+    created: CREATED,
+    config: {
+      User: `${USER}:${USER}`,
+      ExposedPorts: Object.fromEntries(kind.ports.map((port) => [`${port}/tcp`, {}])),
+      Env: [`PATH=${PATHS.node.slice(0, PATHS.node.lastIndexOf("/"))}`],
+      Entrypoint: command,
+      Cmd: kind.command,
+      WorkingDir: "/",
+      StopSignal: "SIGTERM",
+      Labels: {
+        "org.opencontainers.image.title": kind.title,
+        "org.opencontainers.image.version": version.version,
+        "org.opencontainers.image.revision": version.commit,
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "dev.culvert.sbom.digest": sbomDigest,
+      },
+      // Not of OCI's specification, but engines keep and follow it.
+      ...(kind.health
+        ? {
+            Healthcheck: {
+              Test: ["CMD", ...probe],
+              Interval: 10 * NANOSECONDS,
+              Timeout: 6 * NANOSECONDS,
+              StartPeriod: 30 * NANOSECONDS,
+              Retries: 3,
+            },
+          }
+        : {}),
+    },
+    rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
+    history: [
+      { created: CREATED, created_by: "pnpm images: Node.js and its libraries" },
+      { created: CREATED, created_by: `pnpm images: ${kind.program}` },
+    ],
+  };
+}
+
+function blobOf(value: object): Blob {
+  const content = Buffer.from(JSON.stringify(value));
+  return { digest: digestOf(content), content };
+}
