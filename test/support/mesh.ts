@@ -15,8 +15,20 @@ import { within } from "./until.ts";
 import { commandLine, spawnWithConfig, writeResources } from "./programs.ts";
 import type { Resource } from "./resources.ts";
 
+/** The ports of one proxy. */
+export interface Ports {
+  readonly hbone: number;
+  readonly proxy: number;
+  readonly admin: number;
+  readonly readiness: number;
+  readonly metrics: number;
+}
+
 /** The usual ports; every workload has them on its own address. */
-export const PORTS = { hbone: 15008, proxy: 15080, admin: 15000, readiness: 15021, metrics: 15020 } as const;
+export const PORTS: Ports = { hbone: 15008, proxy: 15080, admin: 15000, readiness: 15021, metrics: 15020 };
+
+/** Of a second proxy at the same address: a waypoint beside a uproxy in one pod. */
+export const SIDECAR_PORTS: Ports = { hbone: 25008, proxy: 25080, admin: 25000, readiness: 25021, metrics: 25020 };
 
 /** One line of a program's log. */
 export type LogLine = Readonly<Record<string, unknown>>;
@@ -27,7 +39,11 @@ export interface ProxyOptions {
   readonly name: string;
   readonly address: string;
   readonly account?: string;
+  /** Others run with the same account: it has a certificate of its own. */
+  readonly sharesAccount?: boolean;
   readonly namespace?: string;
+  /** Other than the usual ones. */
+  readonly ports?: Ports;
   /** `outbound.listeners`. */
   readonly listeners?: readonly { readonly listen: string; readonly to: string; readonly prewarm?: boolean }[];
   /** Keys over the defaults, whole top-level keys at a time. */
@@ -48,20 +64,22 @@ export class Proxy {
   readonly address: string;
   /** Where it has the ports that are for its own host only; the same as `address` with IPv4. */
   readonly inside: string;
+  readonly ports: Ports;
   readonly program: Program;
   /** Set when the test ends it in a way that is not clean. */
   killed = false;
 
-  constructor(name: string, address: string, inside: string, program: Program) {
+  constructor(name: string, address: string, inside: string, ports: Ports, program: Program) {
     this.name = name;
     this.address = address;
     this.inside = inside;
+    this.ports = ports;
     this.program = program;
   }
 
   /** `host:port` of the admin port. */
   get admin(): string {
-    return hostPort(this.inside, PORTS.admin);
+    return hostPort(this.inside, this.ports.admin);
   }
 
   /** The log so far. */
@@ -83,7 +101,7 @@ export class Proxy {
 
   async ready(): Promise<void> {
     await this.program.watch("readiness", async () => {
-      const { status } = await ask(`http://${hostPort(this.address, PORTS.readiness)}/healthz/ready`);
+      const { status } = await ask(`http://${hostPort(this.address, this.ports.readiness)}/healthz/ready`);
       return status === 200;
     });
   }
@@ -158,26 +176,29 @@ export class Mesh {
 
   /** Starts a uproxy and waits until it is ready. */
   async uproxy(options: ProxyOptions): Promise<Proxy> {
-    const { name, address, namespace = "default", listeners = [] } = options;
+    const { name, address, namespace = "default", listeners = [], ports = PORTS } = options;
     return this.#start("uproxy", options, {
       workload: { namespace, name },
-      inbound: { hbone: hostPort(address, PORTS.hbone) },
-      outbound: { listeners, proxy: hostPort(this.inside(address), PORTS.proxy) },
+      inbound: { hbone: hostPort(address, ports.hbone) },
+      outbound: { listeners, proxy: hostPort(this.inside(address), ports.proxy) },
     });
   }
 
   /** Starts an instance of a waypoint and waits until it is ready. */
   async waypoint(options: ProxyOptions & { readonly gateway: string }): Promise<Proxy> {
-    const { address, namespace = "default", gateway } = options;
+    const { address, namespace = "default", gateway, ports = PORTS } = options;
     return this.#start("waypoint", options, {
       gateway: { namespace, name: gateway },
-      hbone: hostPort(address, PORTS.hbone),
+      hbone: hostPort(address, ports.hbone),
     });
   }
 
   async #start(kind: "uproxy" | "waypoint", options: ProxyOptions, own: object): Promise<Proxy> {
-    const { name, address, account = name, namespace = "default", config = {}, prefix = [], user } = options;
-    const identity = await this.issue(account, { namespace });
+    const { name, address, account = name, namespace = "default", ports = PORTS } = options;
+    const { config = {}, prefix = [], user } = options;
+    const identity = await (options.sharesAccount === true
+      ? this.#authority.issue(join(this.folder, "identities-of", name), account, { namespace })
+      : this.issue(account, { namespace }));
     if (user !== undefined) this.#handOver(identity, user);
     const inside = this.inside(address);
     const program = spawnWithConfig(kind, {
@@ -189,21 +210,21 @@ export class Mesh {
         identity: { files: identity.folder },
         resources: { files: this.resources },
         ...own,
-        admin: hostPort(inside, PORTS.admin),
-        readiness: hostPort(address, PORTS.readiness),
-        metrics: hostPort(address, PORTS.metrics),
+        admin: hostPort(inside, ports.admin),
+        readiness: hostPort(address, ports.readiness),
+        metrics: hostPort(address, ports.metrics),
         drain: { timeout: "1s" },
         log: { level: "debug" },
         ...config,
       },
     });
-    const proxy = new Proxy(name, address, inside, program);
+    const proxy = new Proxy(name, address, inside, ports, program);
     this.#proxies.push(proxy);
     // Readiness may be answered by the one before.
     if (options.takeover !== undefined) await this.#takenOver(proxy, options.takeover);
     // A proxy on another host is asked from there, by its own command.
     else if (prefix.length === 0) await proxy.ready();
-    else await waitOn(kind, prefix, hostPort(address, PORTS.readiness));
+    else await waitOn(kind, prefix, hostPort(address, ports.readiness));
     return proxy;
   }
 
