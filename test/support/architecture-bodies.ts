@@ -1,7 +1,8 @@
 // Machine. What must hold in every architecture, as tests that only know a running `Architecture`: the same bodies for each
 // placement, whatever the capture mode and the source of the configuration are.
 import assert from "node:assert/strict";
-import { DENIED_PATH, INSTANCES, RATINGS_PATH, APP_PORT, type Architecture } from "./architecture.ts";
+import type { Architecture } from "./architecture.ts";
+import { APP_PORT, DENIED_PATH, INSTANCES, RATINGS_PATH } from "./architecture-resources.ts";
 import { ask } from "./http.ts";
 import type { Proxy } from "./mesh.ts";
 import { until } from "./until.ts";
