@@ -107,6 +107,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The session to the peer's proxy ended: it crashed, was killed, or the network went. Connections in it cannot be saved.",
   NO_HEALTHY_UPSTREAM:
     "The service has no endpoint: does its selector match labels of any WorkloadEntry, and are those healthy?",
+  CONFIGURATION_UNAVAILABLE:
+    "The proxy asks the authority for its destinations, and got no answer for a new one: see `culvert_configuration_connected`, the lines of the log that speak of the configuration stream, and the authority. Destinations that are in use go on.",
   WAYPOINT_UNAVAILABLE:
     "The destination names a waypoint of which no instance is known. Traffic fails closed rather than go around it: start one, or remove the label `istio.io/use-waypoint`.",
   UPSTREAM_TIMEOUT:

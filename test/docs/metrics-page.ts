@@ -9,6 +9,7 @@ import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { ProxyMetrics } from "@culvert/shared/observe/proxy-metrics.ts";
 import type { ByDirection, ProxyFacts } from "@culvert/shared/observe/proxy-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
+import { registerStreamMetrics } from "@culvert/shared/observe/stream-metrics.ts";
 import { RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import { REQUEST_LABELS, TCP_LABELS } from "@culvert/shared/observe/traffic-labels.ts";
@@ -46,6 +47,7 @@ const REGISTRARS: readonly ((metrics: Metrics) => unknown)[] = [
   (metrics) => new DnsMetrics(metrics),
   (metrics) => registerPoolMetrics(metrics, { stats: () => IDLE_POOL, ejections: () => ({ count: 0, total: 0 }) }),
   (metrics) => new MirrorMetrics(metrics),
+  (metrics) => registerStreamMetrics(metrics, () => undefined),
   (metrics) => new RuleMetrics(metrics),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),
   (metrics) => new AuthorityMetrics(metrics, AUTHORITY_FACTS),

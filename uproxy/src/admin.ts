@@ -3,9 +3,10 @@ import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { AdminHandler, AdminReply } from "@culvert/shared/observe/admin.ts";
 import type { Connections } from "./connection/connections.ts";
-import { explainInbound, explainOutbound } from "./explain.ts";
+import { explainInbound, explainOutbound, parseDestination } from "./explain.ts";
 import type { Ejections } from "./outbound/ejections.ts";
 import type { UnknownDestinations } from "./outbound/hop.ts";
+import type { OutboundOptions } from "./outbound/outbound.ts";
 import type { UproxyState } from "./state.ts";
 
 /** What the handlers show. */
@@ -15,6 +16,8 @@ export interface UproxyAdminOptions {
   readonly unknown: UnknownDestinations;
   readonly ejections: Ejections;
   readonly clock: Clock;
+  /** Where resources are asked for, as for a connection. */
+  readonly demand: OutboundOptions["demand"];
 }
 
 /** The dump of connections shows as many as a person can look through; the count is whole. */
@@ -38,9 +41,15 @@ export function uproxyAdmin(options: UproxyAdminOptions): readonly AdminHandler[
   ];
 }
 
-function explain({ state, unknown, ejections }: UproxyAdminOptions, query: URLSearchParams): AdminReply {
+async function explain(options: UproxyAdminOptions, query: URLSearchParams): Promise<AdminReply> {
+  const { state, unknown, ejections, demand } = options;
   const to = query.get("to");
   if (to === null) return { status: 400, body: { error: "expected ?to=HOST:PORT" } };
+  const destination = query.has("inbound") || demand === undefined ? undefined : parseDestination(to);
+  const missing = destination === undefined || isFailure(destination) ? undefined : await demand?.(destination);
+  if (missing !== undefined) {
+    return { status: 200, body: { steps: [`=> refused, ${missing.code}: ${missing.toString()}`] } };
+  }
   const explained = query.has("inbound")
     ? explainInbound(state(), {
         to,

@@ -97,7 +97,8 @@ export function explainInbound(state: UproxyState, question: InboundQuestion): E
   return [...steps, `=> denied, ${verdict.failure.code}: ${verdict.failure.toString()}`];
 }
 
-function parseDestination(text: string): Destination | Failure {
+/** Reads `HOST:PORT`. Fails with AUTHORITY_MALFORMED. */
+export function parseDestination(text: string): Destination | Failure {
   const parts = splitHostPort(text);
   if (parts === undefined || parts.host === "" || parts.port === 0) {
     return fail("AUTHORITY_MALFORMED", `expected HOST:PORT, found "${text}"`);

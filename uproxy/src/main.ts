@@ -9,12 +9,19 @@ import { explainCommand } from "@culvert/shared/service/explain-command.ts";
 import { runService } from "@culvert/shared/service/run-service.ts";
 import { captureCommand } from "./capture/command.ts";
 import { explainer } from "./explainer.ts";
+import { askerOf } from "./self-hints.ts";
 import { startUproxy } from "./uproxy.ts";
 
 const kind: ProgramKind<UproxyConfig> = {
   name: "uproxy",
   load: loadUproxyConfig,
-  run: (config) => runService("uproxy", config, (foundation) => startUproxy(foundation, config)),
+  run: (config) =>
+    runService({
+      component: "uproxy",
+      config,
+      start: (foundation) => startUproxy(foundation, config),
+      asker: () => askerOf(config),
+    }),
 };
 
 // Set, not exit(): what was written must be able to leave the process first.

@@ -1,5 +1,6 @@
 // Machine. One member of the mesh: who it is by the identity and the resources of now, its live connections, its sessions to peers.
 // Whatever brings connections to it, ports or the app itself, stands on this.
+import type { Demanded } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
@@ -22,9 +23,11 @@ export class Member {
   readonly pool: TunnelPool;
   readonly ejections: Ejections;
   readonly reporter: Reporter;
+  /** Where resources are asked for: undefined when they are there; else why they are not, once that is known. Absent: they all are. */
+  readonly demand: ((destination: Demanded) => Promise<Failure | undefined> | undefined) | undefined;
   readonly #foundation: Foundation;
   readonly #hints: () => Omit<SelfHints, "id">;
-  readonly #stops: readonly (() => void)[];
+  readonly #stops: (() => void)[];
   #state: UproxyState;
   #onRefresh: () => void = () => undefined;
 
@@ -34,6 +37,7 @@ export class Member {
     this.#foundation = foundation;
     this.#hints = hints;
     this.connections = new Connections(foundation.newId);
+    this.demand = resources.demand?.bind(resources);
     this.#state = this.#derive();
     this.pool = new TunnelPool({
       identity,
@@ -73,6 +77,18 @@ export class Member {
   /** Calls `run` after each change of the state, before connections are judged by it; one at a time. */
   onRefresh(run: () => void): void {
     this.#onRefresh = run;
+  }
+
+  /** Asks for what is configured before the first connection goes there; neither it nor what is in use is forgotten. */
+  keepAsked(configured: readonly Demanded[]): void {
+    const { resources } = this.#foundation;
+    for (const destination of configured) void this.demand?.(destination);
+    const { connections } = this;
+    const stop = resources.keep?.(function* () {
+      yield* configured;
+      yield* connections.destinations();
+    });
+    if (stop !== undefined) this.#stops.push(stop);
   }
 
   /** Tells what happens to the sessions of callers. */

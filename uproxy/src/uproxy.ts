@@ -13,7 +13,7 @@ import { listenTunnels, type TunnelServer } from "@culvert/shared/tunnel/server.
 import { uproxyAdmin } from "./admin.ts";
 import type { KeepSource } from "./connection/dial.ts";
 import type { Dns } from "./dns/dns.ts";
-import { listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
+import { explicitDestination, listenExplicit, listenProxy, type ExplicitEvents } from "./outbound/explicit.ts";
 import { dialledApp, Inbound, type AppOptions } from "./inbound/inbound.ts";
 import type { Capture } from "./outbound/transparent.ts";
 import { joinSocket, Outbound } from "./outbound/outbound.ts";
@@ -97,7 +97,9 @@ class Uproxy implements Service {
       ejections,
       join: joinSocket(common),
       ...(capture === undefined ? {} : { loops: capture.loops }),
+      ...(this.#member.demand === undefined ? {} : { demand: this.#member.demand }),
     });
+    this.#member.keepAsked(outbound.listeners.map(explicitDestination));
     const events: ExplicitEvents = {
       onRefused: (client, failure) => this.#tell("client refused", failure, client.source),
       onAcceptError: (failure) => this.#tell("connection not accepted", failure),
@@ -120,7 +122,8 @@ class Uproxy implements Service {
     if (this.#config.dns !== undefined) {
       const { startDns } = await import("./dns/dns.ts");
       const { dns } = this.#config;
-      const listening = await startDns({ foundation: this.#foundation, dns, outbound, state });
+      const unasked = authorityHosts(this.#config);
+      const listening = await startDns({ foundation: this.#foundation, dns, outbound, state, unasked });
       if (isFailure(listening)) return notBound("dns", listening);
       this.#dns = listening;
     }
@@ -171,13 +174,14 @@ class Uproxy implements Service {
   }
 
   get admin(): readonly AdminHandler[] {
-    const { state, connections, ejections } = this.#member;
+    const { state, connections, ejections, demand } = this.#member;
     return uproxyAdmin({
       state,
       connections,
       unknown: this.#config.outbound.unknown,
       ejections,
       clock: this.#foundation.clock,
+      demand,
     });
   }
 
@@ -243,6 +247,12 @@ function ownListeners(config: UproxyConfig): readonly ListenAddress[] {
   const { proxy, transparent } = outbound;
   const ports = [hbone, plaintext, proxy, transparent, dns?.listen, admin, readiness, metrics];
   return [...ports, ...outbound.listeners.map(({ listen }) => listen)].filter((address) => address?.kind === "tcp");
+}
+
+/** Names by which this process finds its authorities: asking them for these would be to wait for itself. */
+function authorityHosts({ identity, resources }: UproxyConfig): ReadonlySet<string> {
+  const remote = [identity, resources].flatMap((source) => ("address" in source ? [source.address.host] : []));
+  return new Set(remote.map((host) => host.toLowerCase()));
 }
 
 function notBound(key: string, failure: Failure): StartFailure {

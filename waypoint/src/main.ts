@@ -9,13 +9,21 @@ import { commonCommands, type ProgramKind } from "@culvert/shared/service/comman
 import { explainCommand } from "@culvert/shared/service/explain-command.ts";
 import { runService } from "@culvert/shared/service/run-service.ts";
 import { explainer } from "./explainer.ts";
+import { gatewayUid } from "./mesh/destination.ts";
 import { startWaypoint } from "./waypoint.ts";
 
 const kind: ProgramKind<WaypointConfig> = {
   name: "waypoint",
   load: loadWaypointConfig,
   routing,
-  run: (config) => runService("waypoint", config, (foundation) => startWaypoint(foundation, config), routing),
+  run: (config) =>
+    runService({
+      component: "waypoint",
+      config,
+      start: (foundation) => startWaypoint(foundation, config),
+      asker: () => ({ proxy: "waypoint", gateway: gatewayUid(config.gateway) }),
+      routing,
+    }),
 };
 
 // Set, not exit(): what was written must be able to leave the process first.

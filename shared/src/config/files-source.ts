@@ -162,7 +162,8 @@ class WatchedFolder implements ResourceSource {
     if (problems.some(({ severity }) => severity === "error")) return problems;
     if (!(await this.#inUse.use(state.parsed, () => this.#clock.now()))) return undefined;
     this.#reported = "";
-    this.#store?.save([...state.files.values()].flatMap(({ packed }) => (packed === undefined ? [] : [packed])));
+    const packed = [...state.files.values()].flatMap((file) => (file.packed === undefined ? [] : [file.packed]));
+    this.#store?.save(() => packed);
     return undefined;
   }
 

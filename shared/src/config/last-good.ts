@@ -34,7 +34,7 @@ export class LastGoodStore {
   readonly #clock: Clock;
   readonly #onFailure: (reason: string) => void;
   readonly #kinds: Kinds | undefined;
-  #next: readonly Uint8Array[] | undefined;
+  #next: (() => readonly Uint8Array[]) | undefined;
   #timer: Timer | undefined;
   #writing = false;
   #isClosed = false;
@@ -51,8 +51,8 @@ export class LastGoodStore {
   readonly pack = (path: string, documents: readonly Node[]): Uint8Array =>
     packFile(path, documents.map(withoutSecrets));
 
-  /** Saves a state soon; of several the last. */
-  save(files: readonly Uint8Array[]): void {
+  /** Saves a state soon; of several the last, which `files` gives then. */
+  save(files: () => readonly Uint8Array[]): void {
     this.#next = files;
     if (!this.#writing) this.#arm(SAVE_AFTER_MS);
   }
@@ -84,7 +84,7 @@ export class LastGoodStore {
     if (files === undefined || this.#isClosed) return;
     this.#next = undefined;
     this.#writing = true;
-    const reason = await writeLastGood(this.#path, this.#clock.now(), files);
+    const reason = await writeLastGood(this.#path, this.#clock.now(), files());
     this.#writing = false;
     if (this.#isClosed) return;
     if (reason !== undefined) {

@@ -85,6 +85,19 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
   ),
   maxHandshakes: limit("count", 1, MANY, "handshakes that the tunnel port runs at once"),
   maxPlaintext: limit("count", 1, MANY, "captured plaintext connections that the proxy holds at once"),
+  configurationWaitMs: limit(
+    "duration",
+    100,
+    HOUR,
+    "how long a connection to a new destination waits for the authority's answer (uproxy)",
+  ),
+  subscriptionIdleMs: limit(
+    "duration",
+    1000,
+    720 * HOUR,
+    "a destination that nothing goes to is no longer asked of the authority after this (uproxy)",
+  ),
+  maxSubscriptions: limit("count", 1, MANY, "destinations that are asked of the authority at once (uproxy)"),
   memory: limit(
     "size",
     32 * MIB,

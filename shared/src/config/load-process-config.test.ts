@@ -220,7 +220,7 @@ describe("errors name file, line, path, expectation and finding", () => {
     [
       "a source of a later release",
       "identity: {files: /i}\nresources:\n  istiod: {address: 'istiod.istio-system.svc:15012'}",
-      "x.yaml:3: resources.istiod: is not supported in this release; use files",
+      "x.yaml:3: resources.istiod: is not supported in this release; use files or authority",
     ],
     [
       "its form, first",

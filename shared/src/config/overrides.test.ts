@@ -61,7 +61,7 @@ describe("variables override keys", () => {
 
   test("they suffice without a file's content", () => {
     const config = uproxy("", { CULVERT_IDENTITY_FILES: "/id", CULVERT_RESOURCES_FILES: "/mesh" });
-    assert.equal(config.resources.folder, "/mesh");
+    assert.deepEqual(config.resources, { kind: "files", folder: "/mesh", lastGood: undefined });
   });
 
   test("a value replaces one of another form", () => {

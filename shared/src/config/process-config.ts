@@ -37,13 +37,23 @@ type CertificateOrigin =
 /** Where the own identity comes from; `trust`: whom to trust beside what it brings, absent where nothing of it is configured. */
 export type IdentityConfig = CertificateOrigin & { readonly trust?: TrustConfig };
 
+/** An authority that is asked for resources over the network. */
+export interface ResourceAuthority {
+  readonly address: { readonly host: string; readonly port: number };
+  /** File with roots of its own certificate; `undefined`: the roots of the own trust domain count alone. */
+  readonly bundle: string | undefined;
+  /** Name in its certificate; `undefined`: the host of its address. */
+  readonly serverName: string | undefined;
+}
+
 /** Where the mesh resources come from. */
-export interface ResourcesConfig {
-  readonly kind: "files";
-  readonly folder: string;
+export type ResourcesConfig = (
+  | { readonly kind: "files"; readonly folder: string }
+  | ({ readonly kind: "authority" } & ResourceAuthority)
+) & {
   /** Path of the last good snapshot on disk; `undefined`: none is kept. */
   readonly lastGood: string | undefined;
-}
+};
 
 /** Which connections or requests get a line in the access log; a number is the share of them, 0 to 1. */
 export type AccessLogChoice = "all" | "failures" | "off" | number;

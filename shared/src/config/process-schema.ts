@@ -14,13 +14,12 @@ import {
 import { isDnsLabel, isDnsName } from "./names.ts";
 import { IDENTITY_SCHEMA } from "./identity-schema.ts";
 import { path } from "./path-schema.ts";
-import type { AccessLogChoice, CommonConfig, ResourcesConfig, UproxyConfig, WaypointConfig } from "./process-config.ts";
+import type { AccessLogChoice, CommonConfig, UproxyConfig, WaypointConfig } from "./process-config.ts";
+import { RESOURCES_SCHEMA } from "./resources-schema.ts";
 import {
   defaulted,
-  exactlyOneKey,
   integer,
   flag,
-  INVALID,
   listOf,
   notYet,
   objectOf,
@@ -35,7 +34,7 @@ import {
   type Key,
   type Schema,
 } from "./schema.ts";
-import { duration, server, text } from "./scalars.ts";
+import { duration, text } from "./scalars.ts";
 
 const namespaceName = text("namespace (DNS label)", isDnsLabel);
 const resourceName = text("resource name", isDnsName);
@@ -50,42 +49,18 @@ const accessLog: Schema<AccessLogChoice> = scalar("all | failures | off | fracti
   return value === "off" || value === false ? "off" : share(value);
 });
 
-const remote = objectOf({
-  address: required(server, "where it listens"),
-  bundle: optional(path, "roots that it must chain to, PEM"),
-  token: optional(path, "file with the token that it wants"),
-});
-
 /** RFC 9110 section 7.8: a name, and perhaps a version. HTTP/2 is spoken from the start or not at all. */
 const upgradeProtocol: Schema<string> = scalar("protocol such as websocket, and not h2c", (value) => {
   const name = typeof value === "string" ? value.toLowerCase() : "";
   return /^[a-z0-9.+_-]{1,32}(?:\/[a-z0-9.+_-]{1,32})?$/.test(name) && name !== "h2c" ? name : undefined;
 });
 
-const ONLY_FILES = "use files";
-
-const resources: Schema<ResourcesConfig> = refine(
-  exactlyOneKey(
-    objectOf({
-      files: optional(path, "a folder of YAML and JSON files, watched"),
-      authority: optional(notYet(remote, ONLY_FILES), "Culvert's authority"),
-      istiod: optional(notYet(remote, ONLY_FILES), "Istio's discovery service"),
-      lastGood: optional(
-        path,
-        "file that keeps the last good resources: they are served when the source cannot be used at a start",
-      ),
-    }),
-    ["lastGood"],
-  ),
-  ({ files, lastGood }) => (files === undefined ? INVALID : { kind: "files", folder: files, lastGood }),
-);
-
 const common: { readonly [K in keyof CommonConfig]: Key<CommonConfig[K]> } = {
   identity: required(
     IDENTITY_SCHEMA,
     "where the own certificate comes from: exactly one of files, workloadApi, authority, istiod",
   ),
-  resources: required(resources, "where the mesh resources come from: exactly one of these"),
+  resources: required(RESOURCES_SCHEMA, "where the mesh resources come from: exactly one of these"),
   admin: defaulted(orOff(localAddress), "127.0.0.1:15000", "admin: config dump, explain, log level, drain"),
   readiness: defaulted(orOff(listenAddress), ":15021", "readiness and liveness"),
   metrics: defaulted(orOff(listenAddress), ":15020", "Prometheus metrics"),

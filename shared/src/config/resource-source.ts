@@ -1,5 +1,6 @@
 // Types. Where the mesh resources of a running process come from: a source that can be told to look again, and what it reports.
 import type { ConfigSource, Problem, Snapshot } from "./snapshot.ts";
+import type { StreamStatus } from "./stream/stream-options.ts";
 
 /** What a source of resources reports; each is sent once per change. */
 export type ResourceEvent =
@@ -9,6 +10,8 @@ export type ResourceEvent =
   | { readonly kind: "kept"; readonly problems: readonly Problem[] }
   /** The source cannot be used, and what was saved last is in use instead; it was saved at `savedAt`, ms since the epoch. */
   | { readonly kind: "restored"; readonly savedAt: number; readonly problems: readonly Problem[] }
+  /** What an earlier process saved cannot be used, whether or not it is needed. */
+  | { readonly kind: "not-restored"; readonly text: string }
   /** What is in use could not be saved for the next start. */
   | { readonly kind: "not-saved"; readonly text: string }
   /** A DNS name of a WorkloadEntry or ServiceEntry cannot be resolved; its last good addresses stay. */
@@ -22,4 +25,6 @@ export interface ResourceSource extends ConfigSource {
   readonly isRestored: boolean;
   /** Looks again now (SIGHUP); resolves when the outcome is in use or reported. */
   reload(): Promise<void>;
+  /** How the stream stands that the resources come by, where they come by one. */
+  readonly stream?: StreamStatus;
 }

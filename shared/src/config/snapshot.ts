@@ -1,4 +1,6 @@
 // Types. One whole, immutable state of the mesh configuration, and where such states come from.
+import type { Failure } from "../failure/failure.ts";
+import type { Ip } from "../net/ip.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../policy/authorization.ts";
 import type { Directory } from "../workload/directory.ts";
 import type { BackendTls } from "./backend-tls.ts";
@@ -53,11 +55,22 @@ export interface Snapshot {
   readonly problems: readonly Problem[];
 }
 
+/** A destination that somebody wants to go to: an address, or a name. */
+export type Demanded = { readonly kind: "ip"; readonly ip: Ip } | { readonly kind: "name"; readonly host: string };
+
 /** A place that snapshots come from. */
 export interface ConfigSource {
   /** The snapshot now. A source is only handed out once it has one. */
   get(): Snapshot;
   /** Calls `listener` after each swap; returns the way to stop that. */
   onChange(listener: (snapshot: Snapshot) => void): () => void;
+  /**
+   * Of a source that holds what it was asked for and no more. Undefined when the snapshot now says what the destination is, which
+   * costs next to nothing; else it is asked for, and the snapshot after the promise says it, unless there is a failure:
+   * CONFIGURATION_UNAVAILABLE.
+   */
+  demand?(destination: Demanded): Promise<Failure | undefined> | undefined;
+  /** Of such a source: what it never forgets while `users` name it. Returns the way to stop that. */
+  keep?(users: () => Iterable<Demanded>): () => void;
   close(): void;
 }

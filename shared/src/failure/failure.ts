@@ -112,6 +112,7 @@ export const FAILURES = {
   UPSTREAM_TIMEOUT: traits("upstream", false, 504, 504, 4, CANCEL, "UT", "the upstream did not answer before the request's deadline"),
   UPSTREAM_RESPONSE_MALFORMED: traits("upstream", false, 502, 502, 14, CANCEL, "UPE", "the upstream's bytes are not a well-formed response"),
   UPSTREAM_RESPONSE_TRUNCATED: traits("upstream", false, 503, 503, 14, CANCEL, "UC", "the upstream ended before its response was whole"),
+  CONFIGURATION_UNAVAILABLE: traits("us", true, 503, 503, 14, REFUSED_STREAM, "NC", "the authority has not said in time what the destination is"),
   // Routing.
   ROUTE_NOT_FOUND: traits("downstream", false, 404, 404, 12, CANCEL, "NR", "routes are attached to the service and none matches the request"),
   ROUTE_NOT_UNDERSTOOD: traits("us", false, 500, 500, 14, CANCEL, "NC", "the route that serves this request cannot be understood"),

@@ -51,6 +51,20 @@ test("messages go both ways in order, and the end comes when both have finished"
   assert.equal(stream.send(Buffer.from("four")), false);
 });
 
+test("a server that ends with a status ends it, whatever is still to be sent", async (t) => {
+  const { client } = await pair(t, (stream) => {
+    stream.respond(HEADERS, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "7", "grpc-message": "not you" }));
+    stream.end(framed(Buffer.from("last")));
+  });
+  const got: string[] = [];
+  const onMessage = (message: Buffer): number => got.push(String(message));
+  const stream = client.duplex(OPENING, { onMessage, onDrain: () => undefined });
+  stream.send(Buffer.from("one"));
+  assert.equal(String(await stream.ended), "PERMISSION_DENIED: not you");
+  assert.deepEqual(got, ["last"]);
+});
+
 test("a server that reads nothing is told of no more until it reads again", async (t) => {
   let server: ServerHttp2Stream | undefined;
   const { client } = await pair(t, (stream) => {

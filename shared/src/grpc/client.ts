@@ -289,12 +289,16 @@ class Call implements GrpcDuplex {
     stream.on("trailers", (trailers: ResponseFields) => (this.#told = endOf(trailers) ?? this.#told));
     stream.on("data", (chunk: Buffer) => this.#read(chunk));
     stream.on("drain", () => this.#events.onDrain?.());
-    stream.on("close", () => {
-      if (this.#told !== undefined && this.#deframer.inMessage && this.#told.status === GRPC.ok) {
-        return this.end(new CallEnd(GRPC.internal, "the last message was cut"));
-      }
-      this.end(this.#told ?? this.#session.why ?? endOfReset(stream.rstCode ?? constants.NGHTTP2_NO_ERROR));
-    });
+    // Once the server has ended it, there is nobody to whom a stream that is still open here could say anything.
+    stream.on("end", () => stream.writableEnded || this.#close(stream));
+    stream.on("close", () => this.#close(stream));
+  }
+
+  #close(stream: ClientHttp2Stream): void {
+    if (this.#told !== undefined && this.#deframer.inMessage && this.#told.status === GRPC.ok) {
+      return this.end(new CallEnd(GRPC.internal, "the last message was cut"));
+    }
+    this.end(this.#told ?? this.#session.why ?? endOfReset(stream.rstCode ?? constants.NGHTTP2_NO_ERROR));
   }
 
   #read(chunk: Buffer): void {

@@ -10,7 +10,6 @@ import {
   type ExitCode,
 } from "../config/cli.ts";
 import type { ConfigError } from "../config/config-error.ts";
-import { openResourceFolder } from "../config/files-source.ts";
 import { formatProblem } from "../config/problem-text.ts";
 import type { CommonConfig } from "../config/process-config.ts";
 import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
@@ -18,6 +17,7 @@ import type { Routing } from "../config/routing/routing.ts";
 import type { Problem, Snapshot } from "../config/snapshot.ts";
 import { isFailure } from "../failure/failure.ts";
 import { systemClock } from "../net/clock.ts";
+import { formatHostPort } from "../net/ip.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
 import { processListeners } from "../net/listeners.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
@@ -46,10 +46,20 @@ export function loadConfig<C extends CommonConfig>(kind: ProgramKind<C>, args: A
 
 /** Reads a resource folder once, for commands that decide offline. */
 export async function loadResources(folder: string, routing: Routing | undefined): Promise<Snapshot | Complaint> {
+  const { openResourceFolder } = await import("../config/files-source.ts");
   const source = await openResourceFolder({ folder, routing, clock: systemClock, onEvent: () => undefined });
   if (!("get" in source)) return wrongUsage(listed("resources", source.map(formatProblem)));
   source.close();
   return source.get();
+}
+
+/** The folder of resources, for commands that decide offline; a complaint where they come from elsewhere. */
+export function folderOf({ resources }: CommonConfig): string | Complaint {
+  if (resources.kind === "files") return resources.folder;
+  const { host, port } = resources.address;
+  return wrongUsage(
+    `the resources come from the authority at ${formatHostPort(host, port)}, and only a running process knows them`,
+  );
 }
 
 /** Asks a running process on its admin port; its answer, which is a JSON object. */
@@ -120,7 +130,12 @@ function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
     run: async (args, io) => {
       const config = await loadConfig(kind, args);
       if (isComplaint(config)) return config;
-      const snapshot = await loadResources(args.text("resources") ?? config.resources.folder, kind.routing);
+      const folder = args.text("resources") ?? folderOf(config);
+      if (typeof folder !== "string") {
+        io.out(`ok: the configuration; ${folder.message}\n`);
+        return EXIT.done;
+      }
+      const snapshot = await loadResources(folder, kind.routing);
       if (isComplaint(snapshot)) return snapshot;
       return args.flag("json")
         ? reportAsJson(snapshot, kind.routing, io)

@@ -7,7 +7,7 @@ import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import { systemClock } from "../net/clock.ts";
-import { askAdmin, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
+import { askAdmin, folderOf, isComplaint, loadConfig, loadResources, type ProgramKind } from "./commands.ts";
 
 /** An answer, for people and for programs. */
 export interface Explanation {
@@ -72,7 +72,9 @@ async function offline<C extends CommonConfig, Q>(
 ): Promise<Explanation | Complaint> {
   const config = await loadConfig(kind, args);
   if (isComplaint(config)) return config;
-  const snapshot = await loadResources(config.resources.folder, kind.routing);
+  const folder = folderOf(config);
+  if (typeof folder !== "string") return wrongUsage(`${folder.message}: use --admin`);
+  const snapshot = await loadResources(folder, kind.routing);
   if (isComplaint(snapshot)) return snapshot;
   const { identityOffline } = await import("./offline-identity.ts");
   const identity = await identityOffline(config.identity, systemClock);

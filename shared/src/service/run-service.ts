@@ -3,10 +3,9 @@
 import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
 import type { CommonConfig } from "../config/process-config.ts";
-import { openResourceFolder } from "../config/files-source.ts";
-import type { ResourceEvent, ResourceSource } from "../config/resource-source.ts";
-import { formatProblem } from "../config/problem-text.ts";
+import type { ResourceSource } from "../config/resource-source.ts";
 import type { Routing } from "../config/routing/routing.ts";
+import type { Asker } from "../config/stream/stream-options.ts";
 import { buildVersion } from "../config/version.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
 import type { ReloadableSource } from "../identity/source.ts";
@@ -31,6 +30,8 @@ import { stdoutWriter } from "../observe/stdout.ts";
 import type { Foundation, Service, StartService } from "./service.ts";
 import { IdentityReport } from "./identity-report.ts";
 import { firstIdentity } from "./open-identity.ts";
+import { firstResources } from "./open-resources.ts";
+import { ResourcesReport } from "./resources-report.ts";
 import { configDumpHandler, restoredText } from "./source-text.ts";
 import { StartFailure } from "./start-failure.ts";
 import { askToEnd } from "./take-over.ts";
@@ -38,20 +39,25 @@ import { askToEnd } from "./take-over.ts";
 /** How long the last lines of the log may take to leave the process, in milliseconds. */
 const FLUSH_MS = 1_000;
 
+/** What is run. */
+export interface ServiceToRun {
+  readonly component: "uproxy" | "waypoint";
+  readonly config: CommonConfig;
+  readonly start: StartService;
+  /** Who asks an authority for resources, where they come from one. */
+  readonly asker: () => Asker;
+  /** Reads routes, where the service follows any. */
+  readonly routing?: Routing;
+}
+
 /**
  * Runs a service until a signal or the admin port ends it.
  *
- * @param routing reads routes, where the service follows any
  * @returns the exit code, or why it could not start
  */
-export async function runService(
-  component: "uproxy" | "waypoint",
-  config: CommonConfig,
-  startService: StartService,
-  routing?: Routing,
-): Promise<ExitCode | StartFailure> {
-  const runner = new Runner(component, config, routing);
-  const failure = await runner.start(startService);
+export async function runService(service: ServiceToRun): Promise<ExitCode | StartFailure> {
+  const runner = new Runner(service);
+  const failure = await runner.start();
   if (failure === undefined) return runner.untilEnded();
   await processListeners.giveBack(systemClock);
   await runner.end();
@@ -59,9 +65,8 @@ export async function runService(
 }
 
 class Runner {
-  readonly #component: "uproxy" | "waypoint";
+  readonly #toRun: ServiceToRun;
   readonly #config: CommonConfig;
-  readonly #routing: Routing | undefined;
   readonly #clock: Clock = systemClock;
   readonly #writer: LineWriter;
   readonly #log: Log;
@@ -74,21 +79,19 @@ class Runner {
   );
   readonly #proxyMetrics: ProxyMetrics;
   readonly #identityReport: IdentityReport;
+  readonly #resourcesReport: ResourcesReport;
   readonly #endpoints: HttpEndpoint[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #identity: ReloadableSource | undefined;
   #resources: ResourceSource | undefined;
   #service: Service | undefined;
-  /** Problems of the newest folder, in use or not. */
-  #problems = { errors: 0, notUnderstood: 0 };
-  #notSaved = 0;
   #drainingSince: number | undefined;
   /** Settles once the ports are closed. */
   #settled: Promise<void> = Promise.resolve();
 
-  constructor(component: "uproxy" | "waypoint", config: CommonConfig, routing: Routing | undefined) {
-    this.#routing = routing;
-    this.#component = component;
+  constructor(toRun: ServiceToRun) {
+    const { config } = toRun;
+    this.#toRun = toRun;
     this.#config = config;
     this.#writer = new LineWriter(stdoutWriter(), this.#clock);
     const write = this.#writer.line;
@@ -96,17 +99,18 @@ class Runner {
     this.#accessLog = new AccessLog({ mode: config.log.access, write, clock: this.#clock });
     this.#metrics = new Metrics({ clock: this.#clock });
     this.#proxyMetrics = this.#registerMetrics();
-    this.#identityReport = new IdentityReport({
+    const reporting = {
       log: this.#log,
       clock: this.#clock,
-      countFailure: (failure) => this.#proxyMetrics.failure(failure.code),
-      identity: () => this.#identity?.get(),
-    });
+      countFailure: (failure: Failure) => this.#proxyMetrics.failure(failure.code),
+    };
+    this.#identityReport = new IdentityReport({ ...reporting, identity: () => this.#identity?.get() });
+    this.#resourcesReport = new ResourcesReport(reporting);
   }
 
   /** Starts all parts in the order in which they need each other. */
-  async start(startService: StartService): Promise<StartFailure | undefined> {
-    const { identity, resources } = this.#config;
+  async start(): Promise<StartFailure | undefined> {
+    const { identity } = this.#config;
     this.#guardProcess();
     processMemoryCap.bound(this.#config.limits.memory);
     // Whom we trust is told by the identity's bundles alone. The public roots that Node carries would be read to make our
@@ -130,19 +134,13 @@ class Runner {
     this.#identity = own;
     this.#readiness.set("identity", true);
 
-    const folder = await openResourceFolder({
-      folder: resources.folder,
-      routing: this.#routing,
-      lastGood: resources.lastGood,
-      clock: this.#clock,
-      onEvent: (event) => this.#onResources(event),
-    });
-    if (!("get" in folder)) return new StartFailure(EXIT.usage, folder.map(formatProblem));
-    this.#resources = folder;
-    this.#readiness.annotate(() => restoredText(folder, this.#clock.now()));
+    const resources = await this.#openResources(own);
+    if (resources === undefined || resources instanceof StartFailure) return resources;
+    this.#resources = resources;
+    this.#readiness.annotate(() => restoredText(resources, this.#clock.now()));
     this.#readiness.set("resources", true);
 
-    const service = await startService(this.#foundation(own, folder));
+    const service = await this.#toRun.start(this.#foundation(own, resources));
     if (service instanceof StartFailure) return service;
     this.#service = service;
     const failure = await this.#serveMetrics(service);
@@ -151,13 +149,32 @@ class Runner {
     // Our admin port comes last: until it is there, who asks reaches the process that is to be taken over from.
     const last =
       (processListeners.beside ? ((await this.#serveReadiness()) ?? (await this.#takeOver())) : undefined) ??
-      (await this.#serveAdmin(service, own, folder));
+      (await this.#serveAdmin(service, own, resources));
     if (last !== undefined) return last;
     processMemory.worked();
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
     void this.#writer.flush(FLUSH_MS);
     return undefined;
+  }
+
+  async #openResources(identity: ReloadableSource): Promise<ResourceSource | StartFailure | undefined> {
+    const { resources, limits } = this.#config;
+    const { routing, asker } = this.#toRun;
+    const report = this.#resourcesReport;
+    const opened = await firstResources({
+      config: resources,
+      routing,
+      clock: this.#clock,
+      onEvent: (event) => report.take(event),
+      stream: { asker, identity, limits, events: report.stream },
+      onWaiting: (reason) => this.#readiness.set("resources", false, reason),
+      ended: this.#ended.promise,
+    });
+    if (opened === undefined || opened instanceof StartFailure || opened.stream === undefined) return opened;
+    const { registerStreamMetrics } = await import("../observe/stream-metrics.ts");
+    registerStreamMetrics(this.#metrics, () => opened.stream);
+    return opened;
   }
 
   #takeSignals(): void {
@@ -235,7 +252,7 @@ class Runner {
     return new ProxyMetrics(
       this.#metrics,
       {
-        component: this.#component,
+        component: this.#toRun.component,
         ...buildVersion(),
         ready: () => this.#readiness.ready,
         certificate: () => {
@@ -247,8 +264,7 @@ class Runner {
           version: this.#resources?.get().version ?? 0,
           asOf: this.#resources?.asOf ?? this.#clock.now(),
           isRestored: this.#resources?.isRestored ?? false,
-          notSaved: this.#notSaved,
-          ...this.#problems,
+          ...this.#resourcesReport.counts,
         }),
         connections: () => this.#service?.holds().connections ?? none,
         sessions: () => this.#service?.holds().sessions ?? none,
@@ -280,7 +296,7 @@ class Runner {
     resources: ResourceSource,
   ): Promise<StartFailure | undefined> {
     const handlers: readonly AdminHandler[] = [
-      configDumpHandler(resources, this.#routing),
+      configDumpHandler(resources, this.#toRun.routing),
       certificatesHandler(() => ({ identity: identity.get(), state: identity.state })),
       ...service.admin,
       ...loggingHandlers(this.#log),
@@ -305,31 +321,6 @@ class Runner {
 
   #httpCommon(): { readonly clock: Clock; readonly onError: (failure: Failure) => void } {
     return { clock: this.#clock, onError: (failure) => this.#log.failure("request failed", failure) };
-  }
-
-  #onResources(event: ResourceEvent): void {
-    if (event.kind === "name-unresolved") {
-      this.#log.warn("name not resolved, its last addresses stay", { host: event.host, error: event.text });
-      return;
-    }
-    if (event.kind === "not-saved") {
-      this.#notSaved += 1;
-      this.#log.warn("resources not saved for the next start", { error: event.text });
-      return;
-    }
-    const problems = event.kind === "swapped" ? event.snapshot.problems : event.problems;
-    const errors = problems.filter((problem) => problem.severity === "error").length;
-    this.#problems = { errors, notUnderstood: problems.length - errors };
-    if (event.kind === "swapped") this.#log.info("resources in use", { version: event.snapshot.version });
-    else if (event.kind === "kept") this.#log.warn("resources have errors, the last good ones stay in use", { errors });
-    else {
-      const age = Math.round((this.#clock.now() - event.savedAt) / 1000);
-      this.#log.warn("resources cannot be used, those that were saved last are in use", { errors, age_seconds: age });
-    }
-    for (const problem of problems) {
-      this.#log.warn(`resource ${problem.severity}`, { resource: problem.resource, error: formatProblem(problem) });
-    }
-    processMemory.worked();
   }
 
   /** The last line of defence: a defect of ours that an input has found is logged and counted, and ends nothing else. */

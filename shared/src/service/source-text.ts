@@ -5,7 +5,7 @@ import type { Routing } from "../config/routing/routing.ts";
 import { formatDuration } from "../config/units.ts";
 import type { AdminHandler } from "../observe/admin.ts";
 
-type Source = Pick<ResourceSource, "asOf" | "isRestored">;
+type Source = Pick<ResourceSource, "asOf" | "isRestored" | "stream">;
 
 /** The dump of the configuration. */
 export function configDumpHandler(resources: ResourceSource, routing: Routing | undefined): AdminHandler {
@@ -20,8 +20,9 @@ export function configDumpHandler(resources: ResourceSource, routing: Routing | 
   };
 }
 
-function describeSource({ asOf, isRestored }: Source): { readonly restored: boolean; readonly asOf: string } {
-  return { restored: isRestored, asOf: new Date(asOf).toISOString() };
+function describeSource({ asOf, isRestored, stream }: Source): object {
+  const described = { restored: isRestored, asOf: new Date(asOf).toISOString() };
+  return stream === undefined ? described : { ...described, stream };
 }
 
 /** For readiness: `undefined` when the resources come from where they should. `now` is in milliseconds since the epoch. */

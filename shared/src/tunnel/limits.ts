@@ -82,6 +82,13 @@ export interface TunnelLimits {
   /** Captured plaintext connections that a uproxy holds at once. */
   readonly maxPlaintext: number;
 
+  /** How long a connection to a destination that the authority has not been asked for yet waits for its answer (uproxy). */
+  readonly configurationWaitMs: number;
+  /** A destination that nothing has gone to for this long is no longer asked of the authority (uproxy). */
+  readonly subscriptionIdleMs: number;
+  /** Destinations that are asked of the authority at once (uproxy). */
+  readonly maxSubscriptions: number;
+
   /** Bytes that the process may use; the container's own limit counts where it is lower. At 85 % new streams are refused. */
   readonly memory: number;
 
@@ -201,6 +208,13 @@ export const DEFAULT_TUNNEL_LIMITS: TunnelLimits = {
   stalledBudget: 512 * MIB,
   // Two sockets and up to 70 KB each while both are slow; the app itself rarely takes as many.
   maxPlaintext: 8_192,
+
+  // An answer is one round trip away; five seconds bridge an authority that restarts, and apps wait longer than that.
+  configurationWaitMs: 5_000,
+  // What an app does every few minutes never waits again; what it did once is forgotten within the hour.
+  subscriptionIdleMs: 900_000,
+  // Many times what one app talks to, and what a scan of the mesh, or of names that are none, can make us hold.
+  maxSubscriptions: 4_096,
 
   // None of our own: what a container allows is known without being told.
   memory: 1024 * 1024 * MIB,

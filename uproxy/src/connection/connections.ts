@@ -1,5 +1,6 @@
 // Machine. The live connections of this process: registered before anything is decided, so that a change of policy or
 // trust that comes in between is seen; ended when one no longer permits them.
+import type { Demanded } from "@culvert/shared/config/snapshot.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 
@@ -12,6 +13,8 @@ export interface ConnectionInfo {
   readonly source: string;
   /** What was asked for, `host:port`. */
   readonly destination: string;
+  /** Where an outbound connection goes, for whoever must know what is in use; absent for inbound ones. */
+  readonly to?: Demanded;
   /** Monotonic milliseconds. */
   readonly startedAt: number;
 }
@@ -93,6 +96,11 @@ export class Connections {
       ended += 1;
     }
     return ended;
+  }
+
+  /** The destinations of all outbound connections, as often as there are some. */
+  *destinations(): Generator<Demanded> {
+    for (const { info } of this.#live) if (info.to !== undefined) yield info.to;
   }
 
   endAll(failure: Failure): void {

@@ -32,10 +32,13 @@ export interface Dns {
 
 /** What the DNS proxy stands on. */
 export interface DnsOptions {
-  readonly foundation: Pick<Foundation, "clock" | "log" | "metrics" | "countFailure">;
+  readonly foundation: Pick<Foundation, "clock" | "log" | "metrics" | "countFailure"> &
+    Partial<Pick<Foundation, "resources">>;
   readonly dns: NonNullable<UproxyConfig["dns"]>;
   readonly outbound: Pick<UproxyConfig["outbound"], "listeners" | "transparent">;
   readonly state: () => UproxyState;
+  /** Names that are never asked of an authority. */
+  readonly unasked?: ReadonlySet<string>;
   /** resolv.conf; replaced in tests. */
   readonly resolvConf?: string;
 }
@@ -85,6 +88,8 @@ export async function startDns(options: DnsOptions): Promise<Dns | Failure> {
     clock,
     onRefused: (failure) => tell("DNS request refused", failure),
     onUnanswered: countFailure,
+    demand: foundation.resources?.demand?.bind(foundation.resources),
+    ...(options.unasked === undefined ? {} : { unasked: options.unasked }),
   });
   const sessions = new Set<TcpSession>();
   const bound: (BulkServer | UdpListener)[] = [];

@@ -66,6 +66,16 @@ export function standInsOf(
   return standIns;
 }
 
+/** Every name that may have to be known before a name is, for it is looked for under all of them. */
+export function* askedFor(name: string, namespace: string): Generator<string> {
+  for (const candidate of spellings(name, namespace)) {
+    yield candidate;
+    const dot = candidate.indexOf(".");
+    // A workload of a headless service is found through the service.
+    if (dot >= 0 && dot < candidate.length - 1) yield candidate.slice(dot + 1);
+  }
+}
+
 /** The name as it is, then without each of the suffixes that the resolver of a pod tries (`search` in its resolv.conf). */
 function* spellings(name: string, namespace: string): Generator<string> {
   yield name;

@@ -1,17 +1,24 @@
 // What is neither answered nor passed on, and what it costs.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { AnswerCache } from "./cache.ts";
 import { query, readAnswer } from "./dns-fixtures.ts";
 import { state, value } from "./lab-fixtures.ts";
-import { Responder } from "./responder.ts";
+import { Responder, type ResponderOptions } from "./responder.ts";
 
 const CLIENT = "127.0.0.1:40000";
 
-function make(): { responder: Responder; clock: FakeClock; metrics: Metrics; ownSources: Set<string>; told: string[] } {
+function make(more: Partial<ResponderOptions> = {}): {
+  responder: Responder;
+  clock: FakeClock;
+  metrics: Metrics;
+  ownSources: Set<string>;
+  told: string[];
+} {
   const clock = new FakeClock();
   const metrics = new Metrics({ clock });
   const ownSources = new Set<string>();
@@ -27,6 +34,7 @@ function make(): { responder: Responder; clock: FakeClock; metrics: Metrics; own
     clock,
     onRefused: ({ code }) => told.push(code),
     onUnanswered: ({ code }) => told.push(code),
+    ...more,
   });
   return { responder, clock, metrics, ownSources, told };
 }
@@ -66,4 +74,38 @@ test("bytes that are no request get no answer, a malformed query the least one",
   assert.ok(Buffer.isBuffer(malformed) && malformed.length === 12);
   assert.equal(value(metrics, "culvert_dns_refused_total"), 3);
   assert.equal(value(metrics, "istio_dns_requests_total"), 0);
+});
+
+test("names that must be asked for are waited for, under every spelling, and once they are known there is no waiting", async () => {
+  const asked: string[] = [];
+  const waits: ((outcome: Failure | undefined) => void)[] = [];
+  let isKnown = false;
+  const demand: ResponderOptions["demand"] = (destination) => {
+    asked.push(destination.kind === "name" ? destination.host : destination.ip);
+    return isKnown ? undefined : new Promise((resolve) => waits.push(resolve));
+  };
+  const { responder, told } = make({ demand, unasked: new Set(["authority"]) });
+  const coming = responder.judge(query("reviews.svc.cluster.local"), "udp", CLIENT);
+  assert.ok(coming instanceof Promise);
+  assert.deepEqual(asked, ["reviews.svc.cluster.local", "svc.cluster.local", "reviews", "reviews.svc", "svc"]);
+  for (const answer of waits.splice(0)) answer(undefined);
+  const answered = await coming;
+  assert.ok(Buffer.isBuffer(answered));
+  assert.deepEqual(readAnswer(answered).addresses, ["10.96.0.1"]);
+
+  const missing = responder.judge(query("elsewhere.example"), "udp", CLIENT);
+  assert.ok(missing instanceof Promise);
+  for (const answer of waits.splice(0)) answer(fail("CONFIGURATION_UNAVAILABLE", "no answer"));
+  const failed = await missing;
+  assert.ok(Buffer.isBuffer(failed));
+  assert.equal(readAnswer(failed).rcode, 2);
+  assert.deepEqual(told, ["CONFIGURATION_UNAVAILABLE"]);
+
+  isKnown = true;
+  assert.ok(Buffer.isBuffer(responder.judge(query("reviews"), "udp", CLIENT)));
+  asked.length = 0;
+  isKnown = false;
+  assert.ok(!(responder.judge(query("authority.default.svc.cluster.local"), "udp", CLIENT) instanceof Promise));
+  assert.ok(!(responder.judge(query("reviews", { type: 16 }), "udp", CLIENT) instanceof Promise));
+  assert.deepEqual(asked, []);
 });

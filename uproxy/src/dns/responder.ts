@@ -1,5 +1,6 @@
 // Machine. What becomes of one DNS request: answered here, passed on, or neither.
 import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { Demanded } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
@@ -7,7 +8,7 @@ import type { DnsMetrics, DnsSeries } from "@culvert/shared/observe/dns-metrics.
 import type { UproxyState } from "../state.ts";
 import { addressAnswer, errorAnswer, malformedAnswer, type ExtendedError, type Transport } from "./answer.ts";
 import type { AnswerCache } from "./cache.ts";
-import { lastGoodAddresses, meshAddresses, standInsOf, type NameContext } from "./mesh-names.ts";
+import { askedFor, lastGoodAddresses, meshAddresses, standInsOf, type NameContext } from "./mesh-names.ts";
 import { CLASS_IN, RCODE, readQuery, TYPE_A, TYPE_AAAA, type Query } from "./message.ts";
 
 /** More than any app asks for; what is above costs a datagram's read and nothing else, so that tunnels do not notice. */
@@ -40,7 +41,14 @@ export interface ResponderOptions {
   readonly onRefused: (failure: Failure) => void;
   /** A request that no resolver answered. */
   readonly onUnanswered: (failure: Failure) => void;
+  /** Where names of the mesh are asked for: undefined when they are there; else why they are not, once that is known. */
+  readonly demand?: ((destination: Demanded) => Promise<Failure | undefined> | undefined) | undefined;
+  /** Names that are never asked for there. */
+  readonly unasked?: ReadonlySet<string>;
 }
+
+/** What becomes of a request; where names must be asked for, once they are known. */
+export type Verdict = Buffer | Forward | undefined | Promise<Buffer | Forward>;
 
 /** See the head of the file. */
 export class Responder {
@@ -55,8 +63,8 @@ export class Responder {
   }
 
   /** The answer, or what is to be passed on; `undefined` when there is to be neither. `source` is the client's `ip:port`. */
-  judge(asked: Buffer, transport: Transport, source: string): Buffer | Forward | undefined {
-    const { metrics, state, cache, ownSources } = this.#options;
+  judge(asked: Buffer, transport: Transport, source: string): Verdict {
+    const { metrics, state, ownSources } = this.#options;
     if (!this.#bucket.take()) {
       metrics.refused("flood");
       return undefined;
@@ -70,12 +78,47 @@ export class Responder {
     const { workload } = state();
     const series = metrics.series(query.question?.type, transport, isFailure(workload) ? undefined : workload);
     series.requests.add();
+    const demanded = this.#demand(query);
+    if (demanded === undefined) return this.#decide(asked, query, series, transport);
+    return this.#decideLater(demanded, asked, query, series, transport);
+  }
+
+  #decide(asked: Buffer, query: Query, series: DnsSeries, transport: Transport): Buffer | Forward {
+    const { metrics, cache } = this.#options;
     const own = this.#ownAnswer(asked, query, transport);
     if (own !== undefined) return own;
     const cached = cache.get(asked, query);
     if (cached === undefined) return { query, series };
     metrics.cached();
     return cached;
+  }
+
+  async #decideLater(
+    demanded: readonly Promise<Failure | undefined>[],
+    asked: Buffer,
+    query: Query,
+    series: DnsSeries,
+    transport: Transport,
+  ): Promise<Buffer | Forward> {
+    const missing = (await Promise.all(demanded)).find((failure) => failure !== undefined);
+    if (missing === undefined) return this.#decide(asked, query, series, transport);
+    this.#options.onUnanswered(missing);
+    return errorAnswer(asked, query, RCODE.servFail, reason(NO_REACHABLE_AUTHORITY, missing.detail));
+  }
+
+  /** What must be asked for before the name is known; undefined when that is nothing. */
+  #demand(query: Query): readonly Promise<Failure | undefined>[] | undefined {
+    const { demand, unasked, state } = this.#options;
+    const name = demand === undefined ? undefined : hostAsked(query);
+    if (demand === undefined || name === undefined) return undefined;
+    // The way to the authority must not wait for the authority, under whatever suffix a resolver tries its name.
+    for (const host of unasked ?? []) if (name === host || name.startsWith(`${host}.`)) return undefined;
+    const waiting: Promise<Failure | undefined>[] = [];
+    for (const host of askedFor(name, state().self.namespace)) {
+      const outcome = demand({ kind: "name", host });
+      if (outcome !== undefined) waiting.push(outcome);
+    }
+    return waiting.length === 0 ? undefined : waiting;
   }
 
   /** The answer when no resolver has one: what was last known, else an error that says why. */

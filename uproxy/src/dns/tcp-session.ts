@@ -11,7 +11,7 @@ import { TRIES, TRY_MS, type Forwarder } from "./forwarder.ts";
 import { frame, FrameReader } from "./frames.ts";
 import { isReplyTo, OPCODE_QUERY, type Query } from "./message.ts";
 import { openResolver, type ResolverConnection } from "./resolver-connection.ts";
-import type { Responder } from "./responder.ts";
+import type { Forward, Responder } from "./responder.ts";
 
 /** A client that sends no whole request and is owed no answer for this long is gone, or dripping bytes. */
 export const IDLE_MS = 10_000;
@@ -51,6 +51,8 @@ export class TcpSession {
   readonly #waiting = new Map<number, Waiting>();
   readonly #source: string;
   #resolver: ResolverConnection | undefined;
+  /** Requests of which it is not yet known what becomes of them. */
+  #coming = 0;
   #isDialling = false;
   #isTransfer = false;
   #isEnding = false;
@@ -96,9 +98,22 @@ export class TcpSession {
         client.reset();
         return false;
       }
-      if (Buffer.isBuffer(verdict)) this.#answer(verdict);
+      if (verdict instanceof Promise) void this.#answerLater(asked, verdict);
+      else if (Buffer.isBuffer(verdict)) this.#answer(verdict);
       else this.#forward(asked, verdict.query, verdict.series);
     }
+  }
+
+  async #answerLater(asked: Buffer, coming: Promise<Buffer | Forward>): Promise<void> {
+    this.#coming += 1;
+    const verdict = await coming;
+    this.#coming -= 1;
+    if (this.#isClosed) return;
+    this.#touch();
+    if (Buffer.isBuffer(verdict)) this.#answer(verdict);
+    else this.#forward(asked, verdict.query, verdict.series);
+    this.#endIfDone();
+    this.#drained();
   }
 
   #forward(asked: Buffer, query: Query, series: DnsSeries): void {
@@ -201,7 +216,7 @@ export class TcpSession {
   }
 
   #isFull(): boolean {
-    return this.#options.client.socket.writableLength > MOST_UNREAD_BYTES;
+    return this.#coming >= MOST_WAITING || this.#options.client.socket.writableLength > MOST_UNREAD_BYTES;
   }
 
   #drained(): void {
@@ -211,7 +226,8 @@ export class TcpSession {
   }
 
   #endIfDone(): void {
-    if (this.#isEnding && this.#waiting.size === 0 && !this.#isTransfer) this.#options.client.end();
+    if (this.#isEnding && this.#waiting.size === 0 && this.#coming === 0 && !this.#isTransfer)
+      this.#options.client.end();
   }
 
   #touch(): void {

@@ -78,8 +78,13 @@ class BoundListener implements UdpListener {
   async #serve(asked: Buffer, from: RemoteInfo): Promise<void> {
     const { responder, forwarder } = this.#options;
     processMemory.received(asked.length);
-    const verdict = responder.judge(asked, "udp", formatHostPort(from.address, from.port));
+    let verdict = responder.judge(asked, "udp", formatHostPort(from.address, from.port));
     if (verdict === undefined) return;
+    if (verdict instanceof Promise) {
+      this.#owed += 1;
+      verdict = await verdict;
+      this.#owed -= 1;
+    }
     if (Buffer.isBuffer(verdict)) return this.#send(verdict, from);
     const { query, series } = verdict;
     this.#owed += 1;

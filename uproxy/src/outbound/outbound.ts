@@ -60,6 +60,8 @@ export interface OutboundOptions<Client extends OutboundClient = BulkSocket> {
   readonly loops?: LoopGuard;
   /** Joins both ends of a connection; bytes flow from then on. */
   readonly join: (client: Client, opened: Opened) => Pump;
+  /** Where resources are asked for: undefined when they are there; else why they are not, once that is known. */
+  readonly demand?: (destination: Destination) => Promise<Failure | undefined> | undefined;
 }
 
 /** Destinations whose hop is kept: more than one app talks to, and a bound on what a scanner can make us keep. */
@@ -93,17 +95,20 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
 
   /** Carries one connection to its end; never throws or rejects. */
   async carry(client: Client, destination: Destination, answer: ClientAnswer): Promise<void> {
-    const { state, connections, clock, reporter } = this.#options;
-    const now = state();
+    const { state, connections, clock, reporter, demand } = this.#options;
     const asked = formatHostPort(destination.kind === "ip" ? destination.ip : destination.host, destination.port);
     const connection = connections.register({
       direction: "outbound",
       facts: undefined,
       source: client.source,
       destination: asked,
+      to: destination,
       startedAt: clock.monotonic(),
     });
-    const hop = processMemoryCap.shortage ?? this.#resolve(now, destination, asked);
+    const demanded = demand?.(destination);
+    const missing = demanded === undefined ? undefined : await demanded;
+    const now = state();
+    const hop = processMemoryCap.shortage ?? missing ?? this.#resolve(now, destination, asked);
     const report = reporter.open({
       connection,
       ownId: now.id,

@@ -95,13 +95,13 @@ export function signerAt(address: AuthorityAddress, clock: Clock): CertificateSi
 }
 
 /** `host:port`, as logs name an authority. */
-export function nameOf({ host, port }: AuthorityAddress): string {
+export function nameOf({ host, port }: Pick<AuthorityAddress, "host" | "port">): string {
   return formatHostPort(host, port);
 }
 
 /** A client of the authority, whose sessions begin with the TLS options of then. */
 export function grpcTo(
-  address: AuthorityAddress,
+  address: Pick<AuthorityAddress, "host" | "port">,
   tls: () => ConnectionOptions,
   clock: Clock,
   maxMessageBytes: number,
@@ -116,18 +116,18 @@ export function grpcTo(
 }
 
 /**
- * TLS options toward the authority: it is known by the roots of its file and by those that `own` trusts for its own trust
- * domain, which a rotation may have renewed; `own` is shown to it. Fails as `readRoots`.
+ * TLS options toward the authority: it is known by the roots of its file, where there is one, and by those that `own` trusts for its
+ * own trust domain, which a rotation may have renewed; `own` is shown to it. Fails as `readRoots`.
  */
 export async function tlsTo(
-  { bundle, serverName }: AuthorityAddress,
+  { bundle, serverName }: { readonly bundle: string | undefined; readonly serverName: string | undefined },
   own: Identity | undefined,
 ): Promise<ConnectionOptions | Failure> {
-  const roots = await readRoots(bundle);
+  const roots = bundle === undefined ? undefined : await readRoots(bundle);
   if (isFailure(roots)) return roots;
   const renewed = own?.bundles.get(trustDomainOf(own.svid.id))?.pem;
   return {
-    ca: renewed === undefined ? [roots] : [roots, renewed],
+    ca: [roots, renewed].filter((pem) => pem !== undefined),
     ...(serverName === undefined ? {} : { servername: serverName }),
     ...(own === undefined ? {} : { cert: own.svid.chainPem, key: own.svid.keyPem }),
   };
