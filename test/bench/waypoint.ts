@@ -47,7 +47,7 @@ function http2Measurement(effort: Effort): Measurement {
       const { http2 } = running;
       if (http2 === undefined) return {};
       const options = { connections: 4, inFlight: CONNECTIONS };
-      await http2Load(http2, { ...options, seconds: 1 });
+      await http2Load(http2, { ...options, seconds: effort.warmS });
       const { result, spent } = await spending(running, () =>
         http2Load(http2, { ...options, seconds: effort.saturateS }),
       );
@@ -68,7 +68,7 @@ function grpcMeasurement(kind: "unary" | "streaming", effort: Effort): Measureme
       const { grpc } = running;
       if (grpc === undefined) return {};
       const options = { kind, inFlight: CONNECTIONS };
-      await grpcLoad(grpc, { ...options, seconds: 1 });
+      await grpcLoad(grpc, { ...options, seconds: effort.warmS });
       const { result, spent } = await spending(running, () =>
         grpcLoad(grpc, { ...options, seconds: effort.saturateS }),
       );
