@@ -25,6 +25,16 @@ export interface ByteSink {
   onClose(failure: Failure | undefined): void;
 }
 
+/** Reads to the end, for nobody. */
+const NOBODY: ByteSink = {
+  onBytes: (_chunk, slab) => {
+    if (slab !== undefined) releaseSlab(slab);
+    return true;
+  },
+  onEnd: () => {},
+  onClose: () => {},
+};
+
 /** How a socket asks for buffers and hands over what it read. */
 export interface OnRead {
   readonly buffer: () => Buffer;
@@ -44,12 +54,15 @@ export class BulkSocket {
   #failure: Failure | undefined;
   #remote: Endpoint | undefined;
   #local: Endpoint | undefined;
+  /** It reads by 'data' events. */
+  readonly #plain: boolean;
   /** Of the UNIX socket through which it came. */
   readonly #path: string | undefined;
 
   /** `makeSocket` makes a socket that does not read yet; `plain` says that it cannot take `onread`. */
   constructor(makeSocket: (onread: OnRead) => Socket, plain = false, path?: string) {
     this.#path = path;
+    this.#plain = plain;
     this.socket = makeSocket({
       buffer: () => (this.#bulk ? takeSlab() : scratch),
       callback: (length, buffer) => this.#read(length, buffer),
@@ -137,6 +150,21 @@ export class BulkSocket {
   /** Gives back bytes that were read and belong to whoever takes the socket next; before those given back earlier. */
   unread(chunk: Buffer): void {
     if (chunk.length > 0) (this.#leftover ??= []).unshift(chunk);
+  }
+
+  /**
+   * Gives the socket away to a reader in the runtime itself, such as its HTTP/2; it ends when the other side does. `undefined`, and
+   * nothing has changed, where some of what was read would be missed.
+   */
+  release(): Socket | undefined {
+    const { socket } = this;
+    if (this.#plain || this.#leftover !== undefined || this.#ended || this.#closed || socket.destroyed)
+      return undefined;
+    this.#sink = NOBODY;
+    socket.allowHalfOpen = false;
+    // The runtime's reader takes what is read and does not begin to read.
+    socket.read(0);
+    return socket;
   }
 
   /**

@@ -26,6 +26,14 @@ export function channelDuplex(channel: ByteChannel): Duplex {
   return new ChannelDuplex(channel);
 }
 
+/**
+ * The same for a session of HTTP/2, which needs no ends of its own directions: where the channel is but a socket it is that, so that no
+ * byte takes the way through streams.
+ */
+export function sessionCarrier(channel: ByteChannel): Duplex {
+  return channel.takeSocket?.() ?? channelDuplex(channel);
+}
+
 class ChannelDuplex extends Duplex implements ByteSink {
   readonly #channel: ByteChannel;
   #paused = false;

@@ -1,5 +1,6 @@
 // Types. A two-way stream of bytes as the HTTP codecs see it, so that the same codec runs over a TCP socket and over a
 // stream of an HTTP/2 tunnel.
+import type { Socket } from "node:net";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 
 /** Who takes the bytes and the events of a channel. A codec is one; it is asked, never subscribed to. */
@@ -28,6 +29,11 @@ export interface ByteChannel {
    * come already is told to it at once.
    */
   attach(sink: ByteSink): void;
+  /**
+   * The socket, where the channel is nothing else and nobody has read it yet: whoever takes it has it alone, and of the channel only
+   * `queued`.
+   */
+  takeSocket?(): Socket | undefined;
   /** Writes text of which each character is one byte. `false`: full, wait for `onDrain` (the text is taken anyway). */
   writeLatin1(text: string): boolean;
   /** Writes bytes that the caller will not change afterwards. Returns as `writeLatin1`. */

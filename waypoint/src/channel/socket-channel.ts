@@ -1,4 +1,5 @@
 // Machine. A TCP socket as a byte channel.
+import type { Socket } from "node:net";
 import { type Failure, type FailureCode, fail } from "@culvert/shared/failure/failure.ts";
 import type { BulkSocket, ByteSink as BulkSink } from "@culvert/shared/net/bulk-socket.ts";
 import { releaseSlab } from "@culvert/shared/net/slabs.ts";
@@ -18,6 +19,7 @@ class SocketChannel implements ByteChannel, BulkSink {
   #sink: ByteSink | undefined = undefined;
   #paused = false;
   #ended = false;
+  #taken = false;
 
   constructor(bulk: BulkSocket, broken: FailureCode) {
     this.#bulk = bulk;
@@ -26,7 +28,17 @@ class SocketChannel implements ByteChannel, BulkSink {
   }
 
   get queued(): number {
-    return this.#bulk.socket.writableLength;
+    const { socket } = this.#bulk;
+    // Who writes below the socket does not say how much, but the end comes after all of it.
+    if (this.#taken) return socket.writableFinished || socket.destroyed ? 0 : 1;
+    return socket.writableLength;
+  }
+
+  takeSocket(): Socket | undefined {
+    if (this.#sink !== undefined) return undefined;
+    const socket = this.#bulk.release();
+    this.#taken = socket !== undefined;
+    return socket;
   }
 
   attach(sink: ByteSink): void {

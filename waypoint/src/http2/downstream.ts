@@ -5,7 +5,7 @@ import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { SessionGuard } from "@culvert/shared/tunnel/guard.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { ByteChannel } from "../channel/channel.ts";
-import { ChannelError, channelDuplex } from "../channel/channel-duplex.ts";
+import { ChannelError, sessionCarrier } from "../channel/channel-duplex.ts";
 import { type Due, NEVER } from "../deadlines.ts";
 import type { ConnectionServices, ExchangeServices } from "../exchange-services.ts";
 import { Exchange } from "../exchange.ts";
@@ -65,7 +65,7 @@ export class Http2Downstream implements Due, StreamOwner {
   start(): void {
     const { deadlines, downstream, limits } = this.#shared;
     deadlines.add(this);
-    const duplex = channelDuplex(this.#channel);
+    const duplex = sessionCarrier(this.#channel);
     const session = performServerHandshake(duplex, downstream);
     this.#session = session;
     this.#farewell = new Farewell(this.#channel, duplex, this.#shared);

@@ -3,7 +3,7 @@ import { connect as startHttp2, type ClientHttp2Session, type ClientHttp2Stream 
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
 import { STREAMS_BEFORE_RECYCLING } from "@culvert/shared/tunnel/limits.ts";
 import type { ByteChannel } from "../channel/channel.ts";
-import { ChannelError, channelDuplex } from "../channel/channel-duplex.ts";
+import { ChannelError, sessionCarrier } from "../channel/channel-duplex.ts";
 import { type Due, NEVER } from "../deadlines.ts";
 import { Farewell, FAREWELL_TICK_MS } from "./farewell.ts";
 import type { Http2Shared } from "./shared-state.ts";
@@ -51,7 +51,7 @@ export class UpstreamSession implements UpstreamOwner, Due {
     this.scheme = channel.alpn === undefined ? "http" : "https";
     this.#home = home;
     this.#shared = shared;
-    const duplex = channelDuplex(channel);
+    const duplex = sessionCarrier(channel);
     const session = startHttp2("http://application", { ...shared.upstream, createConnection: () => duplex });
     this.#session = session;
     this.#farewell = new Farewell(channel, duplex, shared);
@@ -71,7 +71,7 @@ export class UpstreamSession implements UpstreamOwner, Due {
       this.lastStream = lastStream;
       this.#leave(code === 0 ? undefined : fail("APP_RESET_REQUEST", `GOAWAY with code ${code}`));
     });
-    session.on("error", (error: Error & { code?: string }) => this.#leave(failureOf(error)));
+    session.on("error", (error: Error) => this.#leave(failureOf(error)));
     session.on("close", () => this.#gone());
     session.setLocalWindowSize(limits.session.connectionWindow);
     deadlines.add(this);
@@ -177,8 +177,9 @@ export class UpstreamSession implements UpstreamOwner, Due {
   }
 }
 
-function failureOf(error: Error & { code?: string }): Failure {
+function failureOf(error: Error & { code?: string; syscall?: string }): Failure {
   if (error instanceof ChannelError) return error.failure;
+  if (error.syscall !== undefined) return fail("APP_RESET", error.code ?? error.message);
   // The library's verdict on the application's frames: among them all that is no HTTP/2.
   if (error.code === "ERR_HTTP2_ERROR") return fail("UPSTREAM_RESPONSE_MALFORMED", `HTTP/2: ${error.message}`);
   return fail("APP_RESET_REQUEST", error.message);
