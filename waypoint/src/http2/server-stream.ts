@@ -1,5 +1,5 @@
 // Machine. One request of an HTTP/2 client: hands its stream to the exchange, and writes the response. One object serves streams one
-// after another, since making everything that a request needs costs more than the request.
+// after another, since making everything that a request needs costs more than the request. It is one thing, the states of a stream.
 import type { ServerHttp2Stream } from "node:http2";
 import {
   type Failure,
@@ -58,6 +58,8 @@ export class ServerStream implements ExchangeClient, Gathered {
   /** The client has sent END_STREAM. */
   #ended = false;
   #reading = false;
+  /** What waits of the body is kept small. */
+  #merging = false;
   #held = false;
   /** Request bytes were handed over and not flushed. */
   #gathered = false;
@@ -93,9 +95,9 @@ export class ServerStream implements ExchangeClient, Gathered {
       if (failure.code === "REQUEST_MALFORMED" || failure.code === "REQUEST_TOO_LARGE") this.#owner.misbehaved();
       return this.#exchange.reject(failure, head);
     }
-    if (!ended) mergeSmallFrames(stream);
     this.#exchange.begin(head);
-    return head.release();
+    head.release();
+    if (!ended && !this.#reading && this.#stream === stream) this.#merge(stream);
   }
 
   /** Ends the request because of `failure`, which is its answer if none has begun. */
@@ -128,8 +130,10 @@ export class ServerStream implements ExchangeClient, Gathered {
     if (hold === this.#held) return;
     this.#held = hold;
     if (!this.#reading) return;
-    if (hold) this.#stream?.pause();
-    else this.#stream?.resume();
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    if (hold) this.#pause(stream);
+    else stream.resume();
   }
 
   sendInterim(head: ResponseHead): void {
@@ -220,7 +224,19 @@ export class ServerStream implements ExchangeClient, Gathered {
     if (this.#reading || stream === undefined) return;
     this.#reading = true;
     stream.on("data", this.#onData).on("end", this.#onEnd).on("trailers", this.#onTrailers);
-    if (this.#held) stream.pause();
+    if (this.#held) this.#pause(stream);
+  }
+
+  #pause(stream: ServerHttp2Stream): void {
+    this.#merge(stream);
+    stream.pause();
+  }
+
+  /** From now on some of the body may wait. */
+  #merge(stream: ServerHttp2Stream): void {
+    if (this.#merging) return;
+    this.#merging = true;
+    mergeSmallFrames(stream);
   }
 
   /** The application speaks another protocol from now on: the response of RFC 8441, and bytes both ways. */
@@ -326,6 +342,7 @@ export class ServerStream implements ExchangeClient, Gathered {
     this.dueAt = NEVER;
     this.#out.reset();
     this.#reading = false;
+    this.#merging = false;
     this.#held = false;
     this.#trailers = "";
     this.#switched = false;

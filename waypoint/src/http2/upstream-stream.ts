@@ -61,6 +61,8 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
   #toHead = false;
   #paused = false;
   #reading = false;
+  /** What waits of the response is kept small. */
+  #merging = false;
   #gathered = false;
   /** A final response head has come. */
   #answered = false;
@@ -112,6 +114,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
 
   pause(): void {
     this.#paused = true;
+    if (this.#stream !== undefined) this.#merge(this.#stream);
     if (this.#reading) this.#stream?.pause();
   }
 
@@ -203,6 +206,13 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     stream.on("data", this.#onData).on("end", this.#onEnd);
   }
 
+  /** From now on some of the response may wait. */
+  #merge(stream: ClientHttp2Stream): void {
+    if (this.#merging) return;
+    this.#merging = true;
+    mergeSmallFrames(stream);
+  }
+
   #note(): void {
     if (this.#gathered) return;
     this.#gathered = true;
@@ -238,11 +248,11 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
       head.switched();
     }
     stream.on("trailers", this.#onTrailers);
-    if (!ended) mergeSmallFrames(stream);
     sink.onHead(head);
     head.release();
     if (this.#sink === undefined) return;
     if (!this.#paused) this.#read();
+    else if (!ended) this.#merge(stream);
     if (!ended) this.#note();
   };
 
@@ -315,6 +325,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#requestTrailers = "";
     this.#paused = false;
     this.#reading = false;
+    this.#merging = false;
     this.#answered = false;
     this.#switched = false;
     this.#interims = 0;
