@@ -309,3 +309,25 @@ describe("problems between resources", () => {
     );
   });
 });
+
+function exported(to: string): Snapshot {
+  const spec = "clusterIP: 10.96.0.1, ports: [{port: 80}]";
+  return build(service("reviews", { annotations: `networking.istio.io/exportTo: "${to}"` }, spec));
+}
+
+test("a Service is there for the namespaces that it is exported to", () => {
+  const seenBy = (to: string): string[] =>
+    ["shop", "pay", "other"].filter((caller) => {
+      const { directory } = exported(to);
+      const byHost = directory.serviceByHost("reviews.shop", caller);
+      const byVip = ips("10.96.0.1").map((vip) => directory.serviceByVip(vip, caller));
+      assert.deepEqual(byVip, [byHost]);
+      return byHost !== undefined;
+    });
+  assert.deepEqual(seenBy("*"), ["shop", "pay", "other"]);
+  assert.deepEqual(seenBy("."), ["shop"]);
+  assert.deepEqual(seenBy("., pay"), ["shop", "pay"]);
+  assert.deepEqual(seenBy("~"), []);
+  assert.equal(exported("~").directory.isClusterIp(ips("10.96.0.1")[0] as Ip), true);
+  assert.match(brief(exported("Not A Name").problems).join(), /error .*exportTo.*expected namespaces, \., \* or ~/);
+});

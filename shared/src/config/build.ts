@@ -114,7 +114,7 @@ class Surroundings {
 }
 
 function serviceOf(
-  { metadata, vips, headless, ports, selector, prefers }: ServiceResource,
+  { metadata, vips, headless, ports, selector, exportedTo, prefers }: ServiceResource,
   mesh: Surroundings,
   hasEndpoints: boolean,
 ): Service {
@@ -131,6 +131,7 @@ function serviceOf(
     waypoint: mesh.waypointOf("service", namespace, metadata.labels),
     requireWaypoint: mesh.requiresWaypoint(metadata),
     prefers,
+    ...(exportedTo === undefined ? {} : { exportedTo }),
     entry: undefined,
   };
 }

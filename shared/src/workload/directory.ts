@@ -96,15 +96,24 @@ export class Directory {
     const uid = serviceUidOfHost(host, callerNamespace);
     const service = uid === undefined ? undefined : this.#services.get(uid);
     // Whoever may write a ServiceEntry must not take over the name of a Service.
-    return service ?? this.#entries.byHost(host, callerNamespace);
+    if (service !== undefined && isVisible(service, callerNamespace)) return service;
+    return this.#entries.byHost(host, callerNamespace);
   }
 
   /** The service that owns a cluster IP, a single address of a ServiceEntry, or to which a virtual address was given. */
   serviceByVip(ip: Ip, callerNamespace: string): Service | undefined {
-    const service = this.#servicesByVip.get(ip) ?? this.#entries.byAddress(ip, callerNamespace);
+    const owner = this.#servicesByVip.get(ip);
+    if (owner !== undefined && isVisible(owner, callerNamespace)) return owner;
+    const service = this.#entries.byAddress(ip, callerNamespace);
     if (service !== undefined || !mayBeVirtual(ip)) return service;
     const virtual = this.#virtualServices().byAddress.get(ip);
-    return virtual?.entry === undefined ? virtual : this.#entries.byHost(virtual.hostname, callerNamespace);
+    if (virtual?.entry !== undefined) return this.#entries.byHost(virtual.hostname, callerNamespace);
+    return virtual !== undefined && isVisible(virtual, callerNamespace) ? virtual : undefined;
+  }
+
+  /** Whether an address is a cluster IP, whoever may see its Service. */
+  isClusterIp(ip: Ip): boolean {
+    return this.#servicesByVip.has(ip);
   }
 
   /** The addresses under which DNS names a service that has none of its own; `undefined` for every other service. */
@@ -239,6 +248,10 @@ export function targetPort(_service: Service, servicePort: ServicePort, workload
   const target = servicePort.targetPort;
   if (typeof target === "string") return workload.ports.get(target) ?? workload.ports.get(servicePort.name);
   return workload.ports.get(servicePort.name) ?? target;
+}
+
+function isVisible({ exportedTo }: Service, namespace: string): boolean {
+  return exportedTo === undefined || exportedTo.has(namespace);
 }
 
 function isSame(a: WaypointRef, b: WaypointRef): boolean {

@@ -52,6 +52,12 @@ export function virtualAddresses(names: Iterable<string>): Map<string, VirtualAd
   return given;
 }
 
+/** The addresses that a name may be given: those of either family that it tries, in order. */
+export function virtualCandidates(name: string): readonly Ip[] {
+  const all = Array.from({ length: ATTEMPTS }, (_, attempt) => addressV4(name, attempt));
+  return [...all, addressV6(name)].map(parseIp).filter((ip) => ip !== undefined);
+}
+
 function addressV4(name: string, attempt: number): string {
   const digits = hash("sha256", `culvert virtual address ${attempt} ${name}`);
   const [a, b, c] = [0, 2, 4].map((start) => Number.parseInt(digits.slice(start, start + 2), 16));

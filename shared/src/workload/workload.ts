@@ -77,6 +77,8 @@ export interface Service {
   readonly requireWaypoint: boolean;
   /** Which endpoints go first; `undefined`: all are alike. */
   readonly prefers: Preference | undefined;
+  /** Namespaces for which a Service is there (`exportTo`); absent: all. */
+  readonly exportedTo?: ReadonlySet<string> | undefined;
   /** What only a ServiceEntry says; `undefined` for a Service. */
   readonly entry: ServiceEntry | undefined;
 }

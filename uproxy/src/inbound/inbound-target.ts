@@ -52,10 +52,14 @@ export function inboundTarget(
     return atApp(app, { ...asked, service: undefined, asked });
   }
   const target = formatHostPort(authority.host, authority.port);
-  const service = state.snapshot.directory.serviceByHost(authority.host, workload.namespace);
+  const { directory } = state.snapshot;
+  // A Service may be there for other namespaces only: the workload behind it is its own all the same.
+  const service =
+    directory.serviceByHost(authority.host, workload.namespace) ??
+    directory.servicesOf(workload).find(({ hostname }) => hostname === authority.host.toLowerCase());
   const port = service?.ports.find((candidate) => candidate.port === authority.port);
   if (service === undefined || port === undefined) return fail("SERVICE_NOT_MINE", `no service port ${target}`);
-  if (!state.snapshot.directory.endpoints(service).some((endpoint) => endpoint.uid === workload.uid)) {
+  if (!directory.endpoints(service).some((endpoint) => endpoint.uid === workload.uid)) {
     return fail("SERVICE_NOT_MINE", `${workload.uid} is no endpoint of ${service.uid}`);
   }
   const appPort = targetPort(service, port, workload);

@@ -89,9 +89,7 @@ export function resolveDestination(
  * means this host, or a place of the mesh past its uproxy.
  */
 export function isOutside(directory: Directory, ip: Ip): boolean {
-  if (isHostOnly(ip) || mayBeVirtual(ip) || directory.workloadsAt(ip).length > 0) return false;
-  const service = directory.serviceByVip(ip, "");
-  return service === undefined || service.entry !== undefined;
+  return !isHostOnly(ip) && !mayBeVirtual(ip) && !directory.isClusterIp(ip) && directory.workloadsAt(ip).length === 0;
 }
 
 /** `ns/name` of a Gateway. */

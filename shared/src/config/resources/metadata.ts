@@ -37,6 +37,9 @@ export const TRUST_DOMAIN_ANNOTATION = "culvert.dev/trust-domain";
 /** Only its waypoint may call it. */
 export const REQUIRE_WAYPOINT_ANNOTATION = "culvert.dev/require-waypoint";
 
+/** Namespaces for which a Service is there: names, `.` for its own, `*` for all, `~` for none, with commas between them. */
+export const EXPORT_TO_ANNOTATION = "networking.istio.io/exportTo";
+
 /** The policy is decided and logged, not enforced. */
 export const DRY_RUN_ANNOTATION = "istio.io/dry-run";
 
@@ -110,6 +113,19 @@ export function parseWaypointWeights(text: string): ReadonlyMap<string, number> 
   return [...weights.values()].some((weight) => weight > 0) ? weights : undefined;
 }
 
+/** The namespaces of an `exportTo` in an annotation; "all", or `undefined` when it is none. */
+export function parseExportTo(text: string, own: string): ReadonlySet<string> | "all" | undefined {
+  const namespaces = new Set<string>();
+  let everybody = false;
+  for (const item of text.split(",").map((each) => each.trim())) {
+    if (item === "*") everybody = true;
+    else if (item === ".") namespaces.add(own);
+    else if (isDnsLabel(item)) namespaces.add(item);
+    else if (item !== "~") return undefined;
+  }
+  return everybody ? "all" : namespaces;
+}
+
 /** The labels and annotations that Culvert acts on, wherever they stand: a misspelt value must not pass for no value. */
 function checkMeanings(
   node: Node,
@@ -132,6 +148,11 @@ function checkMeanings(
   if (weights !== undefined && parseWaypointWeights(weights) === undefined) {
     const path = `metadata.annotations["${WAYPOINT_WEIGHTS_ANNOTATION}"]`;
     report.error(node, path, `expected NAME=WEIGHT,… with some weight, found ${JSON.stringify(weights)}`);
+  }
+  const exportTo = annotations.get(EXPORT_TO_ANNOTATION);
+  if (exportTo !== undefined && parseExportTo(exportTo, "") === undefined) {
+    const path = `metadata.annotations["${EXPORT_TO_ANNOTATION}"]`;
+    report.error(node, path, `expected namespaces, ., * or ~, found ${JSON.stringify(exportTo)}`);
   }
   const domain = annotations.get(TRUST_DOMAIN_ANNOTATION);
   if (domain !== undefined && isFailure(parseTrustDomain(domain))) {

@@ -40,6 +40,8 @@ export interface ServiceResource {
   readonly ports: readonly ServicePort[];
   /** As written; what the Service says of the workloads that it selects holds even when it is not understood. */
   readonly selector: ReadonlyMap<string, string> | undefined;
+  /** Namespaces for which it is there; `undefined`: all. */
+  readonly exportedTo: ReadonlySet<string> | undefined;
   /** `trafficDistribution`. */
   readonly prefers: Preference | undefined;
   readonly isUnderstood: boolean;

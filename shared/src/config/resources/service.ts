@@ -4,6 +4,7 @@ import type { Preference } from "../../workload/locality.ts";
 import type { AppProtocol, ServicePort } from "../../workload/workload.ts";
 import { isPortName } from "../names.ts";
 import type { Fields } from "./fields.ts";
+import { EXPORT_TO_ANNOTATION, parseExportTo } from "./metadata.ts";
 import { placeOf, type Report } from "./report.ts";
 import type { Metadata, ServiceResource } from "./resource.ts";
 
@@ -68,6 +69,7 @@ export function parseService(
     headless,
     ports,
     selector: selects ? selector : undefined,
+    exportedTo: exportedTo(metadata),
     prefers: distribution === undefined ? undefined : PREFERENCES.get(distribution),
     isUnderstood,
     isAlias: type === "ExternalName",
@@ -81,6 +83,12 @@ export function appProtocolOf(appProtocol: string | undefined, portName: string)
   // It would otherwise pass for "grpc" with a suffix.
   if (name === "grpc-web" || name.startsWith("grpc-web-")) return "grpc-web";
   return known ?? PROTOCOLS.get(name.split("-", 1)[0] ?? "") ?? "unspecified";
+}
+
+function exportedTo({ namespace, annotations }: Metadata): ReadonlySet<string> | undefined {
+  const text = annotations.get(EXPORT_TO_ANNOTATION);
+  const namespaces = text === undefined ? "all" : parseExportTo(text, namespace);
+  return namespaces === "all" ? undefined : namespaces;
 }
 
 function clusterIps(spec: Fields, report: Report): readonly Ip[] {
