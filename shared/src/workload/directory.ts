@@ -54,7 +54,8 @@ export class Directory {
       if (gateway === undefined) this.#place(workload);
       else append(this.#instances, `${workload.namespace}/${gateway}`, workload);
     }
-    for (const instances of this.#instances.values()) for (const instance of instances) this.#place(instance);
+    // In their own order, which what else is there must not change.
+    for (const workload of contents.workloads) if (workload.labels.has(GATEWAY_NAME_LABEL)) this.#place(workload);
     for (const waypoint of contents.waypoints) this.#waypoints.set(`${waypoint.namespace}/${waypoint.name}`, waypoint);
     for (const service of contents.services) {
       this.#services.set(service.uid, service);

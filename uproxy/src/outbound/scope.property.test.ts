@@ -18,7 +18,8 @@ import type { Identity } from "@culvert/shared/identity/source.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { meshAddresses } from "../dns/mesh-names.ts";
 import { deriveState, judge } from "../state.ts";
-import { resolve, type Destination } from "./resolve.ts";
+import type { Destination } from "./hop.ts";
+import { resolve } from "./resolve.ts";
 
 const DOMAIN = must(parseTrustDomain("cluster.local"));
 const RUNS = 150;

@@ -133,9 +133,14 @@ const gateway = fc
       labels: maybe(one("service", "workload", "all", "none")).map((value) =>
         value === undefined ? {} : { "istio.io/waypoint-for": value },
       ),
-      annotations: maybe(one("wp=1,canary=1", "canary=1")).map((value) =>
-        value === undefined ? {} : { "culvert.dev/waypoint-weights": value },
-      ),
+      annotations: fc
+        .tuple(maybe(one("wp=1,canary=1", "canary=1")), one("remote", "remote", "sidecar", "node"))
+        .map(([weights, placement]) =>
+          merged(
+            { "culvert.dev/placement": placement },
+            weights === undefined ? {} : { "culvert.dev/waypoint-weights": weights },
+          ),
+        ),
     }),
   })
   .map(({ metadata: each }) => ({
