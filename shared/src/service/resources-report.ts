@@ -37,7 +37,7 @@ export class ResourcesReport {
       onConnected: () => log.info("configuration stream is open"),
       onDisconnected: (failure) => {
         countFailure(failure);
-        log.failure("no configuration stream, the last resources stay in use", failure);
+        log.failure("no configuration stream", failure);
       },
     };
   }

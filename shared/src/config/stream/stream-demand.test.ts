@@ -95,7 +95,9 @@ describe("demand", () => {
     const asked = hosts.map((host) => demanded(source, host));
     stream?.say({ answered: hosts.map(({ host }) => `host/${host}`) });
     await Promise.all(asked);
-    assert.match((await source.demand?.(HOST))?.detail ?? "", /8 destinations are asked for/);
+    const stop = source.keep?.(() => hosts);
+    assert.match((await source.demand?.(HOST))?.detail ?? "", /8 destinations are asked for, and all are in use/);
+    stop?.();
     f.clock.advance(25_000);
     for (const host of hosts.slice(1)) assert.equal(source.demand?.(host), undefined);
     const late = source.demand?.(HOST);

@@ -145,7 +145,7 @@ export class Subscriptions {
     }
     const left = this.size < limits.maxSubscriptions ? undefined : this.#oldest();
     if (left === undefined && this.size >= limits.maxSubscriptions) {
-      const text = `${this.size} destinations are asked for, and all were used lately (limits.maxSubscriptions)`;
+      const text = `${this.size} destinations are asked for, and all are in use (limits.maxSubscriptions)`;
       return Promise.resolve(fail("CONFIGURATION_UNAVAILABLE", text));
     }
     if (left !== undefined) this.#remove(left);
@@ -224,13 +224,14 @@ export class Subscriptions {
     else this.#hosts.delete(demanded.host.toLowerCase());
   }
 
-  /** The one that may go when another is wanted. */
+  /** The one that may go when another is wanted: of those that nothing goes to now, the one that was used longest ago. */
   #oldest(): Subscription | undefined {
     if (!this.#options.connected()) return undefined;
-    this.#touchUsed();
+    const used = new Set(this.#used());
     let oldest: Subscription | undefined;
     for (const subscription of this.#all()) {
-      if (subscription.age > (oldest?.age ?? 0) && subscription.round === undefined) oldest = subscription;
+      if (subscription.round !== undefined || used.has(subscription)) continue;
+      if (subscription.age > (oldest?.age ?? -1)) oldest = subscription;
     }
     return oldest;
   }
@@ -239,7 +240,7 @@ export class Subscriptions {
   #step(): void {
     if (!this.#options.connected()) return;
     for (const subscription of this.#all()) subscription.age += 1;
-    this.#touchUsed();
+    for (const subscription of this.#used()) subscription.age = 0;
     const idle = [...this.#all()].filter(({ age, round }) => age > STEPS && round === undefined);
     if (idle.length === 0) return;
     for (const subscription of idle) this.#remove(subscription);
@@ -249,11 +250,11 @@ export class Subscriptions {
     );
   }
 
-  #touchUsed(): void {
+  *#used(): Generator<Subscription> {
     for (const users of this.#users) {
       for (const demanded of users()) {
         const subscription = this.#find(demanded);
-        if (subscription !== undefined) subscription.age = 0;
+        if (subscription !== undefined) yield subscription;
       }
     }
   }
