@@ -13,6 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["shared/src/observe"],
   ["shared/src/service"],
   ["uproxy/src", "waypoint/src", "deploy/authority/src"],
+  ["deploy/in-process/src"],
 ];
 
 function floorOf(path: string): { readonly level: number; readonly room: string } | undefined {
@@ -92,8 +93,9 @@ test("pure files do no input or output, and know neither clock nor log", () => {
 
 test("node:http stays in the small endpoints of observe; nothing else that uproxy loads reaches it", () => {
   // A bundle endpoint is HTTPS by its standard, the API server of a cluster too; who asks them is imported where one is configured.
+  // Who joins the mesh in its own process speaks HTTP by Node's own.
   const allowed =
-    /^(shared\/src\/(observe\/(http-endpoint|http-get)|identity\/trust\/fetch-bundle)|deploy\/authority\/src\/proof\/token-review)\.ts$/;
+    /^(shared\/src\/(observe\/(http-endpoint|http-get)|identity\/trust\/fetch-bundle)|deploy\/authority\/src\/proof\/token-review|deploy\/in-process\/src\/.*)\.ts$/;
   const wrong = productSources()
     .filter((source) => !allowed.test(source.path))
     .filter((source) => importsOf(source).some(({ from, typeOnly }) => !typeOnly && /^(node:)?https?$/.test(from)))

@@ -60,6 +60,12 @@ export class MemoryCap {
     this.#limit = undefined;
   }
 
+  /** The process is somebody else's, who sees to its memory: there is no shortage of ours. */
+  leaveToOwner(): void {
+    this.#shortage = undefined;
+    this.#lookedMs = Infinity;
+  }
+
   /** Why no new stream can be taken, `undefined` when one can. */
   get shortage(): Failure | undefined {
     const now = this.#gauge.clock.monotonic();

@@ -48,7 +48,7 @@ export interface MemoryTools {
 /** The watch over one process. It runs a timer only between the first work and the collection after it. */
 export class MemoryWatch {
   readonly #clock: Clock;
-  readonly #tools: MemoryTools;
+  #tools: MemoryTools;
   #timer: Timer | undefined;
   #sinceMinor = 0;
   #bytes = 0;
@@ -102,6 +102,14 @@ export class MemoryWatch {
   stop(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+  }
+
+  /** The process is somebody else's, who sees to its memory: from now on nothing is collected. */
+  leaveToOwner(): void {
+    this.stop();
+    this.#tools = NO_TOOLS;
+    // It counts as armed, so that nothing has to ask who the owner is.
+    this.#timer = { cancel: ignore };
   }
 
   #arm(): void {
@@ -206,6 +214,15 @@ function findTrimmer(): () => void {
 }
 
 function ignore(): void {}
+
+const NO_TOOLS: MemoryTools = {
+  utilization: () => 0,
+  minor: ignore,
+  major: ignore,
+  thorough: ignore,
+  majorInPieces: () => Promise.resolve(),
+  trim: ignore,
+};
 
 const specimens = new Map<string, object>();
 

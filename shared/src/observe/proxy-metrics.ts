@@ -18,7 +18,7 @@ export interface ByDirection {
 
 /** Where the numbers come from; each is asked at a scrape only. What a program does not have, it leaves out. */
 export interface ProxyFacts {
-  readonly component: "uproxy" | "waypoint" | "authority";
+  readonly component: "uproxy" | "waypoint" | "authority" | "in-process";
   readonly version: string;
   readonly commit: string;
   readonly ready: () => boolean;

@@ -57,6 +57,7 @@ export class Connections {
   readonly #live = new Set<LiveConnection>();
   readonly #makeId: () => string;
   #whenEmpty: (() => void)[] = [];
+  #whenQuiet: (() => void)[] = [];
 
   constructor(makeId: () => string) {
     this.#makeId = makeId;
@@ -81,6 +82,9 @@ export class Connections {
 
   release(connection: LiveConnection): void {
     this.#live.delete(connection);
+    if (this.#whenQuiet.length > 0 && this.counts().inbound === 0) {
+      for (const resume of this.#whenQuiet.splice(0)) resume();
+    }
     if (this.#live.size > 0) return;
     for (const resume of this.#whenEmpty.splice(0)) resume();
   }
@@ -107,10 +111,11 @@ export class Connections {
     for (const connection of this.#live) connection.end(failure);
   }
 
-  /** Resolves once no connection is live. */
-  empty(): Promise<void> {
-    if (this.#live.size === 0) return Promise.resolve();
-    return new Promise((resume) => this.#whenEmpty.push(resume));
+  /** Resolves once no connection is live, or none of callers. */
+  empty(direction?: "inbound"): Promise<void> {
+    if (this.#live.size === 0 || (direction === "inbound" && this.counts().inbound === 0)) return Promise.resolve();
+    const waiting = direction === "inbound" ? this.#whenQuiet : this.#whenEmpty;
+    return new Promise((resume) => waiting.push(resume));
   }
 
   [Symbol.iterator](): Iterator<LiveConnection> {
