@@ -54,8 +54,13 @@ export class Lab {
     return program;
   }
 
-  /** Starts an app of one of the kinds of `app-process.ts` at an address of a host. */
-  app(kind: "http" | "echo" | "smtp", host: Host, port: number, address: string = host.address): Promise<Program> {
+  /** Starts an app of one of the kinds of `app-process.ts` at an address of a host, on one port or several (`8080,8081`). */
+  app(
+    kind: "http" | "echo" | "smtp",
+    host: Host,
+    port: number | string,
+    address: string = host.address,
+  ): Promise<Program> {
     const script = join(import.meta.dirname, "app-process.ts");
     return this.start(kind, host, /^ready$/, process.execPath, script, kind, address, String(port));
   }

@@ -39,6 +39,8 @@ export interface ProxyOptions {
   readonly name: string;
   readonly address: string;
   readonly account?: string;
+  /** The identity that somebody has issued already, where others have it too. */
+  readonly identity?: IdentityFiles;
   /** Others run with the same account: it has a certificate of its own. */
   readonly sharesAccount?: boolean;
   readonly namespace?: string;
@@ -147,9 +149,11 @@ export class Mesh {
     return this.#insides.get(address) ?? address;
   }
 
-  /** Issues the identity of an account, or the next one in its place. */
-  issue(account: string, options?: IssueOptions): Promise<IdentityFiles> {
-    return this.#authority.issue(join(this.folder, "identities"), account, options);
+  /** Issues the identity of an account, or the next one in its place, for a user other than the test's own where one is given. */
+  async issue(account: string, options?: IssueOptions & { readonly user?: number }): Promise<IdentityFiles> {
+    const identity = await this.#authority.issue(join(this.folder, "identities"), account, options);
+    if (options?.user !== undefined) this.#handOver(identity, options.user);
+    return identity;
   }
 
   /** Writes a file of resources; running proxies take it into use. */
@@ -196,9 +200,11 @@ export class Mesh {
   async #start(kind: "uproxy" | "waypoint", options: ProxyOptions, own: object): Promise<Proxy> {
     const { name, address, account = name, namespace = "default", ports = PORTS } = options;
     const { config = {}, prefix = [], user } = options;
-    const identity = await (options.sharesAccount === true
-      ? this.#authority.issue(join(this.folder, "identities-of", name), account, { namespace })
-      : this.issue(account, { namespace }));
+    const identity =
+      options.identity ??
+      (await (options.sharesAccount === true
+        ? this.#authority.issue(join(this.folder, "identities-of", name), account, { namespace })
+        : this.issue(account, { namespace })));
     if (user !== undefined) this.#handOver(identity, user);
     const inside = this.inside(address);
     const program = spawnWithConfig(kind, {

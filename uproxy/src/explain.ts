@@ -43,7 +43,9 @@ export function explainOutbound(
   const which = count < hop.endpoints.length ? "nearest endpoints" : "endpoints above";
   const among =
     count === 1 ? `the ${which.replace("endpoints", "endpoint")}` : `the less busy of two of the ${count} ${which}`;
-  return [...steps, `=> ${among}${hop.waypoint === undefined ? "" : placed(hop.waypoint)}`];
+  const whose =
+    hop.waypoint === undefined ? "" : `, ${count === 1 ? "an instance" : "instances"} of ${placed(hop.waypoint)}`;
+  return [...steps, `=> ${among}${whose}`];
 }
 
 /** Which of the endpoints above go first, and which are left out. */
@@ -61,8 +63,8 @@ function explainChoices(state: UproxyState, choices: Choices, ejections: Ejectio
   return steps;
 }
 
-function placed({ name, placement }: Waypoint): string {
-  return `, instances of waypoint ${name} (placement ${placement})`;
+function placed({ namespace, name, placement }: Waypoint): string {
+  return `waypoint ${namespace}/${name} (placement ${placement})`;
 }
 
 /** The questions of `explainInbound`, as text. */

@@ -231,7 +231,7 @@ test("an explanation says which placement, which instances, and why not the othe
   assert.match(sidecar, /placement sidecar: the instance in the endpoint's own pod/);
   assert.match(sidecar, /instance default\/beside at 10\.0\.2\.1:25008, in the pod of default\/reviews-1, expecting /);
   assert.match(sidecar, /endpoint default\/reviews-2 has no healthy instance in its pod \(10\.0\.3\.1\): left out/);
-  assert.match(sidecar, /=> the endpoint above, instances of waypoint w \(placement sidecar\)$/);
+  assert.match(sidecar, /=> the endpoint above, an instance of waypoint default\/w \(placement sidecar\)$/);
   const instances = [instance("near", "10.0.1.9"), instance("far", "10.0.2.9")];
   const near = explained({ placed: { placement: "node" }, workloads: instances });
   assert.match(near, /placement node: instances on the own node, node-1, others when none of them can be/);
