@@ -1,5 +1,5 @@
-// Root. `pnpm bench pair|waypoint|authority|handshakes [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures Culvert beside
-// others in one run and prints tables and the ratios that have targets.
+// Root. `pnpm bench pair|waypoint|authority|handshakes|architectures [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
+// Culvert beside others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 
 function usage(problem: string): never {
   process.stderr.write(
-    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes", "architectures"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
   );
   process.exit(2);
 }
@@ -117,6 +117,11 @@ if (positionals[0] === "authority") {
 if (positionals[0] === "handshakes") {
   const { benchHandshakes } = await import("./handshakes.ts");
   await benchHandshakes(values.short);
+  process.exit();
+}
+if (positionals[0] === "architectures") {
+  const { benchArchitectures } = await import("./architectures.ts");
+  await benchArchitectures(values.short);
   process.exit();
 }
 const bench = BENCHES.get(positionals[0] ?? "") ?? usage("which bench?");
