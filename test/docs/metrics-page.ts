@@ -37,6 +37,8 @@ const AUTHORITY_FACTS: AuthorityFacts = {
   sessions: () => 0,
   watchers: () => 0,
   trustVersion: () => 0,
+  configClients: () => 0,
+  configDocuments: () => 0,
   issuerNotAfter: () => 0,
 };
 

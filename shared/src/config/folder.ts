@@ -46,6 +46,8 @@ export interface FolderScan {
   readonly files: readonly string[];
   /** The folder and its sub-folders, with their inode: another one means another folder of that name. */
   readonly folders: ReadonlyMap<string, number>;
+  /** What tells two states of one file apart, and when it was changed, milliseconds since the epoch; none for a dangling link. */
+  readonly stamps: ReadonlyMap<string, { readonly text: string; readonly changedAt: number }>;
   /** Changes with every change of a name, size, time or inode. */
   readonly signature: string;
 }
@@ -67,6 +69,7 @@ export async function scanFolder(folder: string): Promise<FolderScan | string> {
   const files: string[] = [];
   const folders = new Map<string, number>();
   const parts: string[] = [];
+  const stamps = new Map<string, { text: string; changedAt: number }>();
   const list = async (path: string, isTop: boolean): Promise<void> => {
     folders.set(path, (await stat(path)).ino);
     for (const name of (await readdir(path)).toSorted()) {
@@ -82,7 +85,9 @@ export async function scanFolder(folder: string): Promise<FolderScan | string> {
         if (isTop) await list(entry, false);
       } else if (isResource) {
         files.push(entry);
-        parts.push(`${entry}\n${target.ino} ${target.size} ${target.mtimeNs} ${target.ctimeNs}`);
+        const text = `${target.ino} ${target.size} ${target.mtimeNs} ${target.ctimeNs}`;
+        stamps.set(entry, { text, changedAt: Number(target.ctimeMs) });
+        parts.push(`${entry}\n${text}`);
       }
       if (files.length > FOLDER_LIMITS.files) return;
     }
@@ -93,7 +98,7 @@ export async function scanFolder(folder: string): Promise<FolderScan | string> {
     return `cannot be read: ${error instanceof Error ? error.message : String(error)}`;
   }
   if (files.length > FOLDER_LIMITS.files) return `expected at most ${FOLDER_LIMITS.files} files, found more`;
-  return { files, folders, signature: hash("sha256", [...folders, ...files, ...parts].join("\n")) };
+  return { files, folders, stamps, signature: hash("sha256", [...folders, ...files, ...parts].join("\n")) };
 }
 
 /**

@@ -42,6 +42,8 @@ export interface AuthorityConfig {
   readonly lifeMs: number;
   readonly maxLifeMs: number;
   readonly kubernetes: KubernetesConfig | undefined;
+  /** Where the resources are that proxies are told of; undefined: they are told of none. */
+  readonly resources: { readonly files: string } | undefined;
   readonly admin: ListenAddress | UnixAddress | undefined;
   readonly readiness: ListenAddress | undefined;
   readonly metrics: ListenAddress | undefined;
@@ -113,7 +115,17 @@ export const AUTHORITY_SCHEMA: Schema<AuthorityConfig> = refine(
       kubernetes,
       "tokens of Kubernetes service accounts prove identities too: exactly one of the two ways",
     ),
-    admin: defaulted(orOff(localAddress), "127.0.0.1:15000", "admin: log level, drain"),
+    resources: optional(
+      objectOf({
+        files: required(path, "folder of resources, watched: `*.yaml`, `*.yml` and `*.json`, one level of folders"),
+      }),
+      "what uproxies and waypoints are told of the mesh, each what concerns it (docs/configuration-stream.md)",
+    ),
+    admin: defaulted(
+      orOff(localAddress),
+      "127.0.0.1:15000",
+      "admin: log level, clients of the configuration stream, drain",
+    ),
     readiness: defaulted(orOff(listenAddress), ":15021", "readiness and liveness"),
     metrics: defaulted(orOff(listenAddress), ":15020", "Prometheus metrics"),
     drain: section(

@@ -20,6 +20,17 @@ export interface AuthorityLimits {
   readonly answerMs: number;
   /** The largest message of a caller. */
   readonly maxMessageBytes: number;
+  /** Messages of one client of the configuration stream. */
+  readonly messageBurst: number;
+  readonly messagesPerSecond: number;
+  /** Keys that one client may subscribe to at once, and how fast it may ask for others. */
+  readonly maxSubscriptions: number;
+  readonly subscriptionBurst: number;
+  readonly subscriptionsPerSecond: number;
+  /** Scopes that are kept up, all clients together. */
+  readonly maxScopes: number;
+  /** How long a client may leave an update without an answer. */
+  readonly acknowledgeMs: number;
   /** Calls that are being decided or signed at once. */
   readonly maxCalls: number;
   /** Token bucket of the calls of one caller. */
@@ -35,9 +46,9 @@ export interface AuthorityLimits {
 }
 
 export const AUTHORITY_LIMITS: AuthorityLimits = {
-  // One for each proxy that watches whom to trust; an idle one costs about 60 KB.
-  maxSessions: 8_192,
-  // Half: however many come to join, there is room for those who have.
+  // One for each proxy that watches whom to trust and what its configuration is; an idle one costs about 60 KB.
+  maxSessions: 16_384,
+  // A quarter: however many come to join, there is room for those who have.
   maxStrangers: 4_096,
   // An account with many replicas; and a node, or a gateway, behind whose address many ask.
   maxSessionsPerCaller: 2_048,
@@ -49,6 +60,17 @@ export const AUTHORITY_LIMITS: AuthorityLimits = {
   answerMs: 15_000,
   // The longest request for a certificate (16 KiB) and metadata.
   maxMessageBytes: 64 * KIB,
+  // An update is answered once; a pod that starts asks for its destinations one by one.
+  messageBurst: 1_024,
+  messagesPerSecond: 100,
+  // An app that speaks to a thousand services is rare. A scope takes about a tenth of a millisecond, and those of a namespace are shared.
+  maxSubscriptions: 4_096,
+  subscriptionBurst: 4_096,
+  subscriptionsPerSecond: 64,
+  // Ten for each of 16,384 clients that share none; some KiB each.
+  maxScopes: 262_144,
+  // A proxy that is starved of CPU still answers; one that does not holds an update's bytes.
+  acknowledgeMs: 60_000,
   // A call takes a core a millisecond or two: some seconds' work. More would outlive their callers' deadlines.
   maxCalls: 2_048,
   // A deployment that starts a thousand pods of one account asks a thousand times at once; a loop gone wild has a tenth of a core.

@@ -115,7 +115,14 @@ export async function testPort(
   const identity = must(
     await openOwnIdentity({ state, names: ["authority"], clock, onFailure: (failure) => defects.push(failure) }),
   );
-  const facts = { sessions: () => 0, watchers: () => 0, trustVersion: () => 0, issuerNotAfter: () => 0 };
+  const facts = {
+    sessions: none,
+    watchers: none,
+    trustVersion: none,
+    issuerNotAfter: none,
+    configClients: none,
+    configDocuments: none,
+  };
   const opened = must(
     await openPort({
       host: "127.0.0.1",
@@ -157,4 +164,8 @@ export async function testPort(
       return formatJoinToken(must(await tokens.create(spec)));
     },
   };
+}
+
+function none(): number {
+  return 0;
 }

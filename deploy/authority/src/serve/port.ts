@@ -1,9 +1,11 @@
 // Machine. The port put together: who listens, what is served there, who decides. Knows neither configuration nor process.
+import { CONFIG_STREAM_PATH } from "@culvert/shared/config/stream/frames.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { IdentitySource } from "@culvert/shared/identity/source.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { ServiceAccountVerifier } from "../proof/proof.ts";
+import type { ConfigStreams } from "../config-stream/config-streams.ts";
 import type { TokenStore } from "../state/token-store.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuthorityLimits } from "./authority-limits.ts";
@@ -36,6 +38,8 @@ export interface PortOptions {
   /** A connection or session was refused, or ended by us. */
   readonly onDropped: (remote: string, failure: Failure) => void;
   readonly onDefect: (failure: Failure) => void;
+  /** Serves the configuration stream; without it there is none. */
+  readonly config?: ConfigStreams | undefined;
 }
 
 /** What is open. */
@@ -46,7 +50,8 @@ export interface Port {
 
 /** Binds and serves. Fails with PORT_UNAVAILABLE. */
 export async function openPort(options: PortOptions): Promise<Port | Failure> {
-  const { host, port, state, identity, tokens, serviceAccounts, limits, clock, audit, onRefused, onDefect } = options;
+  const { host, port, state, identity, tokens, serviceAccounts, limits, clock, audit, onRefused, onDefect, config } =
+    options;
   const { trustDomain } = state.issuer();
   const prover = { trustDomain, tokens, serviceAccounts, clock };
   const issuer = new CertificateIssuer({ ...options, prover });
@@ -58,7 +63,10 @@ export async function openPort(options: PortOptions): Promise<Port | Failure> {
     identity,
     limits,
     clock,
-    onCall: (stream, headers, caller) => void serveCall(stream, headers, caller, calls),
+    onCall: (stream, headers, caller) => {
+      if (config !== undefined && headers[":path"] === CONFIG_STREAM_PATH) config.serve(stream, headers, caller);
+      else void serveCall(stream, headers, caller, calls);
+    },
     onRefused: options.onDropped,
   });
   if (!isFailure(listener)) return { listener, watchers };

@@ -27,6 +27,7 @@ import type { ServiceAccountVerifier } from "../proof/proof.ts";
 import { openFolderState } from "../state/folder-state.ts";
 import { TokenStore } from "../state/token-store.ts";
 import { AuditLog } from "./audit-log.ts";
+import type { ServedConfig } from "../config-stream/open-config.ts";
 import { AUTHORITY_LIMITS } from "./authority-limits.ts";
 import { AuthorityMetrics } from "./authority-metrics.ts";
 import type { AuthorityState } from "../state/authority-state.ts";
@@ -49,7 +50,7 @@ export async function serveAuthority(config: AuthorityConfig): Promise<ExitCode 
 }
 
 class Server {
-  readonly #config: AuthorityConfig;
+  readonly #settings: AuthorityConfig;
   readonly #clock: Clock = systemClock;
   readonly #writer: LineWriter;
   readonly #log: Log;
@@ -65,10 +66,11 @@ class Server {
   #identity: IdentitySource | undefined;
   #serviceAccounts: ServiceAccountVerifier | undefined;
   #port: Port | undefined;
+  #config: ServedConfig | undefined;
   #draining = false;
 
   constructor(config: AuthorityConfig) {
-    this.#config = config;
+    this.#settings = config;
     this.#writer = new LineWriter(stdoutWriter(), this.#clock);
     const write = this.#writer.line;
     this.#log = new Log({ level: config.log.level, write, clock: this.#clock });
@@ -78,6 +80,8 @@ class Server {
       sessions: () => this.#port?.listener.sessions ?? 0,
       watchers: () => this.#port?.watchers.size ?? 0,
       trustVersion: () => this.#state?.trust().version,
+      configClients: () => this.#config?.streams.size,
+      configDocuments: () => this.#config?.source.mesh.size,
       issuerNotAfter: () => this.#state?.issuer().notAfter,
     });
     this.#proxyMetrics = new ProxyMetrics(
@@ -105,21 +109,22 @@ class Server {
   /** Starts all parts in the order in which they need each other. */
   async start(): Promise<StartFailure | undefined> {
     this.#guardProcess();
-    const probes = await this.#serve("readiness", this.#config.readiness, (address) =>
+    const probes = await this.#serve("readiness", this.#settings.readiness, (address) =>
       serveReadiness({ listen: address, readiness: this.#readiness, ...this.#httpCommon() }),
     );
     if (probes !== undefined) return probes;
     const authority = await this.#openAuthority();
     if (isFailure(authority)) return new StartFailure(EXIT.identity, [authority.toString()]);
     this.#readiness.set("authority", true);
+    this.#config = await this.#openConfig(authority.state);
     const port = await this.#openPort(authority);
     if (isFailure(port)) return new StartFailure(EXIT.port, [`listen: ${port.toString()}`]);
     this.#port = port;
     const others =
-      (await this.#serve("metrics", this.#config.metrics, (address) =>
+      (await this.#serve("metrics", this.#settings.metrics, (address) =>
         serveMetrics({ listen: address, metrics: this.#metrics, ...this.#httpCommon() }),
       )) ??
-      (await this.#serve("admin", this.#config.admin, (address) =>
+      (await this.#serve("admin", this.#settings.admin, (address) =>
         serveAdmin({ listen: address, handlers: this.#adminHandlers(), ...this.#httpCommon() }),
       ));
     if (others !== undefined) return others;
@@ -129,8 +134,11 @@ class Server {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => (this.#draining ? this.#ended.resolve() : this.#quit()));
     }
-    // The other programs read their files again; here all of them are looked at each second or when they are used.
-    process.on("SIGHUP", () => this.#log.info("files are in use as they are"));
+    // Of the authority's own files all are looked at each second or when they are used.
+    process.on("SIGHUP", () => {
+      if (this.#config === undefined) this.#log.info("files are in use as they are");
+      else void this.#config.source.reload();
+    });
     const { trustDomain } = authority.state.issuer();
     this.#log.info("ready", {
       trust_domain: trustDomain,
@@ -144,6 +152,8 @@ class Server {
   /** Closes what has been opened, and sees the last lines out. */
   async close(): Promise<void> {
     this.#port?.watchers.drain();
+    this.#config?.streams.drain();
+    this.#config?.source.close();
     await this.#port?.listener.close();
     this.#identity?.close();
     this.#serviceAccounts?.close();
@@ -155,7 +165,7 @@ class Server {
   }
 
   async #openAuthority(): Promise<{ readonly state: AuthorityState; readonly identity: IdentitySource } | Failure> {
-    const { folder, names, kubernetes } = this.#config;
+    const { folder, names, kubernetes } = this.#settings;
     const onFailure = (failure: Failure): void => {
       this.#proxyMetrics.failure(failure.code);
       this.#log.failure("authority kept as it was", failure);
@@ -176,7 +186,7 @@ class Server {
   }
 
   #openPort(authority: { readonly state: AuthorityState; readonly identity: IdentitySource }): Promise<Port | Failure> {
-    const { folder, lifeMs, maxLifeMs, listen } = this.#config;
+    const { folder, lifeMs, maxLifeMs, listen } = this.#settings;
     const tokens = new TokenStore(folder);
     this.#timers.push(this.#clock.every(SWEEP_MS, () => void this.#sweep(tokens)));
     return openPort({
@@ -197,6 +207,25 @@ class Server {
         this.#log.failure("connection refused", failure, { remote });
       },
       onDefect: this.#defect,
+      config: this.#config?.streams,
+    });
+  }
+
+  /** The configuration stream, where there are resources; without good ones it waits for them, and certificates are signed all the same. */
+  async #openConfig(state: AuthorityState): Promise<ServedConfig | undefined> {
+    const { resources } = this.#settings;
+    if (resources === undefined) return undefined;
+    const { openConfig } = await import("../config-stream/open-config.ts");
+    this.#readiness.set("resources", false, "no usable state of the folder yet");
+    return openConfig({
+      folder: resources.files,
+      trustDomain: () => state.issuer().trustDomain,
+      limits: AUTHORITY_LIMITS,
+      clock: this.#clock,
+      log: this.#log,
+      metrics: this.#authorityMetrics,
+      onFailure: (failure) => this.#proxyMetrics.failure(failure.code),
+      onUsable: () => this.#readiness.set("resources", true),
     });
   }
 
@@ -210,21 +239,23 @@ class Server {
     if (this.#draining) return;
     this.#draining = true;
     this.#readiness.draining();
-    this.#log.info("draining", { timeout_ms: this.#config.drain.timeoutMs });
+    this.#log.info("draining", { timeout_ms: this.#settings.drain.timeoutMs });
     this.#port?.watchers.drain();
+    this.#config?.streams.drain();
     this.#port?.listener.stopAccepting();
   }
 
   /** Drains, then ends when nobody is left or the time is over. */
   #quit(): void {
     this.#drain();
-    this.#timers.push(this.#clock.after(this.#config.drain.timeoutMs, () => this.#ended.resolve()));
+    this.#timers.push(this.#clock.after(this.#settings.drain.timeoutMs, () => this.#ended.resolve()));
     void this.#port?.listener.idle().then(() => this.#ended.resolve());
   }
 
   #adminHandlers(): Parameters<typeof serveAdmin>[0]["handlers"] {
     return [
       ...loggingHandlers(this.#log),
+      ...(this.#config?.handlers ?? []),
       ...lifecycleHandlers({ drain: () => this.#drain(), quit: () => this.#quit() }),
     ];
   }
