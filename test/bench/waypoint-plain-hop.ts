@@ -75,6 +75,7 @@ const self = {
   id: id("default/waypoint"),
   trustDomain: TRUST_DOMAIN,
   aliases: new Set<never>(),
+  place: { addresses: [], port: 15008 },
   pathNormalization: "base",
 } as const;
 

@@ -14,6 +14,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The caller's view is stale (the address has moved to another workload), or somebody tries this proxy as a relay. Compare the entry with what `uproxy explain --to` says at the caller.",
   DESTINATION_UNKNOWN:
     "Add the Service or WorkloadEntry, or correct the name: `GET /config_dump` shows what the proxy has read.",
+  ACCOUNT_NOT_SERVED:
+    "A waypoint of placement `service-account` leads to workloads of its own account alone. Give the Service, or the backend of the route, another waypoint, or correct the account of the WorkloadEntry or `istio.io/for-service-account` of the Gateway.",
   WORKLOAD_UNKNOWN:
     "No WorkloadEntry has this proxy's service account and one of its addresses. Add one, or name it by `workload:` in `uproxy.yaml`.",
   SERVICE_NOT_MINE:

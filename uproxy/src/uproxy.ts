@@ -19,7 +19,8 @@ import type { Capture } from "./outbound/transparent.ts";
 import { joinSocket, Outbound } from "./outbound/outbound.ts";
 import { Member } from "./member.ts";
 import { leadsBack } from "./own-listeners.ts";
-import { ownAddresses, selfHints } from "./self-hints.ts";
+import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
+import { selfHints } from "./self-hints.ts";
 
 /** Starts a uproxy; it serves once this has resolved without a failure. */
 export async function startUproxy(foundation: Foundation, config: UproxyConfig): Promise<Service | StartFailure> {
@@ -54,7 +55,7 @@ class Uproxy implements Service {
     const { inbound, outbound } = this.#config;
     const { state, connections, reporter, pool, ejections } = this.#member;
     const own = ownListeners(this.#config);
-    const addresses = new Set<string>(ownAddresses(inbound.hbone));
+    const addresses = new Set<string>(ownAddresses(inbound.hbone?.host));
     const common = { state, connections, reporter, clock, limits: this.#limits };
 
     const introducedTo = new Set(inbound.proxyProtocol);

@@ -16,6 +16,7 @@ import { grpcContentType } from "./grpc/content-type.ts";
 import { describeDestination, gatewayUid, protocolOf, type Destination } from "./mesh/destination.ts";
 import { ConnectionGuard } from "./mesh/guard.ts";
 import type { MeshView } from "./mesh/view.ts";
+import { describeStanding } from "./mesh/own-placement.ts";
 import type { RoutedRequest, RoutedRule } from "./route/entry.ts";
 import type { RouteGroup } from "./route/route-group.ts";
 import type { StreamGroup } from "./route/stream-routes.ts";
@@ -60,6 +61,7 @@ function follow(view: MeshView, asked: Asked, account: Account): string | Failur
   const gateway = gatewayUid(view.self.gateway);
   account.facts["destination"] = { text: describeDestination(destination), protocol, waypoint: gateway };
   account.note(`${describeDestination(destination)}, declared ${protocol}, behind waypoint ${gateway}`);
+  account.note(describeStanding(view.snapshot.directory, view.self));
   const host = canonicalHost(asked.headers.get("host") ?? `${asked.authority.host}:${asked.authority.port}`);
   if (isFailure(host)) return host;
   const target = canonicalTarget(asked.method, asked.target, host, view.self.pathNormalization);
@@ -209,11 +211,15 @@ function byStreamRoute(view: MeshView, group: StreamGroup, serverName: string, a
 }
 
 function endpointsOf(group: EndpointGroup, verb: string, account: Account): string | Failure {
-  for (const { workload, address, reach } of group.endpoints) {
-    account.note(`endpoint ${workload.uid} at ${address}, ${describeReach(reach)}`);
+  const { endpoints, first } = group;
+  for (const endpoint of endpoints) {
+    const { workload, address, reach } = endpoint;
+    const rank = first.includes(endpoint) ? "" : ", when none in the own pod can be reached";
+    account.note(`endpoint ${workload.uid} at ${address}, ${describeReach(reach)}${rank}`);
   }
-  if (group.endpoints.length === 0) return fail("NO_HEALTHY_UPSTREAM", group.name);
-  const among = group.endpoints.length === 1 ? "its one endpoint" : "the less busy of two of its endpoints";
+  if (endpoints.length === 0) return fail("NO_HEALTHY_UPSTREAM", group.name);
+  const among = first.length === 1 ? "its one endpoint" : "the less busy of two of its endpoints";
+  if (first.length < endpoints.length) return `${verb} to ${group.name}, in the own pod ${among}`;
   return `${verb} to ${group.name}, ${among}`;
 }
 

@@ -21,6 +21,7 @@ export const SELF: WaypointSelf = {
   id: id("default/waypoint"),
   trustDomain: TRUST_DOMAIN,
   aliases: new Set(),
+  place: { addresses: [], port: 15008 },
   pathNormalization: "base",
 };
 

@@ -104,6 +104,7 @@ export class Bench {
       id: svid.id,
       trustDomain: trustDomainOf(svid.id),
       aliases: new Set<never>(),
+      place: { addresses: [], port: 15008 },
       pathNormalization: "base",
     } as const;
     this.#view = new MeshView(snapshot({ ...parts, workloads }), self, this.#view);

@@ -4,6 +4,7 @@ import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
+import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
@@ -27,6 +28,7 @@ import { UpstreamConnections } from "./upstream/connections.ts";
 import { Acceptor } from "./inbound/accept.ts";
 import { LiveTunnels } from "./inbound/live-tunnels.ts";
 import { gatewayUid, type WaypointSelf } from "./mesh/destination.ts";
+import { otherAccountThanOwn } from "./mesh/own-placement.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Mirrors } from "./mirror.ts";
 import { Reporter } from "./report.ts";
@@ -39,6 +41,9 @@ import { Upstream } from "./upstream/upstream.ts";
 export async function startWaypoint(foundation: Foundation, config: WaypointConfig): Promise<Service | StartFailure> {
   const sessionKeys = await openSessionKeys(config.sessionSecrets, gatewayUid(config.gateway));
   if (typeof sessionKeys === "string") return new StartFailure(EXIT.usage, [sessionKeys]);
+  const { directory } = foundation.resources.get();
+  const otherAccount = otherAccountThanOwn(directory, selfOf(config, foundation.identity.get()));
+  if (otherAccount !== undefined) return new StartFailure(EXIT.identity, [otherAccount.detail]);
   const waypoint = new Waypoint(foundation, config, sessionKeys);
   const failure = await waypoint.listen();
   if (failure === undefined) return waypoint;
@@ -50,8 +55,9 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
 /** Which waypoint a configuration and an identity make. */
 export function selfOf(config: WaypointConfig, identity: Identity): WaypointSelf {
   const { id } = identity.svid;
-  const { gateway, pathNormalization } = config;
-  return { gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases, pathNormalization };
+  const { gateway, pathNormalization, hbone } = config;
+  const place = { addresses: ownAddresses(hbone.host), port: hbone.port };
+  return { gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases, place, pathNormalization };
 }
 
 class Waypoint implements Service {

@@ -1,6 +1,7 @@
 // Root. A mesh in this process: it connects and is connected to by mutual TLS tunnels as the service that it is, with no proxy beside it.
 import type { AgentOptions, IncomingMessage } from "node:http";
 import { addAbortSignal, type Duplex } from "node:stream";
+import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
 import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import { endpoint, type Endpoint } from "@culvert/shared/net/endpoint.ts";
@@ -10,7 +11,7 @@ import type { Foundation } from "@culvert/shared/service/service.ts";
 import { Member } from "@culvert/uproxy/member.ts";
 import { Outbound } from "@culvert/uproxy/outbound/outbound.ts";
 import { leadsBack } from "@culvert/uproxy/own-listeners.ts";
-import { ownAddresses, selfHints } from "@culvert/uproxy/self-hints.ts";
+import { selfHints } from "@culvert/uproxy/self-hints.ts";
 import { readConfiguration, type MeshConfiguration } from "./configuration.ts";
 import { openFoundation, type MeshOptions, type OpenFoundation } from "./foundation.ts";
 import { MeshAgent } from "./http-agent.ts";
@@ -81,7 +82,7 @@ export class Mesh {
     const { state, connections, reporter, pool, ejections, demand } = this.#member;
     const { hbone } = config.inbound;
     const own = hbone === undefined ? [] : [hbone];
-    const addresses = new Set<string>(ownAddresses(hbone));
+    const addresses = new Set<string>(ownAddresses(hbone?.host));
     this.#outbound = new Outbound<MeshSocket>({
       state,
       pool,

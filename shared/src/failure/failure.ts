@@ -53,6 +53,7 @@ export const FAILURES = {
   TUNNEL_REQUEST_MALFORMED: traits("downstream", false, 400, 400, 13, CANCEL, "DPE", "the tunnel request carries what CONNECT must not carry"),
   DESTINATION_NOT_MINE: traits("downstream", false, 400, 404, 12, CANCEL, "NR", "the requested address is not an address of this workload"),
   DESTINATION_UNKNOWN: traits("downstream", false, 404, 404, 12, CANCEL, "NR", "no resource knows the destination"),
+  ACCOUNT_NOT_SERVED: traits("downstream", false, 404, 503, 14, CANCEL, "NR", "this waypoint serves one service account, and the destination runs as another"),
   WORKLOAD_UNKNOWN: traits("us", true, 503, 503, 14, REFUSED_STREAM, "NR", "this proxy does not know which workload it stands beside"),
   SERVICE_NOT_MINE: traits("downstream", false, 503, 503, 14, CANCEL, "NR", "the requested service or port is not served by this workload"),
   SELF_CALL: traits("downstream", false, 503, 503, 14, CANCEL, "NR", "the requested port is one of the proxy's own"),

@@ -5,6 +5,7 @@ import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
 import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
+import { otherAccountThanOwn, servesNoneOf, servesNot, type OwnPlace } from "./own-placement.ts";
 import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import { mayBeVirtual } from "@culvert/shared/workload/virtual-address.ts";
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
@@ -16,6 +17,8 @@ export interface WaypointSelf {
   readonly trustDomain: TrustDomain;
   /** Trust domains whose names are names of our own. */
   readonly aliases: ReadonlySet<TrustDomain>;
+  /** Where this process can be reached: which instance it is. */
+  readonly place: OwnPlace;
   readonly pathNormalization: PathNormalization;
 }
 
@@ -66,6 +69,8 @@ export function resolveDestination(
   if (caller.id === self.id && !sharesIdentity(directory, self.gateway)) {
     return fail("LOOP_DETECTED", `the caller is this waypoint (${caller.id})`);
   }
+  const refused = otherAccountThanOwn(directory, self);
+  if (refused !== undefined) return refused;
   const { host, port } = authority;
   // An identity of another domain has no namespace here: it sees the entries that are there for all.
   const namespace = caller.namespace ?? "";
@@ -143,6 +148,8 @@ function toPort(
     const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
   }
+  const refused = servesNoneOf(directory, self, service);
+  if (refused !== undefined) return refused;
   if (entry === undefined) return { kind: "service", service, port, at: undefined, host: undefined };
   if (entry.notUnderstood !== undefined) {
     return fail("EGRESS_REFUSED", `ServiceEntry ${service.namespace}/${entry.name}: ${entry.notUnderstood}`);
@@ -184,6 +191,8 @@ function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: numb
   if (instances.some((instance) => instance.hbonePort === workload.hbonePort)) {
     return fail("SELF_CALL", `workload ${workload.uid} is reached through this waypoint's own port`);
   }
+  const refused = servesNot(directory, self, workload);
+  if (refused !== undefined) return refused;
   const services = directory.servicesOf(workload);
   return { kind: "workload", workload, ip, port, services, appProtocol: declaredProtocol(workload, services, port) };
 }

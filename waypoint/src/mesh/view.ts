@@ -21,6 +21,7 @@ import {
   type UpstreamEndpoint,
 } from "../upstream/endpoints.ts";
 import { isOutside, resolveDestination, type Caller, type Destination, type WaypointSelf } from "./destination.ts";
+import { ownPod, servesNoneOf } from "./own-placement.ts";
 import { BackendTlsIndex } from "./backend-tls.ts";
 import { compileGuard, type Guard } from "./guard.ts";
 
@@ -34,6 +35,7 @@ export class MeshView {
   readonly self: WaypointSelf;
   readonly loads: EndpointLoads;
   readonly #context: EndpointContext;
+  readonly #pod: ReadonlySet<Ip>;
   readonly #routes: RouteIndex<HttpRoute, RouteGroup>;
   readonly #streamRoutes: RouteIndex<StreamRoute, StreamGroup>;
   readonly #backendTls: BackendTlsIndex;
@@ -47,7 +49,8 @@ export class MeshView {
     this.snapshot = snapshot;
     this.self = self;
     this.loads = new EndpointLoads(before?.loads);
-    this.#context = endpointContext(snapshot.directory, self.trustDomain, self.gateway, this.loads);
+    this.#context = endpointContext(snapshot.directory, self, this.loads);
+    this.#pod = ownPod(snapshot.directory, self);
     this.#routes = new RouteIndex(snapshot.routes, HTTP_ROUTES);
     this.#streamRoutes = new RouteIndex(snapshot.streamRoutes, STREAM_ROUTES);
     this.#backendTls = new BackendTlsIndex(snapshot.backendTls);
@@ -166,11 +169,13 @@ export class MeshView {
     const key = `${service.uid}:${port.port}`;
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
+    const refused = servesNoneOf(this.snapshot.directory, this.self, service);
+    if (refused !== undefined) return refused;
     const tls = this.#backendTls.of(service, port);
     if (tls?.policy.notUnderstood !== undefined) {
       return fail("BACKEND_TLS_INVALID", `${tls.policy.uid}: ${tls.policy.notUnderstood}`);
     }
-    const group = new EndpointGroup(key, serviceEndpoints(this.#context, service, port, tls));
+    const group = new EndpointGroup(key, serviceEndpoints(this.#context, service, port, tls), this.#pod);
     this.#groups.set(key, group);
     return group;
   }

@@ -15,7 +15,7 @@ import type { Workload } from "@culvert/shared/workload/workload.ts";
 
 function context(workloads: readonly Workload[], loads: EndpointLoads = new EndpointLoads()): EndpointContext {
   const { directory } = snapshot({ workloads, services: [service("default/reviews")] });
-  return endpointContext(directory, SELF.trustDomain, SELF.gateway, loads);
+  return endpointContext(directory, SELF, loads);
 }
 
 function group(workloads: readonly Workload[], loads?: EndpointLoads): EndpointGroup {

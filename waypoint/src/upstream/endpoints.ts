@@ -3,10 +3,12 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
-import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
+import type { AppProtocol, Service, ServicePort, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Endpoint } from "../exchange-services.ts";
 import type { BackendTlsUse } from "../mesh/backend-tls.ts";
+import type { WaypointSelf } from "../mesh/destination.ts";
+import { isOf, servedAccount } from "../mesh/own-placement.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
 export interface EndpointLoad {
@@ -73,19 +75,28 @@ export interface EndpointContext {
   readonly ownTunnels: ReadonlySet<string>;
   /** Of the own instances: workloads of other networks cannot be reached. */
   readonly network: string;
+  /** The only identity of which workloads are led to; `undefined`: all are. */
+  readonly account: SpiffeId | undefined;
 }
 
 /** The context of a snapshot, for the waypoint whose Gateway is `gateway`. */
 export function endpointContext(
   directory: Directory,
-  trustDomain: TrustDomain,
-  gateway: WaypointRef,
+  { trustDomain, gateway }: Pick<WaypointSelf, "trustDomain" | "gateway">,
   loads: EndpointLoads,
 ): EndpointContext {
   const instances = directory.waypointInstances(gateway);
   const ownTunnels = instances.flatMap((each) => each.addresses.map((ip) => formatHostPort(ip, each.hbonePort)));
   const network = instances[0]?.network ?? "";
-  return { directory, trustDomain, loads, instances: new Set(instances), ownTunnels: new Set(ownTunnels), network };
+  const own = { instances: new Set(instances), ownTunnels: new Set(ownTunnels) };
+  return {
+    directory,
+    trustDomain,
+    loads,
+    ...own,
+    network,
+    account: servedAccount(directory, { gateway, trustDomain }),
+  };
 }
 
 /**
@@ -100,9 +111,11 @@ export function serviceEndpoints(
 ): UpstreamEndpoint[] {
   const endpoints: UpstreamEndpoint[] = [];
   const speaks = spokenAs(servicePort.appProtocol, tls);
+  const account = service.entry?.location === "external" ? undefined : context.account;
   for (const workload of context.directory.endpoints(service)) {
     const port = targetPort(service, servicePort, workload);
     if (port === undefined || !usable(context, workload)) continue;
+    if (account !== undefined && !isOf(account, workload, context.trustDomain)) continue;
     for (const ip of workload.addresses) {
       const endpoint = makeEndpoint(context, workload, ip, port, speaks, tls);
       if (!isFailure(endpoint)) endpoints.push(endpoint);
