@@ -24,24 +24,35 @@ export function packNode(node: Node, base = 0): Plain {
   return [MAP, node.line - base, entries];
 }
 
-/** The tree, its nodes with `source` and their lines after `base`; undefined when the value is none. */
-export function unpackNode(value: unknown, source: string, base = 0): Node | undefined {
-  if (!Array.isArray(value) || value.length !== 3) return undefined;
+/** The tree, its nodes with `source` and their lines after `base`; undefined when the value is none, or has more nodes than a file may. */
+export function unpackNode(
+  value: unknown,
+  source: string,
+  base = 0,
+  room: { nodes: number } = { nodes: LOAD_LIMITS.expandedNodes },
+): Node | undefined {
+  room.nodes -= 1;
+  if (room.nodes < 0 || !Array.isArray(value) || value.length !== 3) return undefined;
   const [kind, packedLine, content] = value as [unknown, unknown, unknown];
   const line = lineOf(packedLine, base);
   if (line === undefined) return undefined;
   if (kind === SCALAR) return isScalar(content) ? { kind: "scalar", value: content, source, line } : undefined;
   if (!Array.isArray(content)) return undefined;
   if (kind === LIST) {
-    const items = content.map((item) => unpackNode(item, source, base));
-    return items.every((item) => item !== undefined) ? { kind: "list", items, source, line } : undefined;
+    const items: Node[] = [];
+    for (const item of content) {
+      const node = unpackNode(item, source, base, room);
+      if (node === undefined) return undefined;
+      items.push(node);
+    }
+    return { kind: "list", items, source, line };
   }
   if (kind !== MAP || content.length % 3 !== 0) return undefined;
   const entries = new Map<string, MapEntry>();
   for (let at = 0; at < content.length; at += 3) {
     const [key, packedKeyLine, item] = content.slice(at, at + 3) as [unknown, unknown, unknown];
     const keyLine = lineOf(packedKeyLine, base);
-    const node = unpackNode(item, source, base);
+    const node = unpackNode(item, source, base, room);
     if (typeof key !== "string" || keyLine === undefined || node === undefined || entries.has(key)) return undefined;
     entries.set(key, { line: keyLine, value: node });
   }

@@ -185,6 +185,16 @@ test("a problem shows a glimpse of what somebody wrote", () => {
   }
 });
 
+test("of many problems the first are told, and always an error", () => {
+  const fields = Array.from({ length: 500 }, (_, index) => `f${index}: 1`).join(", ");
+  assert.equal(parseText(`${NAMESPACE}metadata: {name: a}\nspec: {${fields}}`).problems.length, 100);
+  const head = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n";
+  const { problems, resources } = parseText(`${head}spec: {${fields}}`);
+  assert.equal(problems.length, 100);
+  const [policy] = resources;
+  assert.ok(policy?.kind === "AuthorizationPolicy" && policy.policy.notUnderstood !== undefined);
+});
+
 test("keys like __proto__ are fields like others", () => {
   const { problems } = parseText(`${NAMESPACE}metadata: {name: a, __proto__: {x: 1}, constructor: 1}`);
   assert.deepEqual(brief(problems), [

@@ -2,6 +2,9 @@
 import type { ConditionReason, Problem } from "../snapshot.ts";
 import { found, shown, type Node } from "../tree.ts";
 
+/** Problems that are told of one document; the others add nothing to the first ones. */
+const MOST_PROBLEMS = 100;
+
 /** How bad a malformed value is: see `Problem.severity`. Policies and routes fail closed by themselves. */
 export type Severity = Problem["severity"];
 
@@ -68,8 +71,13 @@ export class Report {
 
   #add({ source, line }: Node, path: string, text: string, severity: Severity, reason?: ConditionReason): undefined {
     const problem = { file: source, line, resource: this.#resource, path: shown(path), text: shown(text), severity };
-    this.problems.push(reason === undefined ? problem : { ...problem, reason });
+    if (this.#hasRoom(severity)) this.problems.push(reason === undefined ? problem : { ...problem, reason });
     this.#reason ??= `${source}:${line}: ${problem.path}: ${problem.text}`;
     return undefined;
+  }
+  /** The first error always has: it decides what becomes of the whole. */
+  #hasRoom(severity: Severity): boolean {
+    if (this.problems.length < MOST_PROBLEMS) return true;
+    return severity === "error" && !this.problems.some((problem) => problem.severity === "error");
   }
 }
