@@ -1,7 +1,7 @@
 // `run --takeover` where a port cannot be shared: listeners and admin port on UNIX sockets, whose file the successor replaces; and of a
 // waypoint, whose tunnels carry requests of many clients. Under load, and nothing is lost.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -144,6 +144,17 @@ describe("a takeover of UNIX sockets", () => {
     assert.equal((await long.get("/after")).status, 200);
     long.close();
     client = await taking;
+    await load.more(REQUESTS);
+  });
+
+  test("a file tells which process serves, once it does; where none can be written it serves all the same", async () => {
+    const file = join(mesh.folder, "pid");
+    const old = client;
+    client = await mesh.uproxy({ ...options, takeover: old, flags: ["--pid-file", file] });
+    await until("the file", () => readFileSync(file, "utf8") === `${client.program.pid}\n`);
+    client = await mesh.uproxy({ ...options, takeover: client, flags: ["--pid-file", join(file, "no-folder")] });
+    await client.program.line(/^--pid-file: expected a file that can be written, found: .*ENOTDIR/);
+    client.program.errors.length = 0;
     await load.more(REQUESTS);
   });
 

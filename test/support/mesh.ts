@@ -54,6 +54,8 @@ export interface ProxyOptions {
   readonly prefix?: readonly string[];
   /** The one that runs with the same options: it drains and ends once this one is ready. */
   readonly takeover?: Proxy;
+  /** Of the command, beside `--config`. */
+  readonly flags?: readonly string[];
   /** The user id, and group id, that it runs as, without any capability but `capability`; otherwise the test's own. */
   readonly user?: number;
   /** Such as `net_admin`. */
@@ -211,7 +213,7 @@ export class Mesh {
       name,
       folder: this.folder,
       prefix: user === undefined ? prefix : [...prefix, ...asUser(user, options.capability)],
-      options: options.takeover === undefined ? [] : ["--takeover"],
+      options: [...(options.flags ?? []), ...(options.takeover === undefined ? [] : ["--takeover"])],
       config: {
         identity: { files: identity.folder },
         resources: { files: this.resources },

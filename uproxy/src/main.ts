@@ -15,10 +15,11 @@ import { startUproxy } from "./uproxy.ts";
 const kind: ProgramKind<UproxyConfig> = {
   name: "uproxy",
   load: loadUproxyConfig,
-  run: (config) =>
+  run: (config, whenReady) =>
     runService({
       component: "uproxy",
       config,
+      whenReady,
       start: (foundation) => startUproxy(foundation, config),
       asker: () => askerOf(config),
     }),

@@ -16,10 +16,11 @@ const kind: ProgramKind<WaypointConfig> = {
   name: "waypoint",
   load: loadWaypointConfig,
   routing,
-  run: (config) =>
+  run: (config, whenReady) =>
     runService({
       component: "waypoint",
       config,
+      whenReady,
       start: (foundation) => startWaypoint(foundation, config),
       asker: () => ({ proxy: "waypoint", gateway: gatewayUid(config.gateway) }),
       routing,

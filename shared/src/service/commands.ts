@@ -30,8 +30,8 @@ export interface ProgramKind<C extends CommonConfig> {
   readonly load: (file: string, environment: ReadonlyMap<string, string>) => Promise<C | readonly ConfigError[]>;
   /** Reads routes, where the program follows any. */
   readonly routing?: Routing;
-  /** Runs until it is told to end. */
-  readonly run: (config: C) => Promise<ExitCode | StartFailure>;
+  /** Runs until it is told to end; `whenReady` is called once everything is there. */
+  readonly run: (config: C, whenReady: () => Promise<void>) => Promise<ExitCode | StartFailure>;
 }
 
 /** `run`, `check` and `wait`. */
@@ -91,6 +91,8 @@ export function isComplaint(value: unknown): value is Complaint {
 }
 
 const ADMIN_TIMEOUT_MS = 10_000;
+/** Everybody may know a process id. */
+const PID_FILE_MODE = 0o644;
 /** Of an answer that is not understood. */
 const SHOWN_CHARACTERS = 200;
 
@@ -104,15 +106,31 @@ function runCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
         name: "takeover",
         help: `start beside the ${kind.name} that runs with this configuration, which drains and ends`,
       },
+      {
+        name: "pid-file",
+        value: "FILE",
+        help: "write the process id there once all is ready; a start that takes over replaces it",
+      },
     ],
-    run: async (args) => {
+    run: async (args, io) => {
       const config = await loadConfig(kind, args);
       if (isComplaint(config)) return config;
       if (args.flag("takeover")) processListeners.bindBeside();
-      const ended = await kind.run(config);
+      const ended = await kind.run(config, () => writePid(args.text("pid-file"), io));
       return ended instanceof StartFailure ? { exit: ended.exit, message: ended.lines.join("\n") } : ended;
     },
   };
+}
+
+/** Who watches processes is told by the file; the process serves without it, too. */
+async function writePid(file: string | undefined, io: CliIo): Promise<void> {
+  if (file === undefined) return;
+  const { writeFileWhole } = await import("../identity/write-file.ts");
+  try {
+    await writeFileWhole(file, `${process.pid}\n`, PID_FILE_MODE);
+  } catch (error) {
+    io.err(`--pid-file: expected a file that can be written, found: ${String(error)}\n`);
+  }
 }
 
 function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {

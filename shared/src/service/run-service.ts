@@ -44,6 +44,8 @@ export interface ServiceToRun {
   readonly component: "uproxy" | "waypoint";
   readonly config: CommonConfig;
   readonly start: StartService;
+  /** Called once, when everything is there and whoever was taken over from is ending. */
+  readonly whenReady: () => Promise<void>;
   /** Who asks an authority for resources, where they come from one. */
   readonly asker: () => Asker;
   /** Reads routes, where the service follows any. */
@@ -155,6 +157,7 @@ class Runner {
     this.#log.info("ready", { identity: own.get().svid.id, version: buildVersion().version });
     // At once: whoever waits for this line would wait for the batch too, which is as long as all of the start.
     void this.#writer.flush(FLUSH_MS);
+    await this.#toRun.whenReady();
     return undefined;
   }
 
