@@ -1,0 +1,2 @@
+#!/bin/sh
+exec @LIB@/node @FLAGS@ @LIB@/@PROGRAM@.mjs "$@"
