@@ -1,4 +1,4 @@
-// Root. `pnpm bench pair|waypoint|authority|handshakes|architectures [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
+// Root. `pnpm bench pair|waypoint|authority|handshakes|architectures|on-demand [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
 // Culvert beside others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 
 function usage(problem: string): never {
   process.stderr.write(
-    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes", "architectures"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes", "architectures", "on-demand"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
   );
   process.exit(2);
 }
@@ -122,6 +122,11 @@ if (positionals[0] === "handshakes") {
 if (positionals[0] === "architectures") {
   const { benchArchitectures } = await import("./architectures.ts");
   await benchArchitectures(values.short);
+  process.exit();
+}
+if (positionals[0] === "on-demand") {
+  const { benchOnDemand } = await import("./on-demand.ts");
+  await benchOnDemand(values.short);
   process.exit();
 }
 const bench = BENCHES.get(positionals[0] ?? "") ?? usage("which bench?");

@@ -44,6 +44,7 @@ export async function startAuthority(
   folder: string,
   ca: string,
   config: Readonly<Record<string, unknown>> = {},
+  deadlineMs?: number,
 ): Promise<RunningAuthority> {
   const file = join(folder, "authority.yaml");
   const whole = {
@@ -57,7 +58,7 @@ export async function startAuthority(
   };
   await writeFile(file, stringify(whole));
   const program = startProgram({ name: "authority", ...commandLine("authority", ["serve", "--config", file]) });
-  const ready = JSON.parse(await program.line(/"message":"ready"/)) as { port: number };
+  const ready = JSON.parse(await program.line(/"message":"ready"/, deadlineMs)) as { port: number };
   return { program, folder: ca, port: ready.port, root: await readFile(join(ca, "root.pem"), "utf8") };
 }
 
