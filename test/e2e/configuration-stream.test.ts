@@ -38,7 +38,7 @@ interface Place {
   readonly client: Proxy;
   readonly app: Proxy;
   /** Writes the resources, and others beside them. */
-  write(more?: readonly Resource[]): void;
+  readonly write: (more?: readonly Resource[]) => void;
 }
 
 /** `more` are keys of the client's configuration. */
@@ -124,9 +124,8 @@ describe("resources by the authority's stream", () => {
     await app.access({ direction: "inbound", "src.identity": "spiffe://cluster.local/ns/default/sa/waypoint" });
 
     // What is in no resource is known to be in none.
-    await mesh.with(startTcpApp(mesh.address(), 7_002, echo)).then(async ({ host }) => {
-      (await echoes(client, `${host}:7002`)).close();
-    });
+    const outside = await mesh.with(startTcpApp(mesh.address(), 7_002, echo));
+    (await echoes(client, `${outside.host}:7002`)).close();
     const explained = await runProgram("uproxy", ["explain", "--to", `stranger-7:${ECHO}`, "--admin", client.admin]);
     assert.equal(explained.code, 0, explained.stderr);
     assert.match(explained.stdout, /endpoint default\/stranger-7 at 10\.99\.0\.7:15008/);
@@ -183,8 +182,9 @@ describe("resources by the authority's stream", () => {
       });
       context.after(() => impostor.stop());
       await until("it says why", async () => {
-        const place = `http://${client.address}:${client.ports.readiness}/healthz/ready`;
-        const asked = await ask(place).catch(() => undefined);
+        const asked = await ask(`http://${client.address}:${client.ports.readiness}/healthz/ready`).catch(
+          () => undefined,
+        );
         return asked?.status === 503 && why.test(asked.body);
       });
       await impostor.stop();

@@ -49,10 +49,10 @@ test("a hundred versions a second: each connection sees one whole, memory is fla
   assert.equal(String((await converse(client, ECHO, "first")).received), "first");
   const before = memory(proxy.program.pid).anon;
 
-  let flipping = true;
+  const flips = new AbortController();
   let connections = 0;
   const load = (async () => {
-    while (flipping) {
+    while (!flips.signal.aborted) {
       const { received } = await converse(client, ECHO, "hello");
       assert.equal(String(received), "hello", `connection ${connections}`);
       connections += 1;
@@ -74,7 +74,7 @@ test("a hundred versions a second: each connection sees one whole, memory is fla
     const { body } = await ask(`http://${proxy.admin}/config_dump`);
     return body.includes(`v${FLIPS}`);
   });
-  flipping = false;
+  flips.abort();
   await load;
   assert.ok(connections > 20, `${connections} connections`);
   const { body } = await ask(`http://${client}:${proxy.ports.metrics}/metrics`);

@@ -69,6 +69,7 @@ export class Member {
       identity.onChange(() => this.#refresh()),
       resources.onChange(() => this.#refresh()),
     ];
+    this.#keep(() => this.connections.destinations());
   }
 
   /** What a connection that begins now is decided by. */
@@ -79,16 +80,10 @@ export class Member {
     this.#onRefresh = run;
   }
 
-  /** Asks for what is configured before the first connection goes there; neither it nor what is in use is forgotten. */
+  /** Asks for what is configured before the first connection goes there, and has it not forgotten. */
   keepAsked(configured: readonly Demanded[]): void {
-    const { resources } = this.#foundation;
     for (const destination of configured) void this.demand?.(destination);
-    const { connections } = this;
-    const stop = resources.keep?.(function* () {
-      yield* configured;
-      yield* connections.destinations();
-    });
-    if (stop !== undefined) this.#stops.push(stop);
+    this.#keep(() => configured);
   }
 
   /** Tells what happens to the sessions of callers. */
@@ -104,6 +99,11 @@ export class Member {
   /** Follows identity and resources no longer. */
   stop(): void {
     for (const stop of this.#stops) stop();
+  }
+
+  #keep(users: () => Iterable<Demanded>): void {
+    const stop = this.#foundation.resources.keep?.(users);
+    if (stop !== undefined) this.#stops.push(stop);
   }
 
   #derive(): UproxyState {
