@@ -23,7 +23,13 @@ describe("tarballs for npm", needs({ commands: ["npm"] }), () => {
 
   test("every publishable package is packed, and publint finds nothing to say", async () => {
     const names = tarballs.map(packageOf);
-    for (const name of ["@culvert/authority", "@culvert/shared", "@culvert/uproxy", "@culvert/waypoint"]) {
+    for (const name of [
+      "@culvert/authority",
+      "@culvert/in-process",
+      "@culvert/shared",
+      "@culvert/uproxy",
+      "@culvert/waypoint",
+    ]) {
       assert.ok(names.includes(name), `${name} is not among ${names.join(", ")}`);
     }
     for (const path of tarballs) {

@@ -32,8 +32,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What `fetch` takes as `dispatcher`. */
-export type FetchDispatcher = NonNullable<RequestInit["dispatcher"]>;
+/** What `fetch` takes as `dispatcher`; with the types of browsers, which know of none, an object. */
+export type FetchDispatcher = RequestInit extends { dispatcher?: infer D } ? NonNullable<D> : object;
 
 /**
  * Joins the mesh. Resolves once identity and resources are there.

@@ -75,6 +75,7 @@ export class Serving {
       this.#leave(port, taker);
       throw new MeshError(tunnels);
     }
+    this.#foundation.log.info("serving", { port });
     return { port, hbone: tunnels.address, close: () => this.#leave(port, taker) };
   }
 

@@ -11,6 +11,8 @@ export interface Manifest {
   readonly bin?: Readonly<Record<string, string>>;
   readonly exports?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
+  readonly peerDependencies?: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>;
   readonly engines?: Readonly<Record<string, string>>;
   /** Who has it is meant to be published. */
   readonly publishConfig?: Readonly<Record<string, string>>;
@@ -55,8 +57,8 @@ export function packedManifest(manifest: Manifest, versions: Versions, contents:
     dependencies: Object.fromEntries(
       Object.entries(dependencies).map(([other, wanted]) => [other, versionOf(name, other, wanted, versions)]),
     ),
-    peerDependencies: { [NODE_TYPES]: `>=${major}` },
-    peerDependenciesMeta: { [NODE_TYPES]: { optional: true } },
+    peerDependencies: { ...manifest.peerDependencies, [NODE_TYPES]: `>=${major}` },
+    peerDependenciesMeta: { ...manifest.peerDependenciesMeta, [NODE_TYPES]: { optional: true } },
     engines,
     publishConfig: manifest.publishConfig,
   };

@@ -38,7 +38,8 @@ export class StreamEnd {
       if (isWholeEnd(stream)) this.#end();
     });
     stream.on("close", () => {
-      if (!this.#ended || !stream.writableFinished) onLost();
+      // The runtime finishes a stream that the peer has reset: whether there was more to write, its owner knows.
+      if (!this.#ended || !stream.writableFinished || !owner.writableEnded) onLost();
     });
     stream.on("data", (chunk: Buffer) => {
       if (!owner.push(chunk)) stream.pause();
