@@ -32,6 +32,7 @@ import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
 import { Mirrors } from "@culvert/waypoint/mirror.ts";
 import { Reporter } from "@culvert/waypoint/report.ts";
+import { Tenants } from "@culvert/waypoint/tenants/tenants.ts";
 import { OutsideNames } from "@culvert/waypoint/upstream/outside-names.ts";
 import { UpstreamConnections } from "@culvert/waypoint/upstream/connections.ts";
 import { Upstream } from "@culvert/waypoint/upstream/upstream.ts";
@@ -157,7 +158,16 @@ const ways = new UpstreamConnections(new UpstreamPool(http), new Http2Pool(http2
 const { random } = Math;
 const copies = { connections: ways, upstream, clock, metrics: new MirrorMetrics(metrics), random };
 const sessionKeys = [new SessionKey(Buffer.alloc(32), "")] as const;
-const options = { view: () => view, upstream, reporter, mirrors: new Mirrors(copies), sessionKeys, clock, random };
+const options = {
+  view: () => view,
+  upstream,
+  reporter,
+  mirrors: new Mirrors(copies),
+  tenants: new Tenants(),
+  sessionKeys,
+  clock,
+  random,
+};
 const caller = id("default/caller");
 let connections = 0;
 

@@ -5,6 +5,7 @@ import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";
 import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
+import { registerTenantMetrics } from "@culvert/shared/observe/tenant-metrics.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { ProxyMetrics } from "@culvert/shared/observe/proxy-metrics.ts";
 import type { ByDirection, ProxyFacts } from "@culvert/shared/observe/proxy-metrics.ts";
@@ -49,6 +50,7 @@ const REGISTRARS: readonly ((metrics: Metrics) => unknown)[] = [
   (metrics) => new DnsMetrics(metrics),
   (metrics) => registerPoolMetrics(metrics, { stats: () => IDLE_POOL, ejections: () => ({ count: 0, total: 0 }) }),
   (metrics) => new MirrorMetrics(metrics),
+  (metrics) => registerTenantMetrics(metrics, []),
   (metrics) => registerStreamMetrics(metrics, () => undefined),
   (metrics) => new RuleMetrics(metrics),
   (metrics) => new ProxyMetrics(metrics, FACTS, new FakeClock()),

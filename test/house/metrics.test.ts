@@ -11,6 +11,7 @@ const REGISTRARS: ReadonlySet<string> = new Set([
   "shared/src/observe/pool-metrics.ts",
   "shared/src/observe/mirror-metrics.ts",
   "shared/src/observe/rule-metrics.ts",
+  "shared/src/observe/tenant-metrics.ts",
   "shared/src/observe/proxy-metrics.ts",
   "shared/src/observe/stream-metrics.ts",
   "deploy/authority/src/serve/authority-metrics.ts",

@@ -71,7 +71,9 @@ test("a body is sent again, whole and once", async () => {
   await bench.answer(BROKEN, 0);
   await pass(bench);
   assert.match(bench.app(1).written, /\r\n\r\nabcd$/);
+  assert.equal(bench.services.heldBytes, 4);
   await bench.answer(OK, 1);
+  assert.equal(bench.services.heldBytes, 0);
   assert.match(bench.client.written, /^HTTP\/1\.1 200/);
 });
 
@@ -92,6 +94,24 @@ test("a body over the bound is sent once", async () => {
   await bench.send(POST, "abcd");
   await bench.answer(BROKEN, 0);
   assert.match(bench.client.written, /^HTTP\/1\.1 500/);
+});
+
+test("a body that there is no room for is sent once", async () => {
+  const bench = retrying(2);
+  bench.services.room = 3;
+  await bench.send(POST, "ab", "cd");
+  assert.equal(bench.services.heldBytes, 0);
+  await bench.answer(BROKEN, 0);
+  assert.match(bench.client.written, /^HTTP\/1\.1 500/);
+});
+
+test("what is over its tenant's share is answered 429 and asked of nobody", async () => {
+  const bench = new Bench();
+  bench.services.overShare = fail("TENANT_OVER_SHARE", "20 requests of default in flight");
+  await bench.send(GET);
+  assert.match(bench.client.written, /^HTTP\/1\.1 429 .*culvert-code: TENANT_OVER_SHARE\r\n/s);
+  assert.deepEqual(bench.services.load, []);
+  assert.equal(bench.services.records[0]?.code, "TENANT_OVER_SHARE");
 });
 
 test("an attempt that takes too long is 504, or tried again", async () => {

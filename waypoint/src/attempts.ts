@@ -1,5 +1,5 @@
 // Machine. One request on its way to an application: picks an endpoint, gets a way to it, sends, and tries once more where
-// nothing has been acted on yet, or where the route asks for it.
+// nothing has been acted on yet, or where the route asks for it. It is one thing, the states of a request that is being sent.
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Timer } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
@@ -104,7 +104,7 @@ export class Attempts implements ResponseSink {
     this.#repeated = false;
     this.#retriesLeft = route.retry?.attempts ?? 0;
     if (route.retry !== undefined && message.body !== NO_BODY)
-      this.#replay = new Replay(this.#shared.limits.replayBytes);
+      this.#replay = new Replay(this.#shared.limits.replayBytes, this.#services);
     this.#attempt(undefined);
   }
 
@@ -158,7 +158,7 @@ export class Attempts implements ResponseSink {
       return;
     }
     this.#isAnswering = true;
-    this.#replay = undefined;
+    this.#dropReplay();
     this.serviceMs = this.#shared.clock.monotonic() - this.#askedAt;
     // What was switched to has its own idea of time.
     if (head.status === 101) {
@@ -323,6 +323,11 @@ export class Attempts implements ResponseSink {
     this.#turn += 1;
     this.#stopTimer();
     this.#sending = undefined;
+    this.#dropReplay();
+  }
+
+  #dropReplay(): void {
+    this.#replay?.drop();
     this.#replay = undefined;
   }
 

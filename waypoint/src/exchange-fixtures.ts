@@ -75,6 +75,11 @@ export class FakeServices implements ConnectionServices, ExchangeServices {
   choice: Partial<RouteChoice> = {};
   copied: readonly RequestCopy[] = [];
   isClosed = false;
+  /** What `admit` says. */
+  overShare: Failure | undefined = undefined;
+  heldBytes = 0;
+  /** Bytes of bodies that may be kept. */
+  room = Infinity;
   readonly #waiting: (() => void)[] = [];
   readonly #permit: Permit | Denial = decide(compilePolicies([], "l7"), {
     principal: PEER.id,
@@ -93,6 +98,20 @@ export class FakeServices implements ConnectionServices, ExchangeServices {
 
   begin(): HeaderSlots {
     return this.slots;
+  }
+
+  admit(): Failure | undefined {
+    return this.overShare;
+  }
+
+  hold(bytes: number): boolean {
+    if (this.heldBytes + bytes > this.room) return false;
+    this.heldBytes += bytes;
+    return true;
+  }
+
+  release(bytes: number): void {
+    this.heldBytes -= bytes;
   }
 
   grpcCall(head: RequestHead): GrpcCall | undefined {

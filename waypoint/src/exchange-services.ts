@@ -15,6 +15,7 @@ import type { HttpLimits } from "./http/limits.ts";
 import type { HttpVersion, RequestDraft, RequestHead, RequestMessage } from "./http/message.ts";
 import type { HeaderSlots } from "./http1/header-slots.ts";
 import type { LocalAnswer } from "./local-answer.ts";
+import type { BodyRoom } from "./replay.ts";
 
 declare const canonicalTarget: unique symbol;
 
@@ -150,12 +151,14 @@ export interface ConnectionServices {
 }
 
 /** What `exchange.ts` asks, in this order for each request. All but `open` answer at once; nothing throws. */
-export interface ExchangeServices {
+export interface ExchangeServices extends BodyRoom {
   /**
    * A request has come in: choose the snapshot that everything about it will be asked from, and say which fields of
    * the head its routes, policies and log read (compiled once for each snapshot, not once for each request).
    */
   begin(): HeaderSlots;
+  /** Why the request that has come in may not be served, whatever it is: its tenant has as many in flight as it may. */
+  admit(): Failure | undefined;
   /** The gRPC call that a request by POST is; `undefined` when it is none. */
   grpcCall(head: RequestHead): GrpcCall | undefined;
   /** One canonical spelling of host and path, or `REQUEST_MALFORMED`. */

@@ -122,6 +122,8 @@ export class Exchange implements AttemptsOwner, ExchangeFacts {
     if (head.method === "POST") this.grpc = services.grpcCall(head);
     // Also for a request that is refused: its caller may ask after it by this id.
     this.requestId = this.#hop.knowsPeer ? head.requestId() : "";
+    const over = services.admit();
+    if (over !== undefined) return this.#refuse(over);
     const target = services.canonicalTarget(head);
     if (isFailure(target)) return this.#refuse(target);
     this.path = target.query === "" ? target.path : target.path + target.query;

@@ -11,6 +11,7 @@ import type { RequestMessage, ResponseHead, ResponseSink, UpstreamRequest } from
 import { service, snapshot, workload, SELF } from "./mesh-fixtures.ts";
 import { MeshView } from "./mesh/view.ts";
 import { Mirrors, type MirrorOptions } from "./mirror.ts";
+import { type Tenant, Tenants } from "./tenants/tenants.ts";
 import type { EndpointGroup } from "./upstream/balance.ts";
 
 const GET: RequestMessage = {
@@ -71,6 +72,7 @@ class Bench {
   readonly clock = new FakeClock();
   readonly metrics = new Metrics({ clock: this.clock });
   readonly mirrors: Mirrors;
+  readonly tenant: Tenant = new Tenants().of(SELF.id, SELF.trustDomain);
   readonly group: EndpointGroup;
   /** Connections that are open already, and those that are dialled. */
   idle: UpstreamRequest[] = [];
@@ -98,7 +100,12 @@ class Bench {
   }
 
   send(message: RequestMessage): ReturnType<Mirrors["send"]> {
-    return this.mirrors.send(this.group, { message, permit: {} as Permit, version: "HTTP/1.1" });
+    return this.mirrors.send(this.group, {
+      message,
+      permit: {} as Permit,
+      version: "HTTP/1.1",
+      tenant: this.tenant,
+    });
   }
 
   async dialled(upstream: UpstreamRequest | Failure): Promise<void> {
@@ -112,6 +119,7 @@ class Bench {
   over(): Record<string, number> {
     assert.equal(this.mirrors.inFlight, 0);
     assert.equal(this.mirrors.heldBytes, 0);
+    assert.ok(this.tenant.isIdle);
     assert.equal(this.group.endpoints[0]?.load.inFlight, 0);
     assert.equal(this.clock.pending, 0, "no timer is left");
     return this.results();

@@ -8,17 +8,16 @@ import type { Permit } from "@culvert/shared/policy/decide.ts";
 import type { RequestCopy } from "./exchange-services.ts";
 import { NO_BODY } from "./http/body-kind.ts";
 import type { HttpVersion, RequestMessage, ResponseHead, ResponseSink, UpstreamRequest } from "./http/message.ts";
+import type { Tenant } from "./tenants/tenants.ts";
 import type { EndpointGroup } from "./upstream/balance.ts";
 import type { UpstreamConnections } from "./upstream/connections.ts";
 import type { UpstreamEndpoint } from "./upstream/endpoints.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
-/** Copies on their way, of the whole process and to one backend: a backend that never answers stops no other's. */
-const MOST_COPIES = 1_000;
+/** Copies on their way to one backend: one that never answers stops no other's. */
 const MOST_COPIES_TO_ONE = 250;
-/** Body that waits for a copy's connection, of one copy and of all together. */
+/** Body of one copy that waits for its connection. */
 const MOST_HELD_BYTES = 256 * 1024;
-const MOST_HELD_BYTES_OF_ALL = 16 * 1024 * 1024;
 /** Of an answer that nobody reads; closing a connection costs less than emptying it of more. */
 const MOST_ANSWER_BYTES = 1024 * 1024;
 /** From the end of the request to the end of its answer. */
@@ -39,6 +38,8 @@ export interface Mirrored {
   readonly message: RequestMessage;
   readonly permit: Permit;
   readonly version: HttpVersion;
+  /** Whose request it is: copies, and what is held for them, count there. */
+  readonly tenant: Tenant;
 }
 
 /** Sends the copies of a process, and bounds what they take together. */
@@ -66,12 +67,14 @@ export class Mirrors {
     const { metrics, random } = this.options;
     const backend = group.name;
     const toOne = this.#toOne.get(backend) ?? 0;
-    if (this.#inFlight >= MOST_COPIES || toOne >= MOST_COPIES_TO_ONE) {
+    const { tenant } = mirrored;
+    if (toOne >= MOST_COPIES_TO_ONE || !tenant.beginCopy()) {
       metrics.notBegun(backend, "dropped");
       return undefined;
     }
     const endpoint = group.pick([], random);
     if (isFailure(endpoint)) {
+      tenant.copies.give(1);
       metrics.notBegun(backend, "failed");
       return undefined;
     }
@@ -81,6 +84,7 @@ export class Mirrors {
     endpoint.load.inFlight += 1;
     const copy = new MirrorCopy(this, endpoint, mirrored, (result) => {
       this.#inFlight -= 1;
+      tenant.copies.give(1);
       endpoint.load.inFlight -= 1;
       const left = (this.#toOne.get(backend) ?? 1) - 1;
       if (left === 0) this.#toOne.delete(backend);
@@ -91,11 +95,17 @@ export class Mirrors {
     return copy;
   }
 
-  /** Takes `bytes` more into what is held (fewer, when negative); `false`: there is no room. */
-  hold(bytes: number): boolean {
-    if (bytes > 0 && this.#heldBytes + bytes > MOST_HELD_BYTES_OF_ALL) return false;
+  /** Takes `bytes` more into what is held; `false`: the tenant has no room. */
+  hold(tenant: Tenant, bytes: number): boolean {
+    if (!tenant.hold(bytes)) return false;
     this.#heldBytes += bytes;
     return true;
+  }
+
+  /** So many bytes are held no more. */
+  release(tenant: Tenant, bytes: number): void {
+    this.#heldBytes -= bytes;
+    tenant.heldBytes.give(bytes);
   }
 }
 
@@ -144,7 +154,8 @@ class MirrorCopy implements RequestCopy, ResponseSink {
       return undefined;
     }
     const length = end - start;
-    if (this.#heldBytes + length > MOST_HELD_BYTES || !this.#mirrors.hold(length)) return this.#cut("slow");
+    if (this.#heldBytes + length > MOST_HELD_BYTES || !this.#mirrors.hold(this.#mirrored.tenant, length))
+      return this.#cut("slow");
     this.#held.push(Buffer.from(bytes.subarray(start, end)));
     this.#heldBytes += length;
     return undefined;
@@ -225,7 +236,7 @@ class MirrorCopy implements RequestCopy, ResponseSink {
     if (upstream === undefined) return;
     for (let bytes = this.#held.shift(); bytes !== undefined; bytes = this.#held.shift()) {
       this.#heldBytes -= bytes.length;
-      this.#mirrors.hold(-bytes.length);
+      this.#mirrors.release(this.#mirrored.tenant, bytes.length);
       upstream.data(bytes, 0, bytes.length, bytes.length, false);
       this.#isFull = !upstream.flush();
       // The upstream may have failed while it wrote.
@@ -254,7 +265,7 @@ class MirrorCopy implements RequestCopy, ResponseSink {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#timer?.cancel();
-    this.#mirrors.hold(-this.#heldBytes);
+    this.#mirrors.release(this.#mirrored.tenant, this.#heldBytes);
     this.#heldBytes = 0;
     this.#held.length = 0;
     this.#ended(result);

@@ -37,6 +37,7 @@ import { SELF, snapshot, waypointInstance, workload, type MeshParts } from "./me
 import { MeshView } from "./mesh/view.ts";
 import { Mirrors } from "./mirror.ts";
 import { Reporter } from "./report.ts";
+import { DEFAULT_TENANT_LIMITS, type TenantLimits, Tenants } from "./tenants/tenants.ts";
 import { UpstreamConnections } from "./upstream/connections.ts";
 import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
@@ -59,6 +60,7 @@ export class Bench {
   readonly lines: Record<string, unknown>[] = [];
   readonly live = new LiveTunnels();
   readonly metrics = new Metrics({ clock: systemClock });
+  readonly tenants: Tenants;
   readonly #identities = new Map<string, Awaited<ReturnType<typeof testIdentity>>>();
   readonly #servers: TunnelServer[] = [];
   readonly #pools: TunnelPool[] = [];
@@ -66,11 +68,16 @@ export class Bench {
   #view: MeshView | undefined;
   #port = 0;
 
-  /** The identity of an account of namespace `default`. */
+  constructor(tenants: TenantLimits = DEFAULT_TENANT_LIMITS) {
+    this.tenants = new Tenants(tenants);
+  }
+
+  /** The identity of an account of namespace `default`, or of that before its slash. */
   async identity(account: string): Promise<Awaited<ReturnType<typeof testIdentity>>> {
     const known = this.#identities.get(account);
     if (known !== undefined) return known;
-    const made = await testIdentity(await this.#authority, "default", account);
+    const [name = "", namespace = "default"] = account.split("/").toReversed();
+    const made = await testIdentity(await this.#authority, namespace, name);
     this.#identities.set(account, made);
     return made;
   }
@@ -143,7 +150,7 @@ export class Bench {
     const mirrors = new Mirrors({ connections, upstream, clock, metrics, random: Math.random });
     const sessionKeys = [new SessionKey(Buffer.alloc(32, 1), "default/waypoint")] as const;
     const acceptor = new Acceptor({
-      services: { view, upstream, reporter, mirrors, sessionKeys, clock, random: Math.random },
+      services: { view, upstream, reporter, mirrors, tenants: this.tenants, sessionKeys, clock, random: Math.random },
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random: Math.random },
       live: this.live,
       http,

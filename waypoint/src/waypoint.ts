@@ -11,6 +11,7 @@ import type { HttpHandler } from "@culvert/shared/observe/http-endpoint.ts";
 import { MirrorMetrics } from "@culvert/shared/observe/mirror-metrics.ts";
 import { RequestMetrics } from "@culvert/shared/observe/request-metrics.ts";
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
+import { registerTenantMetrics } from "@culvert/shared/observe/tenant-metrics.ts";
 import { RuleMetrics } from "@culvert/shared/observe/rule-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { Foundation, Service } from "@culvert/shared/service/service.ts";
@@ -33,6 +34,7 @@ import { MeshView } from "./mesh/view.ts";
 import { Mirrors } from "./mirror.ts";
 import { Reporter } from "./report.ts";
 import { openSessionKeys } from "./session-secrets.ts";
+import { Tenants } from "./tenants/tenants.ts";
 import { TELEMETRY_PATH, telemetryHandler } from "./telemetry.ts";
 import { OutsideNames } from "./upstream/outside-names.ts";
 import { Upstream } from "./upstream/upstream.ts";
@@ -110,8 +112,10 @@ class Waypoint implements Service {
     const random = Math.random;
     const connections = this.#connections;
     const mirrors = new Mirrors({ connections, upstream, clock, metrics: new MirrorMetrics(metrics), random });
+    const tenants = new Tenants(config.tenants);
+    registerTenantMetrics(metrics, tenants);
     this.#acceptor = new Acceptor({
-      services: { view: () => this.#view, upstream, reporter, mirrors, sessionKeys, clock, random },
+      services: { view: () => this.#view, upstream, reporter, mirrors, tenants, sessionKeys, clock, random },
       opaque: { upstream, clock, halfClosedIdleMs: limits.halfClosedIdleMs, random },
       live: this.#live,
       http,

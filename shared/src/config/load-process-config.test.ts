@@ -79,6 +79,7 @@ test("the shortest waypoint.yaml has every default", () => {
     sessionSecrets: undefined,
     upgrades: ["websocket"],
     pathNormalization: "base",
+    tenants: { by: "namespace", requests: 32_768, heldBytes: 32 * 1024 * 1024 },
     tracing: undefined,
     admin: { kind: "tcp", host: "127.0.0.1", port: 15000 },
     readiness: { kind: "tcp", host: "", port: 15021 },

@@ -159,6 +159,15 @@ export interface UproxyConfig extends CommonConfig {
 /** How far paths are normalized before they are decided on; each level does what the one before it does, and more. */
 export type PathNormalization = "none" | "base" | "merge-slashes" | "decode-and-merge-slashes";
 
+/** Who the tenants of a waypoint are, and what they share. */
+export interface TenantsConfig {
+  readonly by: "namespace" | "account";
+  /** Requests in flight of all of them. */
+  readonly requests: number;
+  /** Bytes of bodies that are kept for them. */
+  readonly heldBytes: number;
+}
+
 /** `waypoint.yaml`. */
 export interface WaypointConfig extends CommonConfig {
   /** The Gateway that this process serves. */
@@ -169,6 +178,8 @@ export interface WaypointConfig extends CommonConfig {
   /** Protocols that clients may switch to, lower case. */
   readonly upgrades: readonly string[];
   readonly pathNormalization: PathNormalization;
+  /** How callers are told apart, and what they share. */
+  readonly tenants: TenantsConfig;
   /** Where traces are wanted; nothing is exported yet. */
   readonly tracing: { readonly otlp: string; readonly sample: number } | undefined;
 }

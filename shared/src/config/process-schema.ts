@@ -34,7 +34,7 @@ import {
   type Key,
   type Schema,
 } from "./schema.ts";
-import { duration, text } from "./scalars.ts";
+import { duration, size, text } from "./scalars.ts";
 
 const namespaceName = text("namespace (DNS label)", isDnsLabel);
 const resourceName = text("resource name", isDnsName);
@@ -207,6 +207,26 @@ export const WAYPOINT_SCHEMA: Schema<WaypointConfig> = refine(
       oneOrMore(upgradeProtocol),
       "websocket",
       "protocols that clients may switch to, by `Upgrade` or by extended CONNECT; all others are refused",
+    ),
+    tenants: section(
+      objectOf({
+        by: defaulted(
+          oneOf("namespace", "account"),
+          "namespace",
+          "a tenant is a caller's namespace, or its service account",
+        ),
+        requests: defaulted(
+          integer(2, 1_000_000),
+          32_768,
+          "requests in flight of all tenants, and connections that are passed through; each may have as many as are then still free, so half of them when it is alone",
+        ),
+        heldBytes: defaulted(
+          size("1MiB", "1024GiB"),
+          "32MiB",
+          "bodies of all tenants that are kept to be sent again or wait for copies, shared out in the same way",
+        ),
+      }),
+      "what the callers of a shared waypoint have together",
     ),
     tracing: optional(
       objectOf({

@@ -25,7 +25,7 @@ import {
 } from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
 import { TunnelServices, type RequestServicesOptions } from "./tunnel-services.ts";
-import { tunnelOf } from "./tunnel.ts";
+import { tenantOf, tunnelOf } from "./tunnel.ts";
 
 export interface AcceptorOptions {
   readonly services: RequestServicesOptions;
@@ -109,14 +109,16 @@ export class Acceptor {
 
   #serveOpaque({ live, view, destination }: Arrival, answer: Answer, opening: Opening): void {
     const { services, opaque, live: tunnels } = this.#options;
+    const tenant = tenantOf(services.tenants, live.tunnel, view.self);
+    const over = tenant.begin();
+    if (over !== undefined) return this.#refuse(live, view, destination, answer, over);
     live.protocol = "tcp";
     const report = services.reporter.connection(view, live.tunnel, destination);
-    void new OpaqueTunnel(live.tunnel, answer, report, opaque, () => tunnels.release(live)).serve(
-      live,
-      view,
-      destination,
-      opening,
-    );
+    const ended = (): void => {
+      tenant.requests.give(1);
+      tunnels.release(live);
+    };
+    void new OpaqueTunnel(live.tunnel, answer, report, opaque, ended).serve(live, view, destination, opening);
   }
 
   /** The first bytes decide: answers, and reads them. */

@@ -20,6 +20,7 @@ import type { HeaderSlots } from "../http1/header-slots.ts";
 import { chooseBackend } from "../route/backend.ts";
 import type { RoutedRule } from "../route/entry.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import type { Tenant } from "../tenants/tenants.ts";
 import { choiceOf, type Choice } from "./choice.ts";
 import { filteredChoice, type FilteredCall } from "./filtered-choice.ts";
 import { joinedValue, routedValues, valuesOf } from "./header-plan.ts";
@@ -32,6 +33,9 @@ export class RequestServices implements ExchangeServices {
 
   // The request in flight.
   #plan: RequestPlan | undefined;
+  /** Who has one request more in flight for it. */
+  #tenant: Tenant | undefined;
+  #overShare: Failure | undefined;
   #hostname = "";
   #version: HttpVersion = "HTTP/1.1";
   #target: CanonicalTarget | undefined;
@@ -59,7 +63,20 @@ export class RequestServices implements ExchangeServices {
     this.#route = "";
     this.#rule = "";
     this.#named = undefined;
+    this.#charge();
     return this.#plan.headers.slots;
+  }
+
+  admit(): Failure | undefined {
+    return this.#overShare;
+  }
+
+  hold(bytes: number): boolean {
+    return this.#tenant?.hold(bytes) === true;
+  }
+
+  release(bytes: number): void {
+    this.#tenant?.heldBytes.give(bytes);
   }
 
   grpcCall(head: RequestHead): GrpcCall | undefined {
@@ -121,7 +138,7 @@ export class RequestServices implements ExchangeServices {
   copies(route: RouteChoice, message: RequestMessage, permit: Permit): readonly RequestCopy[] {
     // What was switched to is no request any more.
     if (message.upgrade !== undefined) return [];
-    const mirrored = { message, permit, version: this.#version };
+    const mirrored = { message, permit, version: this.#version, tenant: this.#of.tenant };
     const sent = (route as Choice).mirrors.map((group) => this.#of.options.mirrors.send(group, mirrored));
     return sent.filter((copy) => copy !== undefined);
   }
@@ -160,6 +177,8 @@ export class RequestServices implements ExchangeServices {
     };
     this.#of.options.reporter.request(this.#of.tunnel, facts, context);
     this.#target = undefined;
+    this.#tenant?.requests.give(1);
+    this.#tenant = undefined;
     this.#of.end(this);
   }
 
@@ -171,6 +190,13 @@ export class RequestServices implements ExchangeServices {
     if (decision?.allowed !== false) return undefined;
     this.#decision = decision;
     return fail("POLICY_CHANGED", decision.failure.detail);
+  }
+
+  #charge(): void {
+    if (this.#tenant !== undefined) return;
+    const { tenant } = this.#of;
+    this.#overShare = tenant.begin();
+    if (this.#overShare === undefined) this.#tenant = tenant;
   }
 
   #planned(): RequestPlan {

@@ -11,10 +11,11 @@ import type { MeshView } from "../mesh/view.ts";
 import type { Mirrors } from "../mirror.ts";
 import type { Reporter } from "../report.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import type { Tenant, Tenants } from "../tenants/tenants.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { RequestPlan } from "./request-plan.ts";
 import { RequestServices } from "./request-services.ts";
-import type { Tunnel } from "./tunnel.ts";
+import { tenantOf, type Tunnel } from "./tunnel.ts";
 
 /** What the requests of a tunnel are served with; the same for all tunnels. */
 export interface RequestServicesOptions {
@@ -22,6 +23,7 @@ export interface RequestServicesOptions {
   readonly upstream: Upstream;
   readonly reporter: Reporter;
   readonly mirrors: Mirrors;
+  readonly tenants: Tenants;
   readonly sessionKeys: SessionKeys;
   readonly clock: Clock;
   /** At least 0, less than 1. */
@@ -41,6 +43,7 @@ export class TunnelServices implements ConnectionServices {
   readonly #grpcSeries = new Map<UpstreamEndpoint | undefined, RequestSeries>();
   readonly #inFlight = new Set<RequestServices>();
   #plan: RequestPlan;
+  #tenant: Tenant;
   #host: CanonicalHost | Failure | undefined;
   #rawHost = "";
 
@@ -50,6 +53,7 @@ export class TunnelServices implements ConnectionServices {
     this.#onClosed = onClosed;
     const view = options.view();
     this.#plan = new RequestPlan(view, tunnel);
+    this.#tenant = tenantOf(options.tenants, tunnel, view.self);
     this.hop = new HopHeaders({
       id: tunnel.request.peer.id,
       address: tunnel.request.source.ip,
@@ -64,6 +68,12 @@ export class TunnelServices implements ConnectionServices {
 
   closed(): void {
     this.#onClosed();
+  }
+
+  /** Whose requests come by the tunnel. */
+  get tenant(): Tenant {
+    if (!this.#tenant.isKept) this.#tenant = this.options.tenants.again(this.#tenant);
+    return this.#tenant;
   }
 
   /** A request begins: the plan that all about it is asked from. */

@@ -5,6 +5,7 @@ import type { TunnelRequest } from "@culvert/shared/tunnel/server.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import type { Caller, WaypointSelf } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
+import type { Tenant, Tenants } from "../tenants/tenants.ts";
 
 /** The fixed facts of a tunnel. */
 export interface Tunnel {
@@ -32,6 +33,11 @@ export function tunnelOf(id: string, request: TunnelRequest, self: WaypointSelf,
     local: formatHostPort(local.ip, local.port),
     startedAt,
   };
+}
+
+/** The tenant that a tunnel comes from. */
+export function tenantOf(tenants: Tenants, { request }: Tunnel, { trustDomain, aliases }: WaypointSelf): Tenant {
+  return tenants.of(homeName(request.peer.id, trustDomain, aliases), trustDomain);
 }
 
 /** The workload that a tunnel comes from: at the caller's address, with the caller's account. */
