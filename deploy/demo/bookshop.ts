@@ -1,5 +1,6 @@
 // Root. The three apps of the demo: ordinary HTTP programs that know nothing of the mesh.
-// Usage: node bookshop.ts ROLE ADDRESS, where ROLE is storefront, catalog, reviews-v1 or reviews-v2.
+// Usage: node bookshop.ts ROLE ADDRESS [CATALOG REVIEWS], where ROLE is storefront, catalog, reviews-v1 or reviews-v2; the storefront
+// asks the other two at these URLs, or at ports of its own address.
 import { createServer, get, type RequestListener } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 
@@ -11,7 +12,8 @@ const BOOKS = [
 const HTTP_PORT = 8080;
 const STOCK_PORT = 7000;
 
-const [role = "", address = "127.0.0.1"] = process.argv.slice(2);
+const [role = "", address = "127.0.0.1", ...urls] = process.argv.slice(2);
+const [catalogUrl = `http://${address}:9081`, reviewsUrl = `http://${address}:9082`] = urls;
 
 function json(status: number, value: unknown): (response: Parameters<RequestListener>[1]) => void {
   return (response) => {
@@ -20,7 +22,7 @@ function json(status: number, value: unknown): (response: Parameters<RequestList
   };
 }
 
-/** Fetches JSON from one of the app's own loopback listeners, behind which its uproxy waits. */
+/** Fetches JSON; in the demo from one of the app's own loopback listeners, behind which its uproxy waits. */
 function fetchJson(url: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
     get(url, (response) => {
@@ -35,8 +37,8 @@ function fetchJson(url: string): Promise<unknown> {
 const handlers: Record<string, RequestListener> = {
   storefront: (request, response) => {
     if (request.url !== "/") return json(404, { error: "not found" })(response);
-    const books = fetchJson(`http://${address}:9081/books`);
-    const bookReviews = fetchJson(`http://${address}:9082/reviews/${BOOKS[0]?.isbn}`);
+    const books = fetchJson(`${catalogUrl}/books`);
+    const bookReviews = fetchJson(`${reviewsUrl}/reviews/${BOOKS[0]?.isbn}`);
     Promise.all([books, bookReviews]).then(
       ([list, review]) => json(200, { books: list, reviews: review })(response),
       (error: Error) => json(502, { error: error.message })(response),

@@ -10,7 +10,7 @@ import { symbolNames, withoutExports } from "./elf-exports.ts";
 import { imageOf, type Image } from "./image.ts";
 import { PATHS, programPath, USER, type ImageKind } from "./image-kinds.ts";
 import { digestOf, foldersTo, layerOf, type Entry, type Layer } from "./layer.ts";
-import { librariesOf } from "./libraries.ts";
+import { commandsOf, librariesOf, type DebianFile } from "./libraries.ts";
 import { integrityOf, sbomOf } from "./sbom.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -36,33 +36,55 @@ const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "
 export async function buildImages(kinds: readonly ImageKind[]): Promise<Build> {
   const architecture = ARCHITECTURES[process.arch];
   if (architecture === undefined) throw new Error(`no images for ${process.arch}`);
-  const nodeVersion = pinnedNode();
-  const whole = readFileSync(process.execPath);
-  const libraries = librariesOf(whole);
-  const asked = libraries.flatMap(({ content }) => symbolNames(content));
-  const node = withoutExports(strip(whole), new Set([...asked, ...CALLED_BY_NAME]));
-  const base = layerOf(baseEntries(node, libraries));
-  const programs = new Map<ProgramName, { layer: Layer; packages: readonly BundledPackage[] }>();
+  const node = kinds.some(({ program }) => program !== undefined) ? nodeBase() : undefined;
+  const programs = new Map<ProgramName, ProgramFile>();
   const integrity = integrityOf(readFileSync(join(ROOT, "pnpm-lock.yaml"), "utf8"));
   const version = buildVersion();
   const images: BuiltImage[] = [];
   for (const kind of kinds) {
     const { program } = kind;
-    const made = programs.get(program) ?? (await programLayer(kind));
-    programs.set(program, made);
-    const layers = [base, made.layer];
-    const sbom = sbomOf({ kind, version, nodeVersion, libraries, bundled: made.packages, layers, integrity });
+    const base = program === undefined ? undefined : node;
+    const tools = commandsOf(kind.tools ?? [], new Set(base?.libraries.map(({ path }) => path)));
+    const own = tools.map(executable);
+    let bundled: readonly BundledPackage[] = [];
+    if (program !== undefined) {
+      const made = programs.get(program) ?? (await programFile(program));
+      programs.set(program, made);
+      own.push(made.file);
+      bundled = made.packages;
+    }
+    const layers =
+      base === undefined ? [layerOf(withFolders([...own, PASSWD]))] : [base.layer, layerOf(withFolders(own))];
+    const debian = [...(base?.libraries ?? []), ...tools];
+    const sbom = sbomOf({ kind, version, nodeVersion: base?.version, debian, bundled, layers, integrity });
+    const flags = program === undefined ? [] : interpreterFlags(program);
     const image = imageOf({
       kind,
       layers,
       version,
       architecture,
-      interpreterFlags: interpreterFlags(program),
+      interpreterFlags: flags,
       sbomDigest: digestOf(sbom),
     });
     images.push({ ...image, sbom });
   }
   return { images, architecture };
+}
+
+/** What all images with Node.js begin with. */
+interface NodeBase {
+  readonly version: string;
+  readonly libraries: readonly DebianFile[];
+  readonly layer: Layer;
+}
+
+function nodeBase(): NodeBase {
+  const version = pinnedNode();
+  const whole = readFileSync(process.execPath);
+  const libraries = librariesOf(whole);
+  const asked = libraries.flatMap(({ content }) => symbolNames(content));
+  const node = withoutExports(strip(whole), new Set([...asked, ...CALLED_BY_NAME]));
+  return { version, libraries, layer: layerOf(baseEntries(node, libraries)) };
 }
 
 /** The version of Node.js that the project pins, which must be the one that runs: it is what goes into the images. */
@@ -73,31 +95,42 @@ function pinnedNode(): string {
   return node;
 }
 
-function baseEntries(node: Buffer, libraries: readonly { readonly path: string; readonly content: Buffer }[]): Entry[] {
-  const files: Entry[] = [
-    { path: PATHS.node, content: node, mode: 0o755 },
-    ...libraries.map(({ path, content }) => ({ path, content, mode: 0o755 })),
-    { path: "/etc/passwd", content: Buffer.from(passwd()), mode: 0o644 },
-  ];
+const PASSWD: Entry = {
+  path: "/etc/passwd",
+  content: Buffer.from(`root:x:0:0:root:/:/\nculvert:x:${USER}:${USER}:culvert:/:/\n`),
+  mode: 0o644,
+};
+
+function baseEntries(node: Buffer, libraries: readonly DebianFile[]): Entry[] {
   const folders: Entry[] = [
     { path: PATHS.configuration, mode: 0o755 },
     // A new volume that is mounted here takes its owner and mode over.
     { path: PATHS.state, mode: 0o700, owner: USER },
+    { path: PATHS.run, mode: 0o700, owner: USER },
   ];
-  const above = [...files, ...folders].flatMap(({ path }) => foldersTo(path));
-  return [...new Map([...above, ...folders, ...files].map((entry) => [entry.path, entry])).values()];
+  const program: Entry = { path: PATHS.node, content: node, mode: 0o755 };
+  return withFolders([...folders, program, ...libraries.map(executable), PASSWD]);
 }
 
-function passwd(): string {
-  return `root:x:0:0:root:/:/\nculvert:x:${USER}:${USER}:culvert:/:/\n`;
+function executable({ path, content }: DebianFile): Entry {
+  return { path, content, mode: 0o755 };
 }
 
-async function programLayer(kind: ImageKind): Promise<{ layer: Layer; packages: readonly BundledPackage[] }> {
+function withFolders(entries: readonly Entry[]): Entry[] {
+  const above = entries.flatMap(({ path }) => foldersTo(path));
+  return [...new Map([...above, ...entries].map((entry) => [entry.path, entry])).values()];
+}
+
+interface ProgramFile {
+  readonly file: Entry;
+  readonly packages: readonly BundledPackage[];
+}
+
+async function programFile(program: ProgramName): Promise<ProgramFile> {
   const folder = mkdtempSync(join(tmpdir(), "culvert-images-"));
   try {
-    const { path, packages } = await bundleProgram(kind.program, folder);
-    const file = { path: programPath(kind), content: readFileSync(path), mode: 0o644 };
-    return { layer: layerOf([...foldersTo(file.path), file]), packages };
+    const { path, packages } = await bundleProgram(program, folder);
+    return { file: { path: programPath(program), content: readFileSync(path), mode: 0o644 }, packages };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

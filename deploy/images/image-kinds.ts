@@ -7,7 +7,12 @@ export const PATHS = {
   programs: "/usr/lib/culvert",
   configuration: "/etc/culvert",
   state: "/var/lib/culvert",
+  /** What is handed on: invitations, UNIX sockets. */
+  run: "/run/culvert",
 } as const;
+
+/** Where commands are looked for. */
+export const COMMANDS = "/usr/bin:/usr/sbin";
 
 /** Whose everything runs: nobody's that a machine knows. */
 export const USER = 65532;
@@ -15,13 +20,18 @@ export const USER = 65532;
 /** One kind of image. */
 export interface ImageKind {
   readonly name: string;
-  readonly program: ProgramName;
+  /** Absent: there is no Node in it, and the command is the first of its tools. */
+  readonly program?: ProgramName;
   readonly title: string;
   /** Arguments when none are given. */
   readonly command: readonly string[];
   readonly ports: readonly number[];
   /** Loads libraries of the system: to ask the kernel where a captured connection was going, and to hand a port over. */
   readonly ffi?: true;
+  /** Commands of the machine. A program that has some may start them, as root: it is for nothing else. */
+  readonly tools?: readonly string[];
+  /** What ends it; SIGTERM when absent. */
+  readonly stopSignal?: string;
   /** Other files and folders that it may read. */
   readonly reads?: readonly string[];
   /** Whether it keeps anything. */
@@ -52,6 +62,16 @@ export const IMAGE_KINDS: readonly ImageKind[] = [
     health: true,
   },
   {
+    name: "capture",
+    program: "uproxy",
+    title: "Rules of Culvert's transparent capture",
+    command: ["capture", "apply"],
+    ports: [],
+    tools: ["/usr/bin/sh", "/usr/sbin/nft"],
+    state: false,
+    health: false,
+  },
+  {
     name: "waypoint",
     program: "waypoint",
     title: "Culvert waypoint",
@@ -70,6 +90,17 @@ export const IMAGE_KINDS: readonly ImageKind[] = [
     reads: ["/var/run/secrets/kubernetes.io/*"],
     state: true,
     health: true,
+  },
+  {
+    name: "pod",
+    title: "A network that outlives the containers that share it",
+    command: ["infinity"],
+    ports: [],
+    tools: ["/usr/bin/sleep"],
+    // The first process of a container is not ended by a signal that it does not handle.
+    stopSignal: "SIGKILL",
+    state: false,
+    health: false,
   },
   {
     name: "bookshop",
@@ -96,31 +127,32 @@ const SYSTEM_FILES = [
 ];
 
 /** The file that an image runs. */
-export function programPath({ program }: ImageKind): string {
+export function programPath(program: ProgramName): string {
   return `${PATHS.programs}/${program}.mjs`;
 }
 
 /**
- * The command in front of a program's arguments. No processes, workers, add-ons, WebAssembly system interface or inspector:
+ * The command in front of a program's arguments. No processes (but for an image that has tools), workers, add-ons, WebAssembly system interface or inspector:
  * what is not allowed here is refused by Node.
  *
  * @param interpreterFlags Node's flags that the program wants wherever it runs
  */
 export function entrypoint(kind: ImageKind, interpreterFlags: readonly string[]): string[] {
-  const reads = [programPath(kind), `${PATHS.configuration}/*`, ...SYSTEM_FILES, ...(kind.reads ?? [])];
-  const state = kind.state ? [`${PATHS.state}/*`] : [];
+  if (kind.program === undefined) return (kind.tools ?? []).slice(0, 1);
+  const reads = [programPath(kind.program), `${PATHS.configuration}/*`, ...SYSTEM_FILES, ...(kind.reads ?? [])];
+  const state = kind.state ? [`${PATHS.state}/*`, `${PATHS.run}/*`] : [];
   return [
     PATHS.node,
-    ...interpreterFlags,
+    ...new Set([...interpreterFlags, "--disable-warning=ExperimentalWarning", "--disable-warning=SecurityWarning"]),
     "--no-strip-types",
     "--disallow-code-generation-from-strings",
     "--disable-sigusr1",
-    "--disable-warning=SecurityWarning",
     "--permission",
     ...[...reads, ...state].map((path) => `--allow-fs-read=${path}`),
     ...state.map((path) => `--allow-fs-write=${path}`),
     "--allow-net",
     ...(kind.ffi === true ? ["--allow-ffi"] : []),
-    programPath(kind),
+    ...(kind.tools === undefined ? [] : ["--allow-child-process"]),
+    programPath(kind.program),
   ];
 }

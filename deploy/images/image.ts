@@ -1,6 +1,6 @@
 // Pure. One image: its configuration, its manifest and its layers, as the specification of OCI has them.
 import type { BuildVersion } from "@culvert/shared/config/version.ts";
-import { entrypoint, PATHS, USER, type ImageKind } from "./image-kinds.ts";
+import { COMMANDS, entrypoint, USER, type ImageKind } from "./image-kinds.ts";
 import { digestOf, type Layer } from "./layer.ts";
 
 /** Something that is stored under its digest. */
@@ -72,19 +72,19 @@ export function descriptorOf({ manifest, tag }: Image, architecture: string): ob
 
 function configOf({ kind, layers, version, architecture, interpreterFlags, sbomDigest }: ImageParts): object {
   const command = entrypoint(kind, interpreterFlags);
-  const probe = [...command, "wait", "--timeout", "4s"];
+  const probe = [...command, "wait", "--timeout", "5s"];
   return {
     architecture,
     os: "linux",
     created: CREATED,
     config: {
-      User: `${USER}:${USER}`,
+      User: kind.program === undefined || kind.tools === undefined ? `${USER}:${USER}` : "0:0",
       ExposedPorts: Object.fromEntries(kind.ports.map((port) => [`${port}/tcp`, {}])),
-      Env: [`PATH=${PATHS.node.slice(0, PATHS.node.lastIndexOf("/"))}`],
+      Env: [`PATH=${COMMANDS}`],
       Entrypoint: command,
       Cmd: kind.command,
       WorkingDir: "/",
-      StopSignal: "SIGTERM",
+      StopSignal: kind.stopSignal ?? "SIGTERM",
       Labels: {
         "org.opencontainers.image.title": kind.title,
         "org.opencontainers.image.version": version.version,
@@ -98,18 +98,15 @@ function configOf({ kind, layers, version, architecture, interpreterFlags, sbomD
             Healthcheck: {
               Test: ["CMD", ...probe],
               Interval: 10 * NANOSECONDS,
-              Timeout: 6 * NANOSECONDS,
-              StartPeriod: 30 * NANOSECONDS,
+              Timeout: 10 * NANOSECONDS,
+              StartPeriod: 60 * NANOSECONDS,
               Retries: 3,
             },
           }
         : {}),
     },
     rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
-    history: [
-      { created: CREATED, created_by: "pnpm images: Node.js and its libraries" },
-      { created: CREATED, created_by: `pnpm images: ${kind.program}` },
-    ],
+    history: layers.map(() => ({ created: CREATED, created_by: "pnpm images" })),
   };
 }
 

@@ -14,9 +14,9 @@ export interface DebianPackage {
   readonly sourceVersion: string;
 }
 
-/** A library, or the loader. */
-export interface Library {
-  /** Where the loader looks for it. */
+/** A library, the loader or a command. */
+export interface DebianFile {
+  /** Where the loader looks for it, or it is started from. */
   readonly path: string;
   readonly content: Buffer;
   readonly debian: DebianPackage;
@@ -28,19 +28,28 @@ const TRIPLETS: Readonly<Record<string, string>> = { x64: "x86_64-linux-gnu", ar
  * The loader of an executable and all libraries that it needs, of this machine, sorted by path.
  * Throws when one is not there or belongs to no package: what nobody can name must not be shipped.
  */
-export function librariesOf(executable: Buffer): Library[] {
+export function librariesOf(executable: Buffer): DebianFile[] {
   const { interpreter, needed } = readElf(executable);
   if (interpreter === undefined) throw new Error("the executable names no loader");
-  const found = new Map([[interpreter, libraryAt(interpreter)]]);
+  const found = new Map([[interpreter, fileAt(interpreter)]]);
   const wanted = [...needed];
   for (let name = wanted.pop(); name !== undefined; name = wanted.pop()) {
     const path = pathOf(name, interpreter);
     if (found.has(path)) continue;
-    const library = libraryAt(path);
+    const library = fileAt(path);
     found.set(path, library);
     wanted.push(...readElf(library.content).needed);
   }
   return [...found.values()].toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** Commands of this machine with all libraries that they need, but for those at paths that are there already. */
+export function commandsOf(paths: readonly string[], there: ReadonlySet<string>): DebianFile[] {
+  const files = paths.map(fileAt);
+  const libraries = files.flatMap(({ content }) => librariesOf(content));
+  return [...new Map([...files, ...libraries].map((file) => [file.path, file])).values()].filter(
+    ({ path }) => !there.has(path),
+  );
 }
 
 function pathOf(name: string, interpreter: string): string {
@@ -55,7 +64,7 @@ function pathOf(name: string, interpreter: string): string {
   return `/lib/${triplet}/${name}`;
 }
 
-function libraryAt(path: string): Library {
+function fileAt(path: string): DebianFile {
   return { path, content: strip(readFileSync(path)), debian: packageOf(realpathSync(path)) };
 }
 

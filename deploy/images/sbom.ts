@@ -10,8 +10,10 @@ import type { DebianPackage } from "./libraries.ts";
 export interface SbomParts {
   readonly kind: ImageKind;
   readonly version: BuildVersion;
-  readonly nodeVersion: string;
-  readonly libraries: readonly { readonly path: string; readonly debian: DebianPackage }[];
+  /** Absent: there is no Node.js in it. */
+  readonly nodeVersion: string | undefined;
+  /** Libraries and commands. */
+  readonly debian: readonly { readonly path: string; readonly debian: DebianPackage }[];
   readonly bundled: readonly BundledPackage[];
   readonly layers: readonly Layer[];
   /** `name@version` of a package to its `integrity` in the lock file. */
@@ -31,6 +33,7 @@ const CREATED = "1970-01-01T00:00:00Z";
 export function sbomOf(parts: SbomParts): string {
   const { kind, version, nodeVersion } = parts;
   const files = filesOf(parts.layers);
+  const bundle = kind.program === undefined ? "" : idOf("File", programPath(kind.program));
   const image = packageOf("Image", {
     name: `culvert/${kind.name}`,
     versionInfo: version.version,
@@ -40,10 +43,13 @@ export function sbomOf(parts: SbomParts): string {
     licenseInfoFromFiles: [NONE],
     packageVerificationCode: { packageVerificationCodeValue: verificationCode(parts.layers) },
   });
-  const node = npmPackage({ name: "node", version: nodeVersion, license: "MIT" }, parts, "Node");
-  const debian = new Map(parts.libraries.map((library) => [library.debian.name, debianPackage(library.debian)]));
+  const node =
+    nodeVersion === undefined
+      ? []
+      : [npmPackage({ name: "node", version: nodeVersion, license: "MIT" }, parts, "Node")];
+  const debian = new Map(parts.debian.map((library) => [library.debian.name, debianPackage(library.debian)]));
   const bundled = parts.bundled.map((entry) => npmPackage(entry, parts));
-  const packages = [image, node, ...debian.values(), ...bundled];
+  const packages = [image, ...node, ...debian.values(), ...bundled];
   const document = {
     spdxVersion: "SPDX-2.3",
     dataLicense: "CC0-1.0",
@@ -55,11 +61,11 @@ export function sbomOf(parts: SbomParts): string {
     relationships: [
       relation("SPDXRef-DOCUMENT", "DESCRIBES", image.SPDXID),
       ...[...packages.slice(1), ...files].map(({ SPDXID }) => relation(image.SPDXID, "CONTAINS", SPDXID)),
-      relation(idOf("File", PATHS.node), "GENERATED_FROM", node.SPDXID),
-      ...parts.libraries.map(({ path, debian: { name } }) =>
+      ...node.map(({ SPDXID }) => relation(idOf("File", PATHS.node), "GENERATED_FROM", SPDXID)),
+      ...parts.debian.map(({ path, debian: { name } }) =>
         relation(idOf("File", path), "GENERATED_FROM", debian.get(name)?.SPDXID ?? image.SPDXID),
       ),
-      ...bundled.map(({ SPDXID }) => relation(idOf("File", programPath(kind)), "GENERATED_FROM", SPDXID)),
+      ...bundled.map(({ SPDXID }) => relation(bundle, "GENERATED_FROM", SPDXID)),
     ],
   };
   const text = JSON.stringify(document);

@@ -119,7 +119,7 @@ describe("images in a layout", needs({ root: true, commands: ["skopeo", "umoci",
       files,
     );
     const folders = await succeed("find", [root, "-mindepth", "1", "-type", "d", "-user", "65532"]);
-    assert.equal(folders, join(root, "var/lib/culvert"));
+    assert.deepEqual(folders.split("\n").toSorted(), [join(root, "run/culvert"), join(root, "var/lib/culvert")]);
     // What is there is what is asked for, no library more.
     const libraries = names.filter((name) => name.includes(".so.")).map((name) => join(root, name));
     const read = [join(root, "usr/bin/node"), ...libraries].map((file) => readElf(readFileSync(file)));
@@ -132,7 +132,7 @@ describe("images in a layout", needs({ root: true, commands: ["skopeo", "umoci",
   test("the configuration says who runs it, what it is, and how its health is asked", () => {
     const { User, Entrypoint, Cmd, Labels, Healthcheck } = configOf("uproxy");
     assert.deepEqual([User, Cmd], ["65532:65532", ["run"]]);
-    assert.deepEqual(Healthcheck?.Test, ["CMD", ...Entrypoint, "wait", "--timeout", "4s"]);
+    assert.deepEqual(Healthcheck?.Test, ["CMD", ...Entrypoint, "wait", "--timeout", "5s"]);
     assert.match(Labels["org.opencontainers.image.version"] ?? "", /^\d/);
     assert.match(Labels["org.opencontainers.image.revision"] ?? "", /^[0-9a-f]{40}$/);
     assert.equal(configOf("bookshop").Healthcheck, undefined);
@@ -161,6 +161,22 @@ describe("images in a layout", needs({ root: true, commands: ["skopeo", "umoci",
     const flags = words.slice(0, -1);
     return run("chroot", ["--userspec=65532:65532", await unpacked(), node, ...flags, "--eval", script]);
   }
+
+  test("the authority makes its folder, and invites, under what is allowed", async () => {
+    const [node = "", ...words] = configOf("authority").Entrypoint;
+    // The unpacked image is uproxy's, of which all but the program is the authority's, too.
+    const { layers } = manifestOf("authority");
+    const layer = join(first, "blobs", ...(layers[1]?.digest ?? "").split(":"));
+    const root = await unpacked();
+    await succeed("tar", ["--extract", "--gzip", "--file", layer, "--directory", root]);
+    const authority = (...args: readonly string[]): Promise<string> =>
+      succeed("chroot", ["--userspec=65532:65532", root, node, ...words, ...args]);
+    await authority("init", "/var/lib/culvert/ca", "--trust-domain", "ours.test", "--if-absent");
+    await authority("init", "/var/lib/culvert/ca", "--trust-domain", "ours.test", "--if-absent");
+    const who = ["--namespace", "shop", "--service-account", "web"];
+    await authority("token", "create", "/var/lib/culvert/ca", ...who, "--out", "/run/culvert");
+    assert.match(readFileSync(join(root, "run/culvert/token"), "utf8"), /^culvert-join\./);
+  });
 
   const MAY: readonly { what: string; script: string; names: readonly string[] }[] = [
     { what: "read its configuration", script: `fs.readdirSync("/etc/culvert")`, names: NAMES },

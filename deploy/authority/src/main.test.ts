@@ -203,7 +203,10 @@ describe("the program", () => {
   test("--help and wrong commands", async () => {
     const help = await authority("--help");
     assert.equal(help.exit, 0);
-    assert.match(help.out, /authority init DIR --trust-domain TD \[--ca-cert F\] \[--ca-key F\] \[--chain F\]\n/);
+    assert.match(
+      help.out,
+      /authority init DIR --trust-domain TD \[--ca-cert F\] \[--ca-key F\] \[--chain F\] \[--if-absent\]\n/,
+    );
     assert.match(help.out, /authority issue DIR --namespace NS --service-account SA \[--ttl 24h\] --out DIR2\n/);
     assert.match((await authority("issue", "--help")).out, /--ttl 24h {2,}life of the certificate/);
     assert.match((await authority("isue")).err, /did you mean issue\?/);
@@ -250,4 +253,32 @@ test("wait says that nobody is ready, and wants a duration", async () => {
   assert.equal(nobody.exit, 1);
   assert.match(nobody.err, /^authority wait: not ready after 1 ms: /);
   assert.equal((await authority("wait", "--timeout", "soon")).exit, 2);
+});
+
+test("init --if-absent leaves an authority of that trust domain as it is, and refuses another's", async () => {
+  const before = await readFile(join(ca, "authority.json"), "utf8");
+  const again = await authority("init", "ca", "--trust-domain", "ours.test", "--if-absent");
+  assert.deepEqual([again.exit, again.out], [0, "ca is an authority of ours.test already\n"]);
+  assert.equal(await readFile(join(ca, "authority.json"), "utf8"), before);
+  const others = await authority("init", "ca", "--trust-domain", "theirs.test", "--if-absent");
+  assert.deepEqual(others.exit, 1);
+  assert.match(others.err, /ca is an authority of ours\.test, not of theirs\.test/);
+  assert.equal((await authority("init", "new", "--trust-domain", "ours.test", "--if-absent")).exit, 0);
+  assert.match((await authority("init", "new", "--trust-domain", "ours.test")).err, /new/);
+});
+
+test("token create --out writes what a workload needs to join, and prints no secret", async () => {
+  const who = ["--namespace", "default", "--service-account", "reviews"];
+  const invited = await authority("token", "create", "ca", ...who, "--out", "invitation");
+  assert.deepEqual([invited.exit, invited.out], [0, ""]);
+  const first = await readFile(join(root, "invitation/token"), "utf8");
+  assert.match(first, /^culvert-join\.\S+\n$/);
+  assert.equal(await modeOf(join(root, "invitation/token")), "600");
+  assert.equal(await readFile(join(root, "invitation/root.pem"), "utf8"), await readFile(join(ca, "root.pem"), "utf8"));
+  assert.equal((await authority("token", "create", "ca", ...who, "--out", "invitation")).exit, 0);
+  assert.notEqual(await readFile(join(root, "invitation/token"), "utf8"), first);
+  await writeFile(join(root, "no-folder"), "");
+  const nowhere = await authority("token", "create", "ca", ...who, "--out", "no-folder");
+  assert.equal(nowhere.exit, 1);
+  assert.match(nowhere.err, /no-folder/);
 });

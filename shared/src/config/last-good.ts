@@ -5,6 +5,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Clock, Timer } from "../net/clock.ts";
+import { NEW_SYNCED } from "../identity/write-file.ts";
 import { duplicates } from "./cross-check.ts";
 import { LAST_GOOD_LIMITS, packFile, packSnapshot, unpackSnapshot, type LastGood } from "./last-good-format.ts";
 import { formatProblem } from "./problem-text.ts";
@@ -123,10 +124,9 @@ export async function writeLastGood(
       return `${path}: expected at most ${LAST_GOOD_LIMITS.bytes} bytes, found ${size}`;
     await rm(fresh, { force: true });
     {
-      await using handle = await open(fresh, "wx", 0o600);
-      await handle.writev(pieces);
       // Moved before its bytes are on the disk, it could be empty after a loss of power.
-      await handle.sync();
+      await using handle = await open(fresh, NEW_SYNCED, 0o600);
+      await handle.writev(pieces);
     }
     await rename(fresh, path);
     await syncFolder(dirname(path));

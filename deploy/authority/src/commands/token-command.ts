@@ -1,13 +1,17 @@
 // Machine. `authority token`: makes, lists and revokes join tokens. A running server sees each change at once.
-import { lstat } from "node:fs/promises";
+import { lstat, mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { EXIT, wrongUsage } from "@culvert/shared/config/cli.ts";
 import type { Arguments, CliIo, Command, Complaint, ExitCode } from "@culvert/shared/config/cli.ts";
 import { parseDuration } from "@culvert/shared/config/units.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
+import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { workloadId } from "@culvert/shared/identity/spiffe-id.ts";
+import { writeFileWhole } from "@culvert/shared/identity/write-file.ts";
 import { systemClock } from "@culvert/shared/net/clock.ts";
 import { isComplaint } from "@culvert/shared/service/commands.ts";
-import { readAuthority } from "../state/authority-folder.ts";
+import { bundlePemOf, readAuthority, readRoots } from "../state/authority-folder.ts";
+import { attempt, PRIVATE_FOLDER, PUBLIC, SECRET } from "../state/files.ts";
 import { formatJoinToken } from "../proof/join-token.ts";
 import { MAX_TOKEN_USES, TokenStore } from "../state/token-store.ts";
 import type { ListedToken, StoredToken } from "../state/token-store.ts";
@@ -41,6 +45,11 @@ export const tokenCommand: Command = {
       value: "N",
       help: `create: with --reusable, at most so often, up to ${MAX_TOKEN_USES}; else without limit`,
     },
+    {
+      name: "out",
+      value: "DIR2",
+      help: "create: folder for what a workload needs to join, `token` and `root.pem`, in place of printing the token",
+    },
     { name: "id", value: "ID", help: "revoke: the token, by the id that list shows" },
   ],
   run: async (args, io) => {
@@ -71,10 +80,25 @@ async function create(folder: string, tokens: TokenStore, args: Arguments, io: C
   if (isFailure(id)) return wrongUsage(`--namespace or --service-account: ${id.detail}`);
   const token = await tokens.create(spec);
   if (isFailure(token)) return { exit: EXIT.failed, message: token.detail };
-  io.out(`${formatJoinToken(token)}\n`);
+  const out = args.text("out");
+  const written = await (out === undefined ? undefined : writeInvitation(out, folder, formatJoinToken(token)));
+  if (written !== undefined) return { exit: EXIT.failed, message: written.detail };
+  if (out === undefined) io.out(`${formatJoinToken(token)}\n`);
   // Beside it and not before it, so that the output is the token.
   io.err(`token ${token.id} for ${id}, ${usesText(spec)}, until ${new Date(spec.expiresAt).toISOString()}\n`);
   return EXIT.done;
+}
+
+/** What a workload that asks for its first identity must have: whom to trust, and what proves who it is. */
+async function writeInvitation(out: string, folder: string, token: string): Promise<Failure | undefined> {
+  const roots = await readRoots(folder);
+  if (isFailure(roots)) return roots;
+  return attempt(out, async () => {
+    await mkdir(out, { recursive: true, mode: PRIVATE_FOLDER });
+    await writeFileWhole(join(out, "root.pem"), bundlePemOf(roots), PUBLIC);
+    await writeFileWhole(join(out, "token"), `${token}\n`, SECRET);
+    return undefined;
+  });
 }
 
 function specOf(args: Arguments): Omit<StoredToken, "id"> | Complaint {
