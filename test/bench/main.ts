@@ -1,4 +1,4 @@
-// Root. `pnpm bench pair|waypoint|authority|handshakes|architectures|on-demand [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
+// Root. `pnpm bench pair|waypoint|authority|config-stream|handshakes|architectures|on-demand [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
 // Culvert beside others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 
 function usage(problem: string): never {
   process.stderr.write(
-    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "handshakes", "architectures", "on-demand"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "config-stream", "handshakes", "architectures", "on-demand"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
   );
   process.exit(2);
 }
@@ -112,6 +112,11 @@ if (positionals[0] === "authority") {
   // Nothing to compare it with, and nothing that rounds would even out.
   const { benchAuthority } = await import("./authority.ts");
   await benchAuthority(values.short);
+  process.exit();
+}
+if (positionals[0] === "config-stream") {
+  const { benchConfigStream } = await import("./config-stream.ts");
+  await benchConfigStream(values.short);
   process.exit();
 }
 if (positionals[0] === "handshakes") {

@@ -16,6 +16,11 @@ import type { AuthorityLimits } from "../serve/authority-limits.ts";
 const FAREWELL_MS = 5_000;
 const NO_ERROR = 0;
 
+/** What all lines together hold of messages that have begun. */
+export class HeldBytes {
+  total = 0;
+}
+
 /** See the head of the file. */
 export class ConfigLine {
   /** Told of each frame of the client. */
@@ -31,8 +36,12 @@ export class ConfigLine {
   #isBlocked = false;
   #isOver = false;
   #due: Timer | undefined;
+  readonly #held: HeldBytes;
+  /** Bytes of the message that has begun. */
+  #begun = 0;
 
-  constructor(stream: ServerHttp2Stream, clock: Clock, limits: AuthorityLimits) {
+  constructor(stream: ServerHttp2Stream, clock: Clock, limits: AuthorityLimits, held: HeldBytes) {
+    this.#held = held;
     this.#stream = stream;
     this.#clock = clock;
     this.#limits = limits;
@@ -41,6 +50,7 @@ export class ConfigLine {
       this.#isOver = true;
       this.#queue = [];
       this.#due?.cancel();
+      this.#count(0);
     });
   }
 
@@ -99,8 +109,11 @@ export class ConfigLine {
 
   #take(chunk: Buffer): void {
     if (this.#isOver) return;
+    this.#count(this.#begun + chunk.length);
+    if (this.#held.total > this.#limits.maxHeldBytes) return this.onBroken(fail("RATE_EXCEEDED", "large messages"));
     const messages = this.#frames.take(chunk);
     if (messages instanceof CallEnd) return this.onBroken(fail("REQUEST_TOO_LARGE", messages.detail));
+    if (messages.length > 0) this.#count(0);
     for (const message of messages) {
       if (this.#isOver) return;
       if (!this.#messages.take()) return this.onBroken(fail("RATE_EXCEEDED", "messages come too often"));
@@ -110,6 +123,11 @@ export class ConfigLine {
       this.#due?.cancel();
     }
     if (messages.length > 0 && this.#frames.inMessage) this.#arm();
+  }
+
+  #count(begun: number): void {
+    this.#held.total += begun - this.#begun;
+    this.#begun = begun;
   }
 
   /** A message that has begun comes to its end in time, and the first one comes at all. */

@@ -19,7 +19,7 @@ import type { AuthorityLimits } from "../serve/authority-limits.ts";
 import { ConfigClient } from "./config-client.ts";
 import type { ClientFacts } from "./config-client.ts";
 import type { ConfigEvents } from "./config-events.ts";
-import { ConfigLine } from "./config-line.ts";
+import { ConfigLine, HeldBytes } from "./config-line.ts";
 import type { MeshChange } from "./mesh.ts";
 import type { WatchedMesh } from "./watched-mesh.ts";
 import { SharedScopes } from "./shared-scopes.ts";
@@ -50,6 +50,7 @@ interface Open {
 export class ConfigStreams {
   readonly #options: ConfigStreamsOptions;
   readonly #scopes: SharedScopes;
+  readonly #held = new HeldBytes();
   readonly #lines = new Set<ConfigLine>();
   /** Clients that may have something to be told. */
   readonly #due = new Set<ConfigClient>();
@@ -91,7 +92,7 @@ export class ConfigStreams {
   /** Serves one call, whatever it sends. */
   serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller: Caller): void {
     const { limits, clock, events } = this.#options;
-    const line = new ConfigLine(stream, clock, limits);
+    const line = new ConfigLine(stream, clock, limits, this.#held);
     this.#lines.add(line);
     stream.once("close", () => this.#lines.delete(line));
     const id = this.#admit(headers, caller);

@@ -23,6 +23,8 @@ export interface AuthorityLimits {
   /** Messages of one client of the configuration stream. */
   readonly messageBurst: number;
   readonly messagesPerSecond: number;
+  /** Bytes of messages of clients that have begun and are not whole, all together. */
+  readonly maxHeldBytes: number;
   /** Keys that one client may subscribe to at once, and how fast it may ask for others. */
   readonly maxSubscriptions: number;
   readonly subscriptionBurst: number;
@@ -63,6 +65,8 @@ export const AUTHORITY_LIMITS: AuthorityLimits = {
   // An update is answered once; a pod that starts asks for its destinations one by one.
   messageBurst: 1_024,
   messagesPerSecond: 100,
+  // Ten thousand clients that come back together say 20 KiB each of what they have.
+  maxHeldBytes: 256 * 1024 * KIB,
   // An app that speaks to a thousand services is rare. A scope takes about a tenth of a millisecond, and those of a namespace are shared.
   maxSubscriptions: 4_096,
   subscriptionBurst: 4_096,
