@@ -4,6 +4,7 @@ import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";
+import type { Timer } from "@culvert/shared/net/clock.ts";
 import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
 import { processListeners } from "@culvert/shared/net/listeners.ts";
 import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
@@ -71,6 +72,8 @@ class Waypoint implements Service {
   readonly #acceptor: Acceptor;
   readonly #stops: (() => void)[] = [];
   #view: MeshView;
+  /** Set while it goes on for an account that it will not serve: see `#isLeaving`. */
+  #leaving: Timer | undefined;
   #server: TunnelServer | undefined;
 
   constructor(foundation: Foundation, config: WaypointConfig, sessionKeys: SessionKeys) {
@@ -198,6 +201,7 @@ class Waypoint implements Service {
 
   async close(): Promise<void> {
     for (const stop of this.#stops) stop();
+    this.#leaving?.cancel();
     this.#live.endAll(fail("DRAINING", "the drain timeout has passed"));
     this.#connections.drain();
     await this.#server?.close();
@@ -206,7 +210,34 @@ class Waypoint implements Service {
 
   #derive(before: MeshView | undefined): MeshView {
     const { identity, resources } = this.#foundation;
-    return new MeshView(resources.get(), selfOf(this.#config, identity.get()), before);
+    const snapshot = resources.get();
+    const self = selfOf(this.#config, identity.get());
+    const isLeaving = before !== undefined && this.#isLeaving(before, otherAccountThanOwn(snapshot.directory, self));
+    return new MeshView(snapshot, isLeaving ? { ...self, isLeaving } : self, before);
+  }
+
+  /**
+   * When the Gateway becomes that of another account, callers go elsewhere as they hear of it. Until then, and no longer than a
+   * drain takes, this waypoint goes on for them, under the policies of now.
+   */
+  #isLeaving(before: MeshView, refusal: Failure | undefined): boolean {
+    const { clock, log } = this.#foundation;
+    if (refusal === undefined) {
+      this.#leaving?.cancel();
+      this.#leaving = undefined;
+      return false;
+    }
+    if (this.#leaving !== undefined) return true;
+    if (before.self.isLeaving === true || otherAccountThanOwn(before.snapshot.directory, before.self) !== undefined) {
+      return false;
+    }
+    log.failure("another account is served from now on: callers are sent elsewhere", refusal);
+    this.#leaving = clock.after(this.#config.drain.timeoutMs, () => {
+      this.#leaving = undefined;
+      this.#refresh();
+    });
+    this.#live.drain();
+    return true;
   }
 
   /** Takes new resources or a new identity into use, and ends what they no longer permit. */

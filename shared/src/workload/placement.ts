@@ -18,21 +18,31 @@ export function instancesInPod(directory: Directory, ref: WaypointRef, ip: Ip, n
 }
 
 /**
- * The instances through which a workload may be reached when a waypoint stands before it: with `sidecar` those of its own pod,
- * with `service-account` those of its own account. None where the Gateway is not understood.
+ * The instances from which a workload takes connections when a waypoint stands before it: all of its Gateway, whatever their
+ * placement, so that nothing is refused while a waypoint moves from one to another; with `sidecar` none that stand in the pods of
+ * others, whose accounts they may have. None where the Gateway is not understood, or serves another account.
  */
 export function instancesBefore(directory: Directory, ref: WaypointRef, workload: Workload): readonly Workload[] {
   const waypoint = directory.waypoint(ref);
-  if (waypoint === undefined) return [];
-  if (waypoint.placement === "sidecar") {
-    return [...new Set(workload.addresses.flatMap((ip) => instancesInPod(directory, ref, ip, workload.network)))];
-  }
-  if (!isOfAccount(waypoint, workload)) return [];
-  return servingInstances(directory, waypoint);
+  if (waypoint === undefined || !isOfAccount(waypoint, workload)) return [];
+  const instances = directory.waypointInstances(ref);
+  if (waypoint.placement !== "sidecar") return instances;
+  return instances.filter((instance) => sharesAddress(instance, workload) || !isBesideSomebody(directory, instance));
+}
+
+/** Whether an instance has the address of a workload that is none. */
+export function isBesideSomebody(directory: Directory, { addresses, network }: Workload): boolean {
+  return addresses.some((ip) =>
+    directory.workloadsAt(ip).some((other) => !isInstance(other) && !isOtherNetwork(other.network, network)),
+  );
+}
+
+function sharesAddress(a: Workload, b: Workload): boolean {
+  return !isOtherNetwork(a.network, b.network) && a.addresses.some((ip) => b.addresses.includes(ip));
 }
 
 /** Whether a waypoint serves the account of a workload; only one of placement `service-account` does not serve all. */
-export function isOfAccount(waypoint: Waypoint, { namespace, serviceAccount }: Workload): boolean {
+function isOfAccount(waypoint: Waypoint, { namespace, serviceAccount }: Workload): boolean {
   if (waypoint.placement !== "service-account") return true;
   return namespace === waypoint.namespace && serviceAccount === waypoint.forServiceAccount;
 }

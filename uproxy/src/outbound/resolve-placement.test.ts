@@ -192,15 +192,19 @@ describe("whom a workload that requires its waypoint lets in", () => {
     instance("account", "10.0.8.1", { serviceAccount: "reviews" }),
   ];
   const rows: [name: string, placed: Partial<Waypoint>, accounts: string[]][] = [
-    ["sidecar: the one in its pod", { placement: "sidecar" }, ["beside"]],
+    ["sidecar: the one in its pod, none in another's", { placement: "sidecar" }, ["beside", "reviews"]],
     ["node: all", { placement: "node", withoutLocal: "refuse" }, ["beside", "other", "reviews"]],
     ["remote: all", {}, ["beside", "other", "reviews"]],
-    ["its own account", { placement: "service-account", forServiceAccount: "reviews" }, ["reviews"]],
+    [
+      "service-account: all",
+      { placement: "service-account", forServiceAccount: "reviews" },
+      ["beside", "other", "reviews"],
+    ],
     ["another account: nobody", { placement: "service-account", forServiceAccount: "other" }, []],
   ];
   for (const [name, placed, accounts] of rows) {
     test(name, () => {
-      const state = stateOf({ placed, workloads: instances }, own);
+      const state = stateOf({ placed, workloads: [...instances, pod("other-1", "10.0.3.1")] }, own);
       assert.deepEqual(
         [...(state.requiredCallers ?? [])],
         accounts.map((account) => id(`default/${account}`)),

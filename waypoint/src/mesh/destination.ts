@@ -5,8 +5,9 @@ import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
 import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
-import { otherAccountThanOwn, servesNoneOf, servesNot, type OwnPlace } from "./own-placement.ts";
+import { otherAccountThanOwn, ownInstances, servesNoneOf, servesNot, type OwnPlace } from "./own-placement.ts";
 import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import { isBesideSomebody } from "@culvert/shared/workload/placement.ts";
 import { mayBeVirtual } from "@culvert/shared/workload/virtual-address.ts";
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 
@@ -19,6 +20,8 @@ export interface WaypointSelf {
   readonly aliases: ReadonlySet<TrustDomain>;
   /** Where this process can be reached: which instance it is. */
   readonly place: OwnPlace;
+  /** See `otherAccountThanOwn`: it is not asked for the time being. */
+  readonly isLeaving?: boolean;
   readonly pathNormalization: PathNormalization;
 }
 
@@ -66,7 +69,7 @@ export function resolveDestination(
   authority: Authority,
   caller: Caller,
 ): Destination | Failure {
-  if (caller.id === self.id && !sharesIdentity(directory, self.gateway)) {
+  if (caller.id === self.id && !sharesIdentity(directory, self)) {
     return fail("LOOP_DETECTED", `the caller is this waypoint (${caller.id})`);
   }
   const refused = otherAccountThanOwn(directory, self);
@@ -120,9 +123,10 @@ export function protocolOf(destination: Destination): AppProtocol {
 }
 
 /** A waypoint beside a workload, or of one account, has that account's identity: its callers may too. */
-function sharesIdentity(directory: Directory, gateway: WaypointRef): boolean {
-  const placement = directory.waypoint(gateway)?.placement;
-  return placement === "sidecar" || placement === "service-account";
+function sharesIdentity(directory: Directory, self: WaypointSelf): boolean {
+  const placement = directory.waypoint(self.gateway)?.placement;
+  if (placement === "sidecar" || placement === "service-account") return true;
+  return ownInstances(directory, self).some((instance) => isBesideSomebody(directory, instance));
 }
 
 function toService(

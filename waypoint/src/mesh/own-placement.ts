@@ -18,6 +18,8 @@ interface Own {
   readonly id: SpiffeId;
   readonly trustDomain: TrustDomain;
   readonly place: OwnPlace;
+  /** Its Gateway has become another account's a moment ago: it goes on until its callers know. */
+  readonly isLeaving?: boolean;
 }
 
 const NO_POD: ReadonlySet<Ip> = new Set();
@@ -37,10 +39,10 @@ export function ownPod(directory: Directory, own: Pick<Own, "gateway" | "place">
 /** With placement `service-account` the one identity of which workloads are served; `undefined`: all are. */
 export function servedAccount(
   directory: Directory,
-  { gateway, trustDomain }: Pick<Own, "gateway" | "trustDomain">,
+  { gateway, trustDomain, isLeaving }: Pick<Own, "gateway" | "trustDomain" | "isLeaving">,
 ): SpiffeId | undefined {
   const account = directory.waypoint(gateway)?.forServiceAccount;
-  if (account === undefined) return undefined;
+  if (account === undefined || isLeaving === true) return undefined;
   const id = identityOfWorkload({ namespace: gateway.namespace, serviceAccount: account, trustDomain }, trustDomain);
   return isFailure(id) ? undefined : id;
 }

@@ -82,9 +82,10 @@ export interface EndpointContext {
 /** The context of a snapshot, for the waypoint whose Gateway is `gateway`. */
 export function endpointContext(
   directory: Directory,
-  { trustDomain, gateway }: Pick<WaypointSelf, "trustDomain" | "gateway">,
+  self: Pick<WaypointSelf, "trustDomain" | "gateway" | "isLeaving">,
   loads: EndpointLoads,
 ): EndpointContext {
+  const { trustDomain, gateway } = self;
   const instances = directory.waypointInstances(gateway);
   const ownTunnels = instances.flatMap((each) => each.addresses.map((ip) => formatHostPort(ip, each.hbonePort)));
   const network = instances[0]?.network ?? "";
@@ -95,7 +96,7 @@ export function endpointContext(
     loads,
     ...own,
     network,
-    account: servedAccount(directory, { gateway, trustDomain }),
+    account: servedAccount(directory, self),
   };
 }
 
