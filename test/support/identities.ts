@@ -1,5 +1,6 @@
 // Machine. Identities for a mesh under test, made by the product's own authority into the folders that its programs read.
 import { join } from "node:path";
+import { writeAuthority } from "@culvert/authority/state/authority-folder.ts";
 import { writeSvid } from "@culvert/authority/state/svid-folder.ts";
 import { createAuthority, issueSvid, type CertificateAuthority } from "@culvert/authority/ca/certificate-authority.ts";
 import { parseTrustDomain, workloadId } from "@culvert/shared/identity/spiffe-id.ts";
@@ -45,6 +46,12 @@ export class MeshAuthority {
 
   static async create(): Promise<MeshAuthority> {
     return new MeshAuthority(await createAuthority(must(parseTrustDomain(TRUST_DOMAIN)), systemClock.now()));
+  }
+
+  /** Writes it into a folder, for `authority serve`. */
+  async write(folder: string): Promise<void> {
+    const failure = await writeAuthority(folder, this.#authority);
+    if (failure !== undefined) throw new Error(failure.toString());
   }
 
   /** Issues an identity into `<folder>/<account>`; an earlier one of the same account is replaced, as in a rotation. */

@@ -158,6 +158,13 @@ export class Mesh {
     return identity;
   }
 
+  /** Writes the authority into a folder of its own, and returns that. */
+  async writeAuthority(): Promise<string> {
+    const folder = join(this.folder, "ca");
+    await this.#authority.write(folder);
+    return folder;
+  }
+
   /** Writes a file of resources; running proxies take it into use. */
   write(name: string, resources: readonly Resource[]): void {
     writeResources(this.resources, name, resources);

@@ -11,7 +11,7 @@ export const CAPTURES: readonly Capture[] = ["listener", "connect", "socks", "tr
 
 /** Where programs have their resources from. */
 export type Source = "files" | "authority";
-export const SOURCES: readonly Source[] = ["files"];
+export const SOURCES: readonly Source[] = ["files", "authority"];
 
 /** What of a body an architecture must have. */
 export type Wants = "waypoint" | "anything";
