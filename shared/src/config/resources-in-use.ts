@@ -19,6 +19,8 @@ export interface ResourcesOptions {
   readonly lookup?: Lookup;
   /** Reads routes; without it they are passed over. */
   readonly routing?: Routing | undefined;
+  /** What of the resources is held, where that is not all of them. */
+  readonly narrow?: ((parsed: ParsedResources) => ParsedResources) | undefined;
   /** Path of the last good snapshot: written after each change, and used when the source cannot be used at the start. */
   readonly lastGood?: string | undefined;
 }
@@ -36,6 +38,7 @@ export class ResourcesInUse {
   /** When the source was last seen to hold what is in use, milliseconds since the epoch. */
   asOf = 0;
   readonly #routing: Routing | undefined;
+  readonly #narrow: ((parsed: ParsedResources) => ParsedResources) | undefined;
   readonly #onEvent: (event: ResourceEvent) => void;
   readonly #names: NameResolver;
   readonly #listeners = new Set<(snapshot: Snapshot) => void>();
@@ -44,8 +47,9 @@ export class ResourcesInUse {
   #isRestored = false;
   #isClosed = false;
 
-  constructor({ clock, onEvent, lookup, routing }: ResourcesOptions) {
+  constructor({ clock, onEvent, lookup, routing, narrow }: ResourcesOptions) {
     this.#routing = routing;
+    this.#narrow = narrow;
     this.#onEvent = onEvent;
     this.#names = new NameResolver({
       clock,
@@ -78,7 +82,8 @@ export class ResourcesInUse {
    * Takes resources without errors into use once their names are resolved, at the latest after two seconds; `asOf` is when they
    * were seen. Answers whether it did: not after `close`.
    */
-  async use(parsed: ParsedResources, asOf: () => number, isRestored = false): Promise<boolean> {
+  async use(all: ParsedResources, asOf: () => number, isRestored = false): Promise<boolean> {
+    const parsed = this.#narrow?.(all) ?? all;
     // Until the swap the state in use needs its names too: a change of one of them builds it again.
     this.#names.watch(hostsOf(parsed).union(hostsOf(this.#parsed)));
     await this.#names.settled();

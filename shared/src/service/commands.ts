@@ -14,13 +14,14 @@ import { formatProblem } from "../config/problem-text.ts";
 import type { CommonConfig } from "../config/process-config.ts";
 import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
 import type { Routing } from "../config/routing/routing.ts";
-import type { Problem, Snapshot } from "../config/snapshot.ts";
+import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure } from "../failure/failure.ts";
 import { systemClock } from "../net/clock.ts";
 import { formatHostPort } from "../net/ip.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
 import { processListeners } from "../net/listeners.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
+import { placementDoubts } from "../workload/placement-doubts.ts";
 import { StartFailure } from "./start-failure.ts";
 import { waitCommand } from "./wait-command.ts";
 
@@ -155,24 +156,25 @@ function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
       }
       const snapshot = await loadResources(folder, kind.routing);
       if (isComplaint(snapshot)) return snapshot;
-      return args.flag("json")
-        ? reportAsJson(snapshot, kind.routing, io)
-        : reportProblems(snapshot.problems, kind.routing?.statusLines(snapshot) ?? [], io);
+      return args.flag("json") ? reportAsJson(snapshot, kind.routing, io) : reportProblems(snapshot, kind.routing, io);
     },
   };
 }
 
-function reportProblems(problems: readonly Problem[], statuses: readonly string[], io: CliIo): ExitCode {
+function reportProblems(snapshot: Snapshot, routing: Routing | undefined, io: CliIo): ExitCode {
+  const { problems, directory } = snapshot;
   for (const problem of problems) io.err(`${formatProblem(problem)}\n`);
-  for (const line of statuses) io.out(`${line}\n`);
+  for (const doubt of placementDoubts(directory)) io.err(`warning: ${doubt}\n`);
+  for (const line of routing?.statusLines(snapshot) ?? []) io.out(`${line}\n`);
   if (problems.length > 0) return EXIT.usage;
   io.out("ok\n");
   return EXIT.done;
 }
 
 function reportAsJson(snapshot: Snapshot, routing: Routing | undefined, io: CliIo): ExitCode {
-  const { problems } = snapshot;
+  const { problems, directory } = snapshot;
   const statuses = routing?.statusObjects(snapshot, new Date(systemClock.now()).toISOString()) ?? [];
-  io.out(`${JSON.stringify({ problems, statuses }, null, 2)}\n`);
+  const warnings = placementDoubts(directory);
+  io.out(`${JSON.stringify({ problems, warnings, statuses }, null, 2)}\n`);
   return problems.length > 0 ? EXIT.usage : EXIT.done;
 }

@@ -9,7 +9,7 @@ import { isFailure } from "../failure/failure.ts";
 import { keepProcess } from "../net/clock.ts";
 import { StartFailure } from "./start-failure.ts";
 
-/** What opening needs beside what every source does. */
+/** What opening needs beside what every source does. An authority narrows by itself what it tells. */
 export interface FirstResourcesOptions extends Omit<ResourcesOptions, "lastGood"> {
   readonly config: ResourcesConfig;
   readonly stream: StreamNeeds & { readonly limits: StreamLimits; readonly events: StreamEvents };
@@ -26,10 +26,15 @@ export interface FirstResourcesOptions extends Omit<ResourcesOptions, "lastGood"
 export async function firstResources(
   options: FirstResourcesOptions,
 ): Promise<ResourceSource | StartFailure | undefined> {
-  const { config, ended, stream, ...common } = options;
+  const { config, ended, stream, narrow, ...common } = options;
   if (config.kind === "files") {
     const { openResourceFolder } = await import("../config/files-source.ts");
-    const folder = await openResourceFolder({ ...common, folder: config.folder, lastGood: config.lastGood });
+    const folder = await openResourceFolder({
+      ...common,
+      narrow,
+      folder: config.folder,
+      lastGood: config.lastGood,
+    });
     return "get" in folder ? folder : new StartFailure(EXIT.usage, folder.map(formatProblem));
   }
   const { openResourceStream } = await import("../config/stream/stream-source.ts");

@@ -4,6 +4,7 @@ import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
 import type { CommonConfig } from "../config/process-config.ts";
 import type { ResourceSource } from "../config/resource-source.ts";
+import type { ResourcesOptions } from "../config/resources-in-use.ts";
 import type { Routing } from "../config/routing/routing.ts";
 import type { Asker } from "../config/stream/stream-options.ts";
 import { buildVersion } from "../config/version.ts";
@@ -50,6 +51,8 @@ export interface ServiceToRun {
   readonly asker: () => Asker;
   /** Reads routes, where the service follows any. */
   readonly routing?: Routing;
+  /** What the service holds of a folder, where that is not all of it. */
+  readonly narrow?: ResourcesOptions["narrow"];
 }
 
 /**
@@ -163,11 +166,12 @@ class Runner {
 
   async #openResources(identity: ReloadableSource): Promise<ResourceSource | StartFailure | undefined> {
     const { resources, limits } = this.#config;
-    const { routing, asker } = this.#toRun;
+    const { routing, narrow, asker } = this.#toRun;
     const report = this.#resourcesReport;
     const opened = await firstResources({
       config: resources,
       routing,
+      narrow,
       clock: this.#clock,
       onEvent: (event) => report.take(event),
       stream: { asker, identity, limits, events: report.stream },

@@ -110,6 +110,16 @@ export function isInstance(index: ResourceIndex, { namespace, name }: WaypointRe
   return new Walk(index).instances({ namespace, name }).some((instance) => isOf(instance, id, own));
 }
 
+/** What an instance of a Gateway holds of a folder: with placement `service-account` no more than what it serves. */
+export function heldResources(all: ParsedResources, gateway: WaypointRef): ParsedResources {
+  const own = all.resources.find(
+    ({ kind, metadata: { namespace, name } }) =>
+      kind === "Gateway" && namespace === gateway.namespace && name === gateway.name,
+  );
+  const isNarrow = own?.kind === "Gateway" && own.waypoint?.placement === "service-account";
+  return isNarrow ? waypointResources(all, gateway) : all;
+}
+
 /** The resources of a waypoint's scope, in their order. */
 export function waypointResources({ resources, problems }: ParsedResources, gateway: WaypointRef): ParsedResources {
   const { ids } = waypointScope(new ResourceIndex(resources), gateway);
