@@ -225,7 +225,9 @@ class Running implements Architecture {
 
   async #write(): Promise<void> {
     this.#version += 1;
-    const marker = service(`version-${this.#version}`, [{ name: "http", port: 1 }]);
+    // Behind the waypoint, so that its instances hold it whatever they leave out.
+    const labels = { "istio.io/use-waypoint": "waypoint" };
+    const marker = service(`version-${this.#version}`, [{ name: "http", port: 1 }], { labels });
     const resources = [...resourcesOf(this.#said, this.places), marker];
     this.site.mesh.write("mesh", resources);
     await this.site.written(resources);
