@@ -30,11 +30,15 @@ export function instancesBefore(directory: Directory, ref: WaypointRef, workload
   return instances.filter((instance) => sharesAddress(instance, workload) || !isBesideSomebody(directory, instance));
 }
 
-/** Whether an instance has the address of a workload that is none. */
-export function isBesideSomebody(directory: Directory, { addresses, network }: Workload): boolean {
-  return addresses.some((ip) =>
-    directory.workloadsAt(ip).some((other) => !isInstance(other) && !isOtherNetwork(other.network, network)),
+/** Whether an instance has the address of a workload that is none. One that is reached at the instance's own port is the instance. */
+export function isBesideSomebody(directory: Directory, instance: Workload): boolean {
+  return instance.addresses.some((ip) =>
+    directory.workloadsAt(ip).some((other) => !isInstance(other) && isNeighbour(instance, other)),
   );
+}
+
+function isNeighbour(instance: Workload, { network, protocol, hbonePort }: Workload): boolean {
+  return !isOtherNetwork(network, instance.network) && (protocol === "none" || hbonePort !== instance.hbonePort);
 }
 
 function sharesAddress(a: Workload, b: Workload): boolean {

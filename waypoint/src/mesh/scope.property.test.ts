@@ -30,8 +30,13 @@ function answers(view: MeshView, authority: string, namespace: string): unknown 
   const routes = view.routes(destination, namespace);
   const streams = view.streamRoutes(destination, namespace);
   const group = view.group(destination);
+  // With its other parents a route may compete there with what is none of this waypoint's business.
   const backends = [...view.snapshot.routes, ...view.snapshot.streamRoutes]
-    .filter((route) => destination.kind === "service" && route.parents.some((each) => isOf(each, destination.service)))
+    .map((route) => ({
+      ...route,
+      parents: route.parents.filter((each) => destination.kind === "service" && isOf(each, destination.service)),
+    }))
+    .filter(({ parents }) => parents.length > 0)
     .map((route) => [
       route,
       route.rules
