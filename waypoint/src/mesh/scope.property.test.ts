@@ -32,10 +32,10 @@ function answers(view: MeshView, authority: string, namespace: string): unknown 
   const group = view.group(destination);
   // With its other parents a route may compete there with what is none of this waypoint's business.
   const backends = [...view.snapshot.routes, ...view.snapshot.streamRoutes]
-    .map((route) => ({
-      ...route,
-      parents: route.parents.filter((each) => destination.kind === "service" && isOf(each, destination.service)),
-    }))
+    .map((route) => {
+      const here = route.parents.filter((each) => destination.kind === "service" && isOf(each, destination.service));
+      return Object.assign({}, route, { parents: here });
+    })
     .filter(({ parents }) => parents.length > 0)
     .map((route) => [
       route,
