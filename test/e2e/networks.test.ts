@@ -152,6 +152,8 @@ for (const kind of ["our own", "Envoy"] as const) {
 
     test("a workload behind the gateway that dies takes none of the later connections with it", async () => {
       await must(apps[1]).kill();
+      // A connection of this very moment could still be sent to it.
+      await client.logged({ message: "session-ended" });
       for (let count = 0; count < 9; count += 1) await talk(`left ${count}`);
     });
 
