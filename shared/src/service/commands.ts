@@ -21,7 +21,6 @@ import { formatHostPort } from "../net/ip.ts";
 import { parseListenAddress } from "../net/listen-address.ts";
 import { processListeners } from "../net/listeners.ts";
 import type { HttpListen } from "../observe/http-endpoint.ts";
-import { placementDoubts } from "../workload/placement-doubts.ts";
 import { StartFailure } from "./start-failure.ts";
 import { waitCommand } from "./wait-command.ts";
 
@@ -156,25 +155,37 @@ function checkCommand<C extends CommonConfig>(kind: ProgramKind<C>): Command {
       }
       const snapshot = await loadResources(folder, kind.routing);
       if (isComplaint(snapshot)) return snapshot;
-      return args.flag("json") ? reportAsJson(snapshot, kind.routing, io) : reportProblems(snapshot, kind.routing, io);
+      // Who runs loads nothing of what only looks at a folder.
+      const { placementDoubts } = await import("../workload/placement-doubts.ts");
+      const report = args.flag("json") ? reportAsJson : reportProblems;
+      return report(snapshot, placementDoubts(snapshot.directory), kind.routing, io);
     },
   };
 }
 
-function reportProblems(snapshot: Snapshot, routing: Routing | undefined, io: CliIo): ExitCode {
-  const { problems, directory } = snapshot;
+function reportProblems(
+  snapshot: Snapshot,
+  warnings: readonly string[],
+  routing: Routing | undefined,
+  io: CliIo,
+): ExitCode {
+  const { problems } = snapshot;
   for (const problem of problems) io.err(`${formatProblem(problem)}\n`);
-  for (const doubt of placementDoubts(directory)) io.err(`warning: ${doubt}\n`);
+  for (const warning of warnings) io.err(`warning: ${warning}\n`);
   for (const line of routing?.statusLines(snapshot) ?? []) io.out(`${line}\n`);
   if (problems.length > 0) return EXIT.usage;
   io.out("ok\n");
   return EXIT.done;
 }
 
-function reportAsJson(snapshot: Snapshot, routing: Routing | undefined, io: CliIo): ExitCode {
-  const { problems, directory } = snapshot;
+function reportAsJson(
+  snapshot: Snapshot,
+  warnings: readonly string[],
+  routing: Routing | undefined,
+  io: CliIo,
+): ExitCode {
+  const { problems } = snapshot;
   const statuses = routing?.statusObjects(snapshot, new Date(systemClock.now()).toISOString()) ?? [];
-  const warnings = placementDoubts(directory);
   io.out(`${JSON.stringify({ problems, warnings, statuses }, null, 2)}\n`);
   return problems.length > 0 ? EXIT.usage : EXIT.done;
 }
