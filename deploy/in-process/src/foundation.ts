@@ -126,14 +126,12 @@ class Opening {
     return { foundation, setHolds: (holds) => (this.#holds = holds), close: () => this.close() };
   }
 
-  async #openResources(
-    identity: ReloadableSource,
-    ended: Promise<void>,
-  ): Promise<ResourceSource | StartFailure | undefined> {
+  #openResources(identity: ReloadableSource, ended: Promise<void>): Promise<ResourceSource | StartFailure | undefined> {
     const { resources, limits } = this.#config;
     const report = this.#resourcesReport;
-    const opened = await firstResources({
+    return firstResources({
       config: resources,
+      metrics: this.#metrics,
       routing: undefined,
       clock: this.#clock,
       onEvent: (event) => report.take(event),
@@ -141,10 +139,6 @@ class Opening {
       onWaiting: (reason) => this.#log.info("waiting for resources", { error: reason }),
       ended,
     });
-    if (opened === undefined || opened instanceof StartFailure || opened.stream === undefined) return opened;
-    const { registerStreamMetrics } = await import("@culvert/shared/observe/stream-metrics.ts");
-    registerStreamMetrics(this.#metrics, () => opened.stream);
-    return opened;
   }
 
   close(): void {
@@ -162,17 +156,9 @@ class Opening {
         component: "in-process",
         ...buildVersion(),
         ready: () => this.#resources !== undefined && !this.#closed,
-        certificate: () => {
-          const svid = this.#identity?.get().svid;
-          return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
-        },
+        certificate: () => this.#identityReport.certificate,
         identityEvents: () => this.#identityReport.counts,
-        config: () => ({
-          version: this.#resources?.get().version ?? 0,
-          asOf: this.#resources?.asOf ?? this.#clock.now(),
-          isRestored: this.#resources?.isRestored ?? false,
-          ...this.#resourcesReport.counts,
-        }),
+        config: () => this.#resourcesReport.factsOf(this.#resources),
         connections: () => this.#holds().connections,
         sessions: () => this.#holds().sessions,
         tunnels: () => this.#holds().tunnels,

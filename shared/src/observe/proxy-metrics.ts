@@ -16,6 +16,19 @@ export interface ByDirection {
   readonly outbound: number;
 }
 
+/** Version of the mesh configuration in use, and the problems found in the newest one. */
+export interface ConfigFacts {
+  readonly version: number;
+  readonly errors: number;
+  readonly notUnderstood: number;
+  /** When the source was last seen to hold what is in use, milliseconds since the epoch. */
+  readonly asOf: number;
+  /** Whether it is the last good snapshot from the disk, in place of a source that cannot be used. */
+  readonly isRestored: boolean;
+  /** How often what is in use could not be saved. */
+  readonly notSaved: number;
+}
+
 /** Where the numbers come from; each is asked at a scrape only. What a program does not have, it leaves out. */
 export interface ProxyFacts {
   readonly component: "uproxy" | "waypoint" | "authority" | "in-process";
@@ -29,18 +42,7 @@ export interface ProxyFacts {
     readonly changes: number;
     readonly failures: ReadonlyMap<FailureCode, number>;
   };
-  /** Version of the mesh configuration in use, and the problems found in the newest one. */
-  readonly config?: () => {
-    readonly version: number;
-    readonly errors: number;
-    readonly notUnderstood: number;
-    /** When the source was last seen to hold what is in use, milliseconds since the epoch. */
-    readonly asOf: number;
-    /** Whether it is the last good snapshot from the disk, in place of a source that cannot be used. */
-    readonly isRestored: boolean;
-    /** How often what is in use could not be saved. */
-    readonly notSaved: number;
-  };
+  readonly config?: () => ConfigFacts;
   /** Connections of applications that are open. */
   readonly connections?: () => ByDirection;
   /** TLS sessions that carry tunnels. */

@@ -65,6 +65,12 @@ export class IdentityReport {
     return { changes: this.#changes, failures: this.#failures };
   }
 
+  /** The certificate in use, for the metrics; undefined before the first. */
+  get certificate(): { readonly id: string; readonly notAfter: number } | undefined {
+    const svid = this.#options.identity()?.svid;
+    return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
+  }
+
   close(): void {
     this.#looks.cancel();
   }

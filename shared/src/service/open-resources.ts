@@ -7,11 +7,14 @@ import type { ResourcesOptions } from "../config/resources-in-use.ts";
 import type { StreamEvents, StreamLimits, StreamNeeds } from "../config/stream/stream-options.ts";
 import { isFailure } from "../failure/failure.ts";
 import { keepProcess } from "../net/clock.ts";
+import type { Metrics } from "../observe/metrics.ts";
 import { StartFailure } from "./start-failure.ts";
 
 /** What opening needs beside what every source does. An authority narrows by itself what it tells. */
 export interface FirstResourcesOptions extends Omit<ResourcesOptions, "lastGood"> {
   readonly config: ResourcesConfig;
+  /** Where a source that has metrics of its own registers them. */
+  readonly metrics: Metrics;
   readonly stream: StreamNeeds & { readonly limits: StreamLimits; readonly events: StreamEvents };
   /** Told again and again, one line each, while there are none. */
   readonly onWaiting: (reason: string) => void;
@@ -26,7 +29,7 @@ export interface FirstResourcesOptions extends Omit<ResourcesOptions, "lastGood"
 export async function firstResources(
   options: FirstResourcesOptions,
 ): Promise<ResourceSource | StartFailure | undefined> {
-  const { config, ended, stream, narrow, ...common } = options;
+  const { config, metrics, ended, stream, narrow, ...common } = options;
   if (config.kind === "files") {
     const { openResourceFolder } = await import("../config/files-source.ts");
     const folder = await openResourceFolder({
@@ -50,8 +53,11 @@ export async function firstResources(
     });
     const first = await Promise.race([opening, ended]);
     if (first === undefined) givingUp.abort();
-    if (first === undefined || !isFailure(first)) return first ?? undefined;
-    return new StartFailure(EXIT.usage, [`resources.authority: ${first.toString()}`]);
+    if (isFailure(first)) return new StartFailure(EXIT.usage, [`resources.authority: ${first.toString()}`]);
+    if (first === undefined) return undefined;
+    const { registerStreamMetrics } = await import("../observe/stream-metrics.ts");
+    registerStreamMetrics(metrics, () => first.stream);
+    return first;
   } finally {
     letGo();
   }

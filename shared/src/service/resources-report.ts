@@ -1,12 +1,13 @@
 // Machine. What operators are told of the resources while they change: one line of the log a change, and the counts behind metrics.
 import { formatProblem } from "../config/problem-text.ts";
-import type { ResourceEvent } from "../config/resource-source.ts";
+import type { ResourceEvent, ResourceSource } from "../config/resource-source.ts";
 import type { Problem } from "../config/snapshot.ts";
 import type { StreamEvents } from "../config/stream/stream-options.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Clock } from "../net/clock.ts";
 import { processMemory } from "../net/memory.ts";
 import type { Log } from "../observe/log.ts";
+import type { ConfigFacts } from "../observe/proxy-metrics.ts";
 
 /** What a report stands on. */
 export interface ResourcesReportOptions {
@@ -25,9 +26,15 @@ export class ResourcesReport {
     this.#options = options;
   }
 
-  /** Problems of the newest resources, in use or not, and how often those in use could not be saved. */
-  get counts(): { readonly errors: number; readonly notUnderstood: number; readonly notSaved: number } {
-    return { ...this.#problems, notSaved: this.#notSaved };
+  /** What metrics tell of a source: what is in use, the problems of its newest resources, and how often it could not be saved. */
+  factsOf(source: ResourceSource | undefined): ConfigFacts {
+    return {
+      version: source?.get().version ?? 0,
+      asOf: source?.asOf ?? this.#options.clock.now(),
+      isRestored: source?.isRestored ?? false,
+      ...this.#problems,
+      notSaved: this.#notSaved,
+    };
   }
 
   /** What the stream tells of its connection. */

@@ -164,12 +164,13 @@ class Runner {
     return undefined;
   }
 
-  async #openResources(identity: ReloadableSource): Promise<ResourceSource | StartFailure | undefined> {
+  #openResources(identity: ReloadableSource): Promise<ResourceSource | StartFailure | undefined> {
     const { resources, limits } = this.#config;
     const { routing, narrow, asker } = this.#toRun;
     const report = this.#resourcesReport;
-    const opened = await firstResources({
+    return firstResources({
       config: resources,
+      metrics: this.#metrics,
       routing,
       narrow,
       clock: this.#clock,
@@ -178,10 +179,6 @@ class Runner {
       onWaiting: (reason) => this.#readiness.set("resources", false, reason),
       ended: this.#ended.promise,
     });
-    if (opened === undefined || opened instanceof StartFailure || opened.stream === undefined) return opened;
-    const { registerStreamMetrics } = await import("../observe/stream-metrics.ts");
-    registerStreamMetrics(this.#metrics, () => opened.stream);
-    return opened;
   }
 
   #takeSignals(): void {
@@ -262,17 +259,9 @@ class Runner {
         component: this.#toRun.component,
         ...buildVersion(),
         ready: () => this.#readiness.ready,
-        certificate: () => {
-          const svid = this.#identity?.get().svid;
-          return svid === undefined ? undefined : { id: svid.id, notAfter: svid.notAfter };
-        },
+        certificate: () => this.#identityReport.certificate,
         identityEvents: () => this.#identityReport.counts,
-        config: () => ({
-          version: this.#resources?.get().version ?? 0,
-          asOf: this.#resources?.asOf ?? this.#clock.now(),
-          isRestored: this.#resources?.isRestored ?? false,
-          ...this.#resourcesReport.counts,
-        }),
+        config: () => this.#resourcesReport.factsOf(this.#resources),
         connections: () => this.#service?.holds().connections ?? none,
         sessions: () => this.#service?.holds().sessions ?? none,
         tunnels: () => this.#service?.holds().tunnels ?? none,
