@@ -52,7 +52,8 @@ function chosen(files: readonly string[], words: readonly string[]): string[] {
 
 /** Passes the runner's events on, ends files that hang and, before the totals, says what was skipped and why. */
 async function* watched(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEvent> {
-  const skipped: string[] = [];
+  /** How many of each. */
+  const skipped = new Map<string, number>();
   let told = false;
   const watch = new SilenceWatch(SILENCE_MS, (file, silentMs) => {
     process.stderr.write(`${relative(REPOSITORY, file)}: killed after ${Math.round(silentMs / 1_000)} s of silence\n`);
@@ -61,11 +62,15 @@ async function* watched(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEv
     watch.heard(event);
     if (event.type === "test:fail") process.exitCode = 1;
     if (event.type === "test:pass" && event.data.skip !== undefined && event.data.skip !== false) {
-      skipped.push(`skipped: ${event.data.name}: ${event.data.skip === true ? "no reason given" : event.data.skip}`);
+      const text = `skipped: ${event.data.name}: ${event.data.skip === true ? "no reason given" : event.data.skip}`;
+      skipped.set(text, (skipped.get(text) ?? 0) + 1);
     }
     if (!told && event.type === "test:diagnostic" && /^tests \d+$/.test(event.data.message)) {
       told = true;
-      for (const message of skipped) yield { type: "test:diagnostic", data: { ...event.data, message } };
+      for (const [text, times] of skipped) {
+        const message = times === 1 ? text : `${text} (${times} times)`;
+        yield { type: "test:diagnostic", data: { ...event.data, message } };
+      }
     }
     yield event;
   }
