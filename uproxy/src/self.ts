@@ -5,7 +5,7 @@ import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
 import { isInstance } from "@culvert/shared/workload/placement.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
-import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
+import { hasIdentity } from "@culvert/shared/workload/workload-identity.ts";
 
 /** What a uproxy knows of itself before it has read any resource. */
 export interface SelfHints {
@@ -25,7 +25,7 @@ export function findSelf(directory: Directory, hints: SelfHints): Workload | Fai
   if (account === undefined) {
     return fail("WORKLOAD_UNKNOWN", `${hints.id} is not of the form spiffe://…/ns/<namespace>/sa/<account>`);
   }
-  const mine = (workload: Workload): boolean => identityOfWorkload(workload, trustDomainOf(hints.id)) === hints.id;
+  const mine = (workload: Workload): boolean => hasIdentity(workload, hints.id, trustDomainOf(hints.id));
 
   if (hints.configured !== undefined) {
     const uid = `${hints.configured.namespace}/${hints.configured.name}`;

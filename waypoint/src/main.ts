@@ -4,7 +4,7 @@ import { runCommandLine } from "@culvert/shared/config/cli.ts";
 import { loadWaypointConfig } from "@culvert/shared/config/load-process-config.ts";
 import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
 import { routing } from "@culvert/shared/config/routing/routing.ts";
-import { heldResources } from "@culvert/shared/config/scope/scopes.ts";
+import { heldResources } from "@culvert/shared/config/scope/held-resources.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
 import { explainCommand } from "@culvert/shared/service/explain-command.ts";

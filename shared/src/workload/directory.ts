@@ -171,8 +171,8 @@ export class Directory {
   /** Whether traffic that is to go through `ref` may come through `gateway`. */
   mayStandFor(gateway: WaypointRef, ref: WaypointRef | undefined): boolean {
     if (ref === undefined) return false;
-    if (isSame(gateway, ref)) return true;
-    return this.waypointShares(ref).some((share) => isSame(gateway, share.ref));
+    if (isSameGateway(gateway, ref)) return true;
+    return this.waypointShares(ref).some((share) => isSameGateway(gateway, share.ref));
   }
 
   /**
@@ -255,7 +255,8 @@ function isVisible({ exportedTo }: Service, namespace: string): boolean {
   return exportedTo === undefined || exportedTo.has(namespace);
 }
 
-function isSame(a: WaypointRef, b: WaypointRef): boolean {
+/** Whether two references name one Gateway. */
+export function isSameGateway(a: WaypointRef, b: WaypointRef): boolean {
   return a.name === b.name && a.namespace === b.namespace;
 }
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ResourceIndex } from "@culvert/shared/config/scope/resource-index.ts";
-import { destinationScope, ownScope } from "@culvert/shared/config/scope/scopes.ts";
+import { destinationScope } from "@culvert/shared/config/scope/destination-scope.ts";
+import { ownScope } from "@culvert/shared/config/scope/own-scope.ts";
 import {
   ASKED_HOSTS,
   ASKED_IPS,

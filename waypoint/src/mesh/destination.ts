@@ -6,7 +6,7 @@ import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.t
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
 import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
 import { otherAccountThanOwn, ownInstances, servesNoneOf, servesNot, type OwnPlace } from "./own-placement.ts";
-import { targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
+import { isSameGateway, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import { isBesideSomebody } from "@culvert/shared/workload/placement.ts";
 import { mayBeVirtual } from "@culvert/shared/workload/virtual-address.ts";
 import type { AppProtocol, Service, ServicePort, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
@@ -179,7 +179,7 @@ function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: numb
   const instances = directory.waypointInstances(self.gateway).filter((instance) => all.includes(instance));
   const here = all.filter((workload) => !instances.includes(workload));
   const served = here.filter((workload) =>
-    directory.waypointsBefore(workload).some((waypoint) => isSame(waypoint, self.gateway)),
+    directory.waypointsBefore(workload).some((waypoint) => isSameGateway(waypoint, self.gateway)),
   );
   if (PROXY_PORTS.has(port) || served.some((workload) => workload.hbonePort === port)) return fail("SELF_CALL", asked);
   // Workloads that share an address are told apart by their ports; a port that none of them claims may be anybody's.
@@ -214,8 +214,4 @@ function declaredProtocol(workload: Workload, services: readonly Service[], port
 
 function portsBehind(workload: Workload, service: Service, port: number): ServicePort[] {
   return service.ports.filter((candidate) => targetPort(service, candidate, workload) === port);
-}
-
-function isSame(a: WaypointRef | undefined, b: WaypointRef): boolean {
-  return a !== undefined && a.namespace === b.namespace && a.name === b.name;
 }

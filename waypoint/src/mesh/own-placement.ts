@@ -3,7 +3,7 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Ip } from "@culvert/shared/net/ip.ts";
 import type { Directory } from "@culvert/shared/workload/directory.ts";
-import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
+import { hasIdentity, identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Service, WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 
 /** Where the tunnel port of this process is. */
@@ -58,7 +58,7 @@ export function otherAccountThanOwn(directory: Directory, own: Own): Failure | u
 /** ACCOUNT_NOT_SERVED when a workload runs as another account than the one that is served. */
 export function servesNot(directory: Directory, own: Own, workload: Workload): Failure | undefined {
   const account = servedAccount(directory, own);
-  if (account === undefined || isOf(account, workload, own.trustDomain)) return undefined;
+  if (account === undefined || hasIdentity(workload, account, own.trustDomain)) return undefined;
   const { uid, namespace, serviceAccount } = workload;
   return fail("ACCOUNT_NOT_SERVED", `${uid} runs as ${namespace}/${serviceAccount}, not as ${account}`);
 }
@@ -69,7 +69,7 @@ export function servesNoneOf(directory: Directory, own: Own, service: Service): 
   if (account === undefined || service.entry?.location === "external") return undefined;
   const endpoints = directory.endpoints(service);
   if (endpoints.length === 0) return undefined;
-  if (endpoints.some((workload) => isOf(account, workload, own.trustDomain))) return undefined;
+  if (endpoints.some((workload) => hasIdentity(workload, account, own.trustDomain))) return undefined;
   return fail("ACCOUNT_NOT_SERVED", `no endpoint of service ${service.uid} runs as ${account}`);
 }
 
@@ -83,9 +83,4 @@ export function describeStanding(directory: Directory, own: Own): string {
   if (account !== undefined) return `placement ${placement} (${who}): workloads of ${account} only`;
   const pod = [...ownPod(directory, own)].join(", ");
   return pod === "" ? `placement ${placement} (${who})` : `placement ${placement} (${who}): endpoints at ${pod} first`;
-}
-
-/** Whether a workload has an identity. */
-export function isOf(account: SpiffeId, workload: Workload, trustDomain: TrustDomain): boolean {
-  return identityOfWorkload(workload, trustDomain) === account;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { waypointResources } from "@culvert/shared/config/scope/scopes.ts";
+import { waypointResources } from "@culvert/shared/config/scope/held-resources.ts";
 import {
   ASKED_HOSTS,
   ASKED_IPS,

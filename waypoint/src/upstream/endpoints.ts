@@ -4,11 +4,11 @@ import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.t
 import { formatHostPort, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { isOtherNetwork, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { AppProtocol, Service, ServicePort, Workload } from "@culvert/shared/workload/workload.ts";
-import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
+import { hasIdentity, identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
 import type { Endpoint } from "../exchange-services.ts";
 import type { BackendTlsUse } from "../mesh/backend-tls.ts";
 import type { WaypointSelf } from "../mesh/destination.ts";
-import { isOf, servedAccount } from "../mesh/own-placement.ts";
+import { servedAccount } from "../mesh/own-placement.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
 export interface EndpointLoad {
@@ -116,7 +116,7 @@ export function serviceEndpoints(
   for (const workload of context.directory.endpoints(service)) {
     const port = targetPort(service, servicePort, workload);
     if (port === undefined || !usable(context, workload)) continue;
-    if (account !== undefined && !isOf(account, workload, context.trustDomain)) continue;
+    if (account !== undefined && !hasIdentity(workload, account, context.trustDomain)) continue;
     for (const ip of workload.addresses) {
       const endpoint = makeEndpoint(context, workload, ip, port, speaks, tls);
       if (!isFailure(endpoint)) endpoints.push(endpoint);

@@ -2,9 +2,11 @@
 // may ask for. The protocol is in `shared/src/config/stream/frames.ts`.
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { setImmediate as turn } from "node:timers/promises";
-import { isInstance, destinationScope, ownScope, waypointScope } from "@culvert/shared/config/scope/scopes.ts";
+import { destinationScope } from "@culvert/shared/config/scope/destination-scope.ts";
+import { ownScope } from "@culvert/shared/config/scope/own-scope.ts";
 import type { ResourceIndex } from "@culvert/shared/config/scope/resource-index.ts";
 import type { Scope } from "@culvert/shared/config/scope/walk.ts";
+import { isInstance, waypointScope } from "@culvert/shared/config/scope/waypoint-scope.ts";
 import type { ClientFrame, Hello } from "@culvert/shared/config/stream/frames.ts";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseText } from "@culvert/shared/config/resources/text-fixtures.ts";
 import { ResourceIndex } from "@culvert/shared/config/scope/resource-index.ts";
-import { destinationScope } from "@culvert/shared/config/scope/scopes.ts";
+import { destinationScope } from "@culvert/shared/config/scope/destination-scope.ts";
 import { SharedScopes } from "./shared-scopes.ts";
 
 function workload(name: string, app: string, address: string): string {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseText } from "../resources/text-fixtures.ts";
 import { titleOf } from "../resources/title.ts";
-import { heldResources } from "./scopes.ts";
+import { heldResources } from "./held-resources.ts";
 
 const MESH = ["reviews", "ratings"].map(
   (name, index) => `---

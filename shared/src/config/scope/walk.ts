@@ -1,11 +1,14 @@
 // Pure. The way from one resource to those that are looked up with it, and which topics were asked for on it: what is found there
-// later would be part of the same scope.
+// later would be part of the same scope. A scope is closed under what `buildSnapshot` and those who ask the snapshot look up, so that
+// a snapshot of the scope alone answers as that of all resources would.
+import { trustDomainOf, type SpiffeId } from "../../identity/spiffe-id.ts";
 import type { Ip } from "../../net/ip.ts";
 import { GATEWAY_NAME_LABEL } from "../../workload/directory.ts";
 import { selects } from "../../policy/applies.ts";
 import { namedWaypoint, waypointOf } from "../../workload/waypoint-of.ts";
 import type { WaypointRef } from "../../workload/workload.ts";
 import { virtualCandidates } from "../../workload/virtual-address.ts";
+import { hasIdentity } from "../../workload/workload-identity.ts";
 import type {
   GatewayResource,
   Resource,
@@ -30,6 +33,16 @@ export type Named = ServiceResource | ServiceEntryResource;
 export function mayBeSeen(resource: Resource, namespace: string): boolean {
   if (resource.kind !== "Service" && resource.kind !== "ServiceEntry") return true;
   return resource.exportedTo === undefined || resource.exportedTo.has(namespace);
+}
+
+/** Whether a resource is one that connections may lead to. */
+export function isDestination(resource: Resource): resource is Named | WorkloadEntryResource {
+  return resource.kind === "Service" || resource.kind === "ServiceEntry" || resource.kind === "WorkloadEntry";
+}
+
+/** Whether a workload is to prove an identity, which says itself what its own trust domain is. */
+export function isOf({ metadata, serviceAccount, trustDomain }: WorkloadEntryResource, id: SpiffeId): boolean {
+  return hasIdentity({ namespace: metadata.namespace, serviceAccount, trustDomain }, id, trustDomainOf(id));
 }
 
 /** See the head of the file. */

@@ -1,96 +1,20 @@
-// Pure. Which resources somebody needs: each scope is closed under what `buildSnapshot` and those who ask the snapshot look up, so
-// that a snapshot of the scope alone answers as that of all resources would.
-import { isFailure } from "../../failure/failure.ts";
-import { trustDomainOf, workloadOf, type SpiffeId, type TrustDomain } from "../../identity/spiffe-id.ts";
-import { parseIp, type Ip } from "../../net/ip.ts";
-import { ROOT_NAMESPACE, selects } from "../../policy/applies.ts";
-import { CLUSTER_DOMAIN } from "../../workload/directory.ts";
+// Pure. Which resources the instances of a waypoint need, and who is one of them.
+import type { SpiffeId } from "../../identity/spiffe-id.ts";
+import { isSameGateway } from "../../workload/directory.ts";
 import type { WaypointRef } from "../../workload/workload.ts";
-import { identityOfWorkload } from "../../workload/workload-identity.ts";
-import type { ParsedResources, Resource, WorkloadEntryResource } from "../resources/resource.ts";
-import { titleOf } from "../resources/title.ts";
-import { ResourceIndex } from "./resource-index.ts";
+import type { Resource, WorkloadEntryResource } from "../resources/resource.ts";
+import type { ResourceIndex } from "./resource-index.ts";
 import {
-  accountTopic,
   addressTopic,
   EVERYTHING,
   hostTopics,
   insideTopic,
-  ipTopics,
   NAMED_PLACES,
   referencesOf,
   targetTopic,
   waypointTopic,
 } from "./topics.ts";
-import { mayBeSeen, Walk, type Named, type Scope } from "./walk.ts";
-
-/** What a uproxy says of itself; it only chooses among the workloads of its identity. */
-export interface OwnHints {
-  /** `namespace/name` of its WorkloadEntry. */
-  readonly workload: string | undefined;
-  readonly addresses: readonly Ip[];
-}
-
-/**
- * What connections of a namespace to a destination need: whatever `resolve` and DNS may find under that name or address, as far
- * as the namespace may see it, with endpoints, waypoints and gateways into other networks.
- *
- * @param key `host/NAME`, as an app says it in lower case, or `ip/ADDRESS`
- */
-export function destinationScope(index: ResourceIndex, callerNamespace: string, key: string): Scope {
-  const walk = new Walk(index, callerNamespace);
-  const slash = key.indexOf("/");
-  const rest = key.slice(slash + 1);
-  const ip = key.slice(0, slash) === "ip" ? parseIp(rest) : undefined;
-  const topics = ip === undefined ? namesOf(rest, callerNamespace) : ipTopics(ip);
-  for (const topic of topics) {
-    for (const resource of walk.under(topic)) {
-      if (isDestination(resource) && mayBeSeen(resource, callerNamespace)) walk.reach(resource);
-    }
-  }
-  return walk;
-}
-
-/**
- * What the uproxy of an identity needs whoever calls: its workloads, what selects them, the policies that hold for them, and
- * the waypoints through which callers come.
- */
-export function ownScope(index: ResourceIndex, id: SpiffeId, hints: OwnHints): Scope {
-  const walk = new Walk(index);
-  const account = workloadOf(id);
-  if (account === undefined) return walk;
-  const { namespace } = account;
-  const root = walk.one("Namespace", "", namespace);
-  if (root !== undefined) walk.include(root);
-  for (const workload of ownWorkloads(walk, id, hints)) {
-    walk.reach(workload);
-    for (const service of walk.selecting(workload)) {
-      walk.include(service);
-      const ref = walk.waypointOf(service);
-      if (ref !== undefined) walk.waypoint(ref);
-      // Another one that comes first for a name has it, and callers ask by name.
-      if (service.kind !== "ServiceEntry") continue;
-      for (const topic of service.hosts.flatMap((host) => hostTopics(host, namespace))) {
-        for (const other of walk.under(topic)) if (mayBeSeen(other, namespace)) walk.include(other);
-      }
-    }
-    for (const each of new Set([namespace, ROOT_NAMESPACE])) {
-      for (const resource of walk.under(insideTopic("policies", each))) {
-        if (resource.kind !== "AuthorizationPolicy") continue;
-        const { target } = resource.policy;
-        if (target.kind === "namespace" || (target.kind === "selector" && selects(target.labels, workload.labels))) {
-          walk.include(resource);
-        }
-      }
-      for (const resource of walk.under(insideTopic("peers", each))) {
-        if (resource.kind !== "PeerAuthentication") continue;
-        const { selector } = resource.peerAuthentication;
-        if (selector === undefined || selects(selector, workload.labels)) walk.include(resource);
-      }
-    }
-  }
-  return walk;
-}
+import { isDestination, isOf, Walk, type Named, type Scope } from "./walk.ts";
 
 /**
  * What the instances of a Gateway need: the services and workloads behind it, with their endpoints, routes, backends and
@@ -106,27 +30,7 @@ export function waypointScope(index: ResourceIndex, gateway: WaypointRef): Scope
 
 /** Whether an identity is that of an instance of a Gateway. */
 export function isInstance(index: ResourceIndex, { namespace, name }: WaypointRef, id: SpiffeId): boolean {
-  const own = trustDomainOf(id);
-  return new Walk(index).instances({ namespace, name }).some((instance) => isOf(instance, id, own));
-}
-
-/** What an instance of a Gateway holds of a folder: with placement `service-account` no more than what it serves. */
-export function heldResources(all: ParsedResources, gateway: WaypointRef): ParsedResources {
-  const own = all.resources.find(
-    ({ kind, metadata: { namespace, name } }) =>
-      kind === "Gateway" && namespace === gateway.namespace && name === gateway.name,
-  );
-  const isNarrow = own?.kind === "Gateway" && own.waypoint?.placement === "service-account";
-  return isNarrow ? waypointResources(all, gateway) : all;
-}
-
-/** The resources of a waypoint's scope, in their order. */
-export function waypointResources({ resources, problems }: ParsedResources, gateway: WaypointRef): ParsedResources {
-  const { ids } = waypointScope(new ResourceIndex(resources), gateway);
-  return {
-    resources: resources.filter((resource) => ids.has(titleOf(resource))),
-    problems: problems.filter(({ resource }) => ids.has(resource)),
-  };
+  return new Walk(index).instances({ namespace, name }).some((instance) => isOf(instance, id));
 }
 
 /** The services and workloads behind one waypoint. */
@@ -171,7 +75,7 @@ class ServedWalk {
   #mayServe(resource: Resource): void {
     if (!isDestination(resource)) return;
     const ref = this.#walk.waypointOf(resource);
-    if (ref === undefined || !this.#standsFor.some((each) => isSame(each, ref))) return;
+    if (ref === undefined || !this.#standsFor.some((each) => isSameGateway(each, ref))) return;
     if (resource.kind === "WorkloadEntry") this.#workload(resource);
     else this.#serve(resource);
   }
@@ -289,58 +193,4 @@ class ServedWalk {
       }
     }
   }
-}
-
-/** The names that DNS and `resolve` try for one that an app says, and the headless service that it may name a workload of. */
-function namesOf(host: string, callerNamespace: string): ReadonlySet<string> {
-  const topics = new Set<string>();
-  const suffixes = [`.${callerNamespace}.svc.${CLUSTER_DOMAIN}`, `.svc.${CLUSTER_DOMAIN}`, `.${CLUSTER_DOMAIN}`];
-  const spellings = [host];
-  for (const end of suffixes) if (host.endsWith(end)) spellings.push(host.slice(0, -end.length));
-  for (const name of spellings) {
-    for (const topic of hostTopics(name, callerNamespace)) topics.add(topic);
-    const dot = name.indexOf(".");
-    if (dot < 0) continue;
-    for (const topic of hostTopics(name.slice(dot + 1), callerNamespace)) topics.add(topic);
-  }
-  return topics;
-}
-
-/** The workloads of an identity that its hints leave, as uproxy itself looks for the own one. */
-function ownWorkloads(walk: Walk, id: SpiffeId, { workload, addresses }: OwnHints): readonly WorkloadEntryResource[] {
-  const account = workloadOf(id);
-  if (account === undefined) return [];
-  const own = trustDomainOf(id);
-  const found: WorkloadEntryResource[] = [];
-  const consider = (resource: Resource | undefined): void => {
-    if (resource?.kind === "WorkloadEntry" && isOf(resource, id, own)) found.push(resource);
-  };
-  if (workload !== undefined) {
-    const [namespace = "", name = ""] = workload.split("/", 2);
-    consider(walk.one("WorkloadEntry", namespace, name));
-    return found;
-  }
-  for (const ip of addresses) for (const resource of walk.under(addressTopic(ip))) consider(resource);
-  // Which addresses a name has is found out by those who ask for it.
-  for (const resource of walk.under(accountTopic(account.namespace, account.serviceAccount))) {
-    if (resource.kind === "WorkloadEntry" && resource.address.kind === "name") consider(resource);
-  }
-  return found;
-}
-
-function isOf(
-  { metadata, serviceAccount, trustDomain }: WorkloadEntryResource,
-  id: SpiffeId,
-  own: TrustDomain,
-): boolean {
-  const identity = identityOfWorkload({ namespace: metadata.namespace, serviceAccount, trustDomain }, own);
-  return !isFailure(identity) && identity === id;
-}
-
-function isDestination(resource: Resource): resource is Named | WorkloadEntryResource {
-  return resource.kind === "Service" || resource.kind === "ServiceEntry" || resource.kind === "WorkloadEntry";
-}
-
-function isSame(a: WaypointRef, b: WaypointRef): boolean {
-  return a.namespace === b.namespace && a.name === b.name;
 }
