@@ -3,7 +3,6 @@
 import type { Hello, PackedDocument, PackedUpdate, RefusedField } from "@culvert/shared/config/stream/frames.ts";
 import { encodeUpdate, FRAME_LIMITS } from "@culvert/shared/config/stream/frames.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
-import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
 import type { Mesh } from "./mesh.ts";
 import type { HeldScope, ScopeHolder } from "./shared-scopes.ts";
 
@@ -13,7 +12,7 @@ export interface ConfigClientOptions {
   readonly hello: Hello;
   readonly mesh: Mesh;
   /** Something of what it wants has changed. */
-  readonly onConcerned: (client: ConfigClient) => void;
+  readonly onConcerned: () => void;
   /** Milliseconds; does not go backwards. */
   readonly now: () => number;
 }
@@ -58,7 +57,9 @@ export class ConfigClient implements ScopeHolder {
   readonly #held: Map<string, string>;
   /** Documents of which it may hold another version than the one of now. */
   readonly #dirty = new Set<string>();
-  readonly #scopes = new Map<string, HeldScope>();
+  #own: HeldScope | undefined;
+  /** Scopes of the keys that it has subscribed to. */
+  readonly #subscribed = new Map<string, HeldScope>();
   /** Keys that it has not been told the documents of. */
   readonly #unanswered = new Set<string>();
   #flight: Flight | undefined;
@@ -74,24 +75,18 @@ export class ConfigClient implements ScopeHolder {
     this.concerned(this.#held.keys());
   }
 
-  get id(): SpiffeId {
-    return this.#options.id;
+  /** How many keys it has subscribed to. */
+  get subscriptions(): number {
+    return this.#subscribed.size;
   }
 
-  get remote(): string {
-    return this.#options.remote;
+  isSubscribed(key: string): boolean {
+    return this.#subscribed.has(key);
   }
 
-  /** The Gateway whose instance it is; undefined for a uproxy. */
-  get gateway(): WaypointRef | undefined {
-    const { proxy, gateway = "" } = this.#options.hello;
-    if (proxy !== "waypoint") return undefined;
-    const [namespace = "", name = ""] = gateway.split("/", 2);
-    return { namespace, name };
-  }
-
-  get scopes(): ReadonlyMap<string, HeldScope> {
-    return this.#scopes;
+  /** Every scope that it holds. */
+  scopes(): readonly HeldScope[] {
+    return [...(this.#own === undefined ? [] : [this.#own]), ...this.#subscribed.values()];
   }
 
   /** Milliseconds that an update has waited for its answer; 0 when none does. */
@@ -101,23 +96,30 @@ export class ConfigClient implements ScopeHolder {
 
   concerned(ids: Iterable<string>): void {
     for (const id of ids) this.#dirty.add(id);
-    this.#options.onConcerned(this);
+    this.#options.onConcerned();
   }
 
-  /** It wants the documents of a scope; those of a key are answered once they are there. */
-  hold(key: string, scope: HeldScope, isAsked: boolean): void {
-    this.#scopes.set(key, scope);
-    if (isAsked) this.#unanswered.add(key);
+  /** It has a scope without asking for it. */
+  hold(own: HeldScope): void {
+    this.#own = own;
+    this.concerned(own.ids);
+  }
+
+  /** It wants the documents of a key, which is answered once they are there. */
+  subscribe(key: string, scope: HeldScope): void {
+    this.#subscribed.set(key, scope);
+    this.#unanswered.add(key);
     this.concerned(scope.ids);
   }
 
-  /** It no longer wants those of a key. */
-  drop(key: string): void {
-    const scope = this.#scopes.get(key);
-    if (scope === undefined) return;
-    this.#scopes.delete(key);
+  /** It wants those of a key no longer; returns the scope that it held, if it did. */
+  unsubscribe(key: string): HeldScope | undefined {
+    const scope = this.#subscribed.get(key);
+    if (scope === undefined) return undefined;
+    this.#subscribed.delete(key);
     this.#unanswered.delete(key);
     this.concerned(scope.ids);
+    return scope;
   }
 
   /** The next update's messages; undefined while one is in flight, or nothing is new. The first one comes in any case. */
@@ -176,7 +178,7 @@ export class ConfigClient implements ScopeHolder {
       proxy: hello.proxy,
       resource: hello.gateway ?? hello.workload ?? "",
       documents: this.#held.size,
-      subscriptions: this.#scopes.size - 1,
+      subscriptions: this.#subscribed.size,
       acknowledged: this.#acknowledged,
       waitingMs: this.#flight === undefined ? null : Math.round(this.waitingMs),
       refused: this.#refused,
@@ -184,7 +186,8 @@ export class ConfigClient implements ScopeHolder {
   }
 
   #wants(id: string): boolean {
-    for (const scope of this.#scopes.values()) if (scope.ids.has(id)) return true;
+    if (this.#own?.ids.has(id) === true) return true;
+    for (const scope of this.#subscribed.values()) if (scope.ids.has(id)) return true;
     return false;
   }
 
