@@ -1,40 +1,30 @@
 // Machine. Mesh resources from the authority: the documents that this proxy needs and no others, kept while the authority is away.
 // Loaded only where an authority is configured.
-import { fail, isFailure, type Failure } from "../../failure/failure.ts";
-import type { GrpcClient } from "../../grpc/client.ts";
-import type { Identity } from "../../identity/source.ts";
+import { fail, type Failure } from "../../failure/failure.ts";
 import { workloadOf } from "../../identity/spiffe-id.ts";
-import { backoffDelay } from "../../net/backoff.ts";
 import type { Timer } from "../../net/clock.ts";
-import { formatHostPort } from "../../net/ip.ts";
 import type { LastGoodStore } from "../last-good.ts";
 import { formatProblem } from "../problem-text.ts";
-import type { ResourceAuthority } from "../process-config.ts";
 import type { ResourceSource } from "../resource-source.ts";
 import { openLastGood, ResourcesInUse, type ResourcesOptions } from "../resources-in-use.ts";
 import type { Demanded, Problem, Snapshot } from "../snapshot.ts";
-import { clientOf, unfitRoots } from "./authority-client.ts";
+import { unfitRoots } from "./authority-client.ts";
 import { joined, judgeUpdate, type DocumentReading, type Held } from "./documents.ts";
 import { FRAME_LIMITS, type Hello } from "./frames.ts";
-import { StreamCall, type WholeUpdate } from "./stream-call.ts";
-import type { StreamEvents, StreamLimits, StreamNeeds, StreamStatus } from "./stream-options.ts";
+import { ReconnectingStream, type ReconnectingOptions, type StreamUser } from "./reconnecting-stream.ts";
+import type { StreamCall, WholeUpdate } from "./stream-call.ts";
+import type { StreamLimits, StreamNeeds, StreamStatus } from "./stream-options.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** What `openResourceStream` needs. */
-export interface ResourceStreamOptions extends ResourcesOptions, StreamNeeds {
-  readonly authority: ResourceAuthority;
+export interface ResourceStreamOptions extends ResourcesOptions, StreamNeeds, ReconnectingOptions {
   readonly limits: StreamLimits;
-  readonly events: StreamEvents;
   /** Told again and again, one line each, while there are no resources. */
   readonly onWaiting: (reason: string) => void;
   /** Gives up what is opened. */
   readonly signal?: AbortSignal;
-  /** Opens the way to the authority; mutual TLS as `identity` and `authority` say when not given. */
-  readonly client?: (own: Identity) => Promise<GrpcClient | Failure>;
 }
 
-/** From half a second to a second after the first failure, at most half a minute: with jitter, for many are lost together. */
-const RETRY = { baseMs: 1_000, capMs: 30_000 };
 /** An authority that is there answers in this; then what was kept is better than nothing. */
 const RESTORE_AFTER_MS = 3_000;
 
@@ -52,59 +42,42 @@ export async function openResourceStream(
   return (await source.open()) ? source : undefined;
 }
 
-class ResourceStream implements ResourceSource {
+class ResourceStream implements ResourceSource, StreamUser {
   readonly #options: ResourceStreamOptions;
-  readonly #name: string;
   readonly #inUse: ResourcesInUse;
   readonly #store: LastGoodStore | undefined;
+  readonly #authority: ReconnectingStream;
   readonly #subscriptions: Subscriptions;
-  readonly #stopWatching: () => void;
   readonly #opened = Promise.withResolvers<boolean>();
-  readonly #counts = { applied: 0, refused: 0, connects: 0 };
+  readonly #counts = { applied: 0, refused: 0 };
   #reading: DocumentReading;
   #keptFiles: ((held: Held, keys: readonly string[]) => readonly Uint8Array[]) | undefined;
   #held: Held = new Map();
   #version = "";
   /** When an earlier process kept what is held, until something is in use. */
   #keptAt: number | undefined;
-  #call: StreamCall | undefined;
-  #client: GrpcClient | undefined;
-  #retry: Timer | undefined;
   #restoring: Timer | undefined;
-  #failures = 0;
-  /** Whether the stream that is open has been answered. */
-  #isConnected = false;
-  /** What was told last of the connection; empty: that it is there. */
-  #told: string | undefined;
   /** The problems that were last reported, as text; empty while the newest update is in use. */
   #reported = "";
   /** States are taken into use one after another. */
   #applying: Promise<void> = Promise.resolve();
-  /** Whether a stream that ends now was ended here, to begin another. */
-  #isRestarting = false;
   readonly #reloading: (() => void)[] = [];
   #isClosed = false;
 
   constructor(options: ResourceStreamOptions, store: LastGoodStore | undefined) {
-    const { clock, limits, identity, authority } = options;
+    const { clock, limits, identity } = options;
     this.#options = options;
     this.#store = store;
-    this.#name = formatHostPort(authority.address.host, authority.address.port);
     this.#inUse = new ResourcesInUse(options);
     this.#reading = { kinds: options.routing?.kinds, keep: undefined };
+    this.#authority = new ReconnectingStream(options, this);
     this.#subscriptions = new Subscriptions({
       clock,
       limits,
       namespace: () => workloadOf(identity.get().svid.id)?.namespace ?? "default",
       snapshot: () => (this.#inUse.any ? this.#inUse.get() : undefined),
-      connected: () => this.#isConnected,
-      onChange: (wanted, unwanted) => this.#call?.want(wanted, unwanted),
-    });
-    let shown = identity.get().svid;
-    this.#stopWatching = identity.onChange(({ svid }) => {
-      if (svid === shown) return;
-      shown = svid;
-      this.#restart();
+      connected: () => this.#authority.isConnected,
+      onChange: (wanted, unwanted) => this.#authority.want(wanted, unwanted),
     });
   }
 
@@ -116,14 +89,14 @@ class ResourceStream implements ResourceSource {
       const why = fail("CONFIGURATION_UNAVAILABLE", "no answer yet");
       this.#restoring = this.#options.clock.after(RESTORE_AFTER_MS, () => this.#restore(why));
     }
-    this.#options.onWaiting(`${this.#name}: waiting for the authority's first answer`);
-    void this.#run();
+    this.#options.onWaiting(`${this.#authority.name}: waiting for the authority's first answer`);
+    this.#authority.open();
     return this.#opened.promise;
   }
 
   get asOf(): number {
     // While the authority is there, what it has not changed is what it holds.
-    return this.#isConnected && this.#reported === "" ? this.#options.clock.now() : this.#inUse.asOf;
+    return this.#isUpToDate ? this.#options.clock.now() : this.#inUse.asOf;
   }
 
   get isRestored(): boolean {
@@ -132,11 +105,12 @@ class ResourceStream implements ResourceSource {
 
   get stream(): StreamStatus {
     return {
-      connected: this.#isConnected,
+      connected: this.#authority.isConnected,
       version: this.#version,
       documents: this.#held.size,
       subscriptions: this.#subscriptions.size,
       waiting: this.#subscriptions.waiting,
+      connects: this.#authority.connects,
       ...this.#counts,
     };
   }
@@ -161,94 +135,53 @@ class ResourceStream implements ResourceSource {
     if (this.#isClosed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#reloading.push(resolve);
-      this.#restart();
+      this.#authority.restart();
     });
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#retry?.cancel();
     this.#restoring?.cancel();
-    this.#stopWatching();
     this.#subscriptions.close();
     this.#store?.close();
     this.#inUse.close();
-    this.#client?.close();
-    this.#settled();
+    this.#authority.close();
+    this.#answerReloads();
     this.#opened.resolve(false);
   }
 
-  /** Begins anew, with the certificate of now; what is held stays. */
-  #restart(): void {
-    if (this.#retry === undefined) {
-      this.#isRestarting = true;
-      this.#client?.close();
-      return;
-    }
-    this.#retry.cancel();
-    this.#retry = undefined;
-    void this.#run();
+  settled(): Promise<void> {
+    return this.#applying;
   }
 
-  /** One stream from its beginning to its end. Never rejects. */
-  async #run(): Promise<void> {
-    this.#isRestarting = false;
-    const { identity, authority, clock } = this.#options;
-    const own = identity.get();
-    const client = await (this.#options.client?.(own) ?? clientOf(authority, own, clock));
-    // What is held is what hello tells, and what the first update adds to.
-    await this.#applying;
-    if (this.#isClosed) return isFailure(client) ? undefined : client.close();
-    if (isFailure(client)) return this.#again(client);
-    this.#client = client;
-    this.#counts.connects += 1;
-    const call = new StreamCall(client, this.#hello(), this.#subscriptions.keys(), (update) =>
-      this.#take(call, update),
-    );
-    this.#call = call;
-    // The certificate was replaced while the file was read.
-    if (this.#isRestarting) client.close();
-    const failure = await call.ended;
-    client.close();
-    this.#call = undefined;
-    this.#client = undefined;
-    if (this.#isConnected && this.#reported === "") this.#inUse.asOf = clock.now();
-    this.#isConnected = false;
-    if (this.#isClosed) return;
-    if (this.#isRestarting) void this.#run();
-    else this.#again(failure);
-  }
-
-  #hello(): Hello {
+  greeting(): { readonly hello: Hello; readonly subscribe: readonly string[] } {
     const asker = this.#options.asker();
     const have = new Map([...this.#held].map(([id, { version }]) => [id, version]));
-    return asker.proxy === "uproxy"
-      ? { ...asker, addresses: asker.addresses.slice(0, FRAME_LIMITS.addresses), gateway: undefined, have }
-      : { ...asker, workload: undefined, addresses: [], have };
+    const hello: Hello =
+      asker.proxy === "uproxy"
+        ? { ...asker, addresses: asker.addresses.slice(0, FRAME_LIMITS.addresses), gateway: undefined, have }
+        : { ...asker, workload: undefined, addresses: [], have };
+    return { hello, subscribe: this.#subscriptions.keys() };
   }
 
-  #again(why: Failure): void {
-    const { clock, events, onWaiting } = this.#options;
-    this.#failures += 1;
-    const failure = fail("CONFIGURATION_UNAVAILABLE", `${this.#name}: ${why.detail}`);
-    if (this.#told !== failure.detail) events.onDisconnected(failure);
-    this.#told = failure.detail;
-    if (!this.#inUse.any) onWaiting(failure.toString());
-    this.#restore(failure);
-    this.#settled();
-    this.#retry = clock.after(backoffDelay(RETRY, this.#failures, Math.random()), () => {
-      this.#retry = undefined;
-      void this.#run();
-    });
-  }
-
-  #take(call: StreamCall, update: WholeUpdate): void {
-    this.#failures = 0;
-    this.#isConnected = true;
-    if (this.#told !== "") this.#options.events.onConnected();
-    this.#told = "";
+  take(call: StreamCall, update: WholeUpdate): void {
     this.#applying = this.#apply(call, update, this.#applying);
+  }
+
+  ended(): void {
+    if (this.#isUpToDate) this.#inUse.asOf = this.#options.clock.now();
+  }
+
+  lost(failure: Failure): void {
+    if (!this.#inUse.any) this.#options.onWaiting(failure.toString());
+    this.#restore(failure);
+    this.#answerReloads();
+  }
+
+  /** Whether what is in use is what the authority says now. */
+  get #isUpToDate(): boolean {
+    return this.#authority.isConnected && this.#reported === "";
   }
 
   /** Never rejects. */
@@ -287,7 +220,7 @@ class ResourceStream implements ResourceSource {
     const report = JSON.stringify(problems);
     if (report !== this.#reported) this.#options.onEvent({ kind: "kept", problems });
     this.#reported = report;
-    if (this.#inUse.any) this.#settled();
+    if (this.#inUse.any) this.#answerReloads();
     else {
       this.#options.onWaiting(failure.toString());
       this.#restore(failure);
@@ -335,11 +268,11 @@ class ResourceStream implements ResourceSource {
   #inUseNow(): void {
     this.#restoring?.cancel();
     this.#keptAt = undefined;
-    this.#settled();
+    this.#answerReloads();
     this.#opened.resolve(true);
   }
 
-  #settled(): void {
+  #answerReloads(): void {
     for (const resolve of this.#reloading.splice(0)) resolve();
   }
 }
