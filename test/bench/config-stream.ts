@@ -67,8 +67,10 @@ async function together(clients: number): Promise<void> {
   await withAuthority(1_000, Math.ceil(clients / PER_IDENTITY), async (authority, holders) => {
     const { pid } = authority.program;
     const fresh = systemClock.monotonic();
+    const idleCpu = cpuMs([pid]);
     const joined = await joinAll(authority, holders, clients);
     const first = systemClock.monotonic() - fresh;
+    const joiningCpu = (cpuMs([pid]) - idleCpu) / clients;
     const held = memory(pid);
     const have = joined[0]?.client.have() ?? new Map<string, string>();
     // One that stays must be served all the while.
@@ -80,7 +82,8 @@ async function together(clients: number): Promise<void> {
     const told = back.filter(({ client }) => (client.updates[0]?.set.size ?? 1) > 0).length;
     const isServed = old?.session.closed === false;
     process.stdout.write(
-      `${clients} clients come together: all told after ${(first / 1000).toFixed(1)} s, RssAnon ${held.anon.toFixed(0)} MiB; ` +
+      `${clients} clients come together: all told after ${(first / 1000).toFixed(1)} s, ${joiningCpu.toFixed(1)} ms of the authority's CPU each, ` +
+        `RssAnon ${held.anon.toFixed(0)} MiB; ` +
         `and come back: after ${(second / 1000).toFixed(1)} s, RssAnon ${memory(pid).anon.toFixed(0)} MiB, ` +
         `${told} of them told anything again, the one that stayed ${isServed ? "served" : "LOST"}\n`,
     );
