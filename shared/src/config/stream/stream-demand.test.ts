@@ -107,6 +107,23 @@ describe("demand", () => {
     assert.equal(await late, undefined);
   });
 
+  test("is bounded: uses that follow one another closely have an order too", async (context) => {
+    const f = fixture(context);
+    const source = await opened(f);
+    const [stream] = f.authority.streams;
+    const hosts = Array.from(
+      { length: LIMITS.maxSubscriptions },
+      (_, index) => ({ kind: "name", host: `h${index}` }) as const,
+    );
+    const asked = hosts.map((host) => demanded(source, host));
+    stream?.say({ answered: hosts.map(({ host }) => `host/${host}`) });
+    await Promise.all(asked);
+    for (const host of hosts.slice(0, 3)) assert.equal(source.demand?.(host), undefined);
+    void source.demand?.(HOST);
+    await until("it is told", () => stream?.unwanted().length === 1);
+    assert.deepEqual(stream?.unwanted(), ["host/h3"]);
+  });
+
   test("is not sent for what is no name", async (context) => {
     const f = fixture(context);
     const source = await opened(f);

@@ -40,6 +40,8 @@ interface Subscription {
   refused: Failure | undefined;
   /** Steps since it was last used. */
   age: number;
+  /** Its place in the order of uses. */
+  used: number;
   /** Whoever waits, and until when. */
   round:
     | { readonly outcome: Promise<Outcome>; readonly settle: (outcome: Outcome) => void; readonly deadline: Timer }
@@ -56,6 +58,7 @@ export class Subscriptions {
   #services: Map<string, Subscription> | undefined;
   readonly #users = new Set<() => Iterable<Demanded>>();
   #waiting = 0;
+  #uses = 0;
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options;
@@ -91,7 +94,7 @@ export class Subscriptions {
   demand(demanded: Demanded): Promise<Outcome> | undefined {
     const found = this.#find(demanded);
     if (found === undefined) return this.#ask(demanded);
-    found.age = 0;
+    this.#use(found);
     return found.isAnswered ? undefined : this.#wait(found);
   }
 
@@ -204,6 +207,11 @@ export class Subscriptions {
     return this.#services.get(service.uid);
   }
 
+  #use(subscription: Subscription): void {
+    subscription.age = 0;
+    subscription.used = ++this.#uses;
+  }
+
   #add(demanded: Demanded): Subscription {
     const subscription: Subscription = {
       key: keyOf(demanded),
@@ -211,6 +219,7 @@ export class Subscriptions {
       isAnswered: false,
       refused: undefined,
       age: 0,
+      used: ++this.#uses,
       round: undefined,
     };
     if (demanded.kind === "ip") this.#ips.set(demanded.ip, subscription);
@@ -231,7 +240,7 @@ export class Subscriptions {
     let oldest: Subscription | undefined;
     for (const subscription of this.#all()) {
       if (subscription.round !== undefined || used.has(subscription)) continue;
-      if (subscription.age > (oldest?.age ?? -1)) oldest = subscription;
+      if (oldest === undefined || subscription.used < oldest.used) oldest = subscription;
     }
     return oldest;
   }
@@ -240,7 +249,7 @@ export class Subscriptions {
   #step(): void {
     if (!this.#options.connected()) return;
     for (const subscription of this.#all()) subscription.age += 1;
-    for (const subscription of this.#used()) subscription.age = 0;
+    for (const subscription of this.#used()) this.#use(subscription);
     const idle = [...this.#all()].filter(({ age, round }) => age > STEPS && round === undefined);
     if (idle.length === 0) return;
     for (const subscription of idle) this.#remove(subscription);
