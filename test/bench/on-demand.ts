@@ -69,7 +69,7 @@ async function measure(mesh: Mesh, workloads: number): Promise<Figures> {
     ),
   ]);
   writeStrangers(mesh.resources, workloads);
-  const authority = await ConfigAuthority.start(mesh, READ_MS);
+  const authority = await ConfigAuthority.start(mesh, { deadlineMs: READ_MS });
   await mesh.with(startTcpApp(app, ECHO, echo));
   await mesh.uproxy({ name: "app", address: app, config: await authority.proxyConfig("app") });
   const proxy = await mesh.uproxy({ name: "client", address: client, config: await authority.proxyConfig("client") });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { parse } from "yaml";
 import { echo, startTcpApp } from "../support/apps.ts";
-import { ConfigAuthority } from "../support/config-authority.ts";
+import { ConfigAuthority, sourceOf } from "../support/config-authority.ts";
 import { ask } from "../support/http.ts";
 import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
 import { spawnWithConfig, runProgram } from "../support/programs.ts";
@@ -19,18 +19,6 @@ const ECHO = 7001;
 const SOON = { limits: { configurationWait: "300ms" } };
 /** Workloads and services that nobody here talks to. */
 const STRANGERS = 200;
-
-/** What the dump says of where the resources come from. */
-interface Source {
-  readonly restored: boolean;
-  readonly stream: {
-    readonly connected: boolean;
-    readonly documents: number;
-    readonly subscriptions: number;
-    readonly refused: number;
-    readonly connects: number;
-  };
-}
 
 interface Place {
   readonly mesh: Mesh;
@@ -77,11 +65,6 @@ async function place(context: TestContext, more: object = {}): Promise<Place> {
   const config = await authority.proxyConfig("client", { lastGood: join(mesh.folder, "client.last") });
   const clientProxy = await mesh.uproxy({ name: "client", address: client, config: { ...config, ...more } });
   return { mesh, authority, client: clientProxy, app: appProxy, write };
-}
-
-async function sourceOf(proxy: Proxy): Promise<Source> {
-  const { body } = await ask(`http://${proxy.admin}/config_dump`);
-  return (JSON.parse(body) as { readonly source: Source }).source;
 }
 
 /** A connection by the proxy port, and the head of the answer. */

@@ -39,12 +39,13 @@ export async function initAuthority(folder: string, trustDomain = "cluster.local
   return ca;
 }
 
-/** Starts `authority serve` on a port of the system's choice, over the authority in `ca`. */
+/** Starts `authority serve` on a port of the system's choice, over the authority in `ca`; `prefix` stands in front of the command. */
 export async function startAuthority(
   folder: string,
   ca: string,
   config: Readonly<Record<string, unknown>> = {},
   deadlineMs?: number,
+  prefix: readonly string[] = [],
 ): Promise<RunningAuthority> {
   const file = join(folder, "authority.yaml");
   const whole = {
@@ -57,7 +58,9 @@ export async function startAuthority(
     ...config,
   };
   await writeFile(file, stringify(whole));
-  const program = startProgram({ name: "authority", ...commandLine("authority", ["serve", "--config", file]) });
+  const line = commandLine("authority", ["serve", "--config", file]);
+  const [command = line.command, ...args] = [...prefix, line.command, ...line.args];
+  const program = startProgram({ name: "authority", command, args });
   const ready = JSON.parse(await program.line(/"message":"ready"/, deadlineMs)) as { port: number };
   return { program, folder: ca, port: ready.port, root: await readFile(join(ca, "root.pem"), "utf8") };
 }

@@ -1,5 +1,5 @@
 // For tests: a service that joins the mesh under test within this very process.
-import { openMesh, type Mesh as InProcess } from "@culvert/in-process";
+import { openMesh, type Mesh as InProcess, type MeshConfiguration } from "@culvert/in-process";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { PORTS, type LogLine, type Mesh } from "./mesh.ts";
 import { until } from "./until.ts";
@@ -20,12 +20,9 @@ export async function joinMesh(
     name,
     address,
     ...config
-  }: {
-    readonly name: string;
-    readonly address: string;
-    readonly limits?: Record<string, string | number>;
-    readonly outbound?: { readonly unknown: "refuse" };
-  },
+  }: { readonly name: string; readonly address: string } & Partial<
+    Omit<MeshConfiguration, "identity" | "workload" | "inbound">
+  >,
 ): Promise<Insider> {
   const { folder } = await mesh.issue(name);
   const log: LogLine[] = [];
