@@ -24,11 +24,14 @@ export class ConfigTestClient {
   /** Told of each whole update. */
   onUpdate: (update: UpdateFrame) => void = () => undefined;
   readonly ended: Promise<GrpcAnswer>;
+  /** Bytes of all messages that came. */
+  bytes = 0;
   readonly #stream: ClientHttp2Stream;
 
-  constructor(session: ClientHttp2Session, hello: Partial<Hello> = {}, subscribe: readonly string[] = []) {
+  constructor(session: ClientHttp2Session, hello: Partial<Hello> | "none" = {}, subscribe: readonly string[] = []) {
     this.#stream = beginCall(session, CONFIG_STREAM_PATH, { "content-type": CONFIG_STREAM_TYPE });
     this.ended = answerOf(this.#stream, (message) => this.#take(message));
+    if (hello === "none") return;
     const whole = { proxy: "uproxy", workload: undefined, addresses: [], gateway: undefined, have: new Map() } as const;
     this.say({ kind: "hello", hello: { ...whole, ...hello }, subscribe });
   }
@@ -62,6 +65,11 @@ export class ConfigTestClient {
     return [...this.held.keys()].toSorted();
   }
 
+  /** Reads no more. */
+  pause(): void {
+    this.#stream.pause();
+  }
+
   close(): void {
     this.#stream.close(8);
   }
@@ -69,6 +77,7 @@ export class ConfigTestClient {
   #take(message: Uint8Array): void {
     const update = decodeUpdate(message);
     if (typeof update === "string") throw new Error(update);
+    this.bytes += message.length;
     for (const [id, document] of update.set) this.held.set(id, document);
     for (const id of update.removed) this.held.delete(id);
     for (const key of update.answered) this.answered.add(key);

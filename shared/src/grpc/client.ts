@@ -295,7 +295,7 @@ class Call implements GrpcDuplex {
   }
 
   #close(stream: ClientHttp2Stream): void {
-    if (this.#told !== undefined && this.#deframer.inMessage && this.#told.status === GRPC.ok) {
+    if (this.#told !== undefined && this.#deframer.held > 0 && this.#told.status === GRPC.ok) {
       return this.end(new CallEnd(GRPC.internal, "the last message was cut"));
     }
     this.end(this.#told ?? this.#session.why ?? endOfReset(stream.rstCode ?? constants.NGHTTP2_NO_ERROR));

@@ -2,6 +2,8 @@
 import { CallEnd, GRPC } from "./status.ts";
 
 const PREFIX = 5;
+/** Pieces of a message that are at least this long stay as they come. */
+const SMALL = 4 * 1024;
 
 /** A message with its prefix; never compressed. */
 export function framed(message: Uint8Array): Buffer {
@@ -22,15 +24,16 @@ export class Deframer {
     this.#maxBytes = maxBytes;
   }
 
-  /** Whether a message has begun and is not whole. */
-  get inMessage(): boolean {
-    return this.#held > 0;
+  /** Bytes of the message that has begun and is not whole, its prefix counted. */
+  get held(): number {
+    return this.#held;
   }
 
   /** The messages that `chunk` makes whole, in order, or why no more are read. */
   take(chunk: Buffer): readonly Buffer[] | CallEnd {
     this.#chunks.push(chunk);
     this.#held += chunk.length;
+    this.#gather();
     const messages: Buffer[] = [];
     for (;;) {
       if (this.#wanted === undefined) {
@@ -52,6 +55,16 @@ export class Deframer {
     }
   }
 
+  /** Small pieces become larger ones as they come: a piece costs a hundred times what a byte does. */
+  #gather(): void {
+    const chunks = this.#chunks;
+    for (;;) {
+      const [before, last] = chunks.slice(-2);
+      if (before === undefined || last === undefined || before.length > Math.min(last.length, SMALL)) return;
+      chunks.splice(-2, 2, joinedOf(before, last));
+    }
+  }
+
   #joined(): Buffer {
     const [first, ...others] = this.#chunks;
     if (first !== undefined && others.length === 0) return first;
@@ -59,4 +72,13 @@ export class Deframer {
     this.#chunks = [joined];
     return joined;
   }
+}
+
+/** Two pieces as one. Those that stay have memory of their own: a part of the pool would keep all of it. */
+function joinedOf(before: Buffer, last: Buffer): Buffer {
+  const length = before.length + last.length;
+  const joined = length > SMALL ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
+  joined.set(before, 0);
+  joined.set(last, before.length);
+  return joined;
 }

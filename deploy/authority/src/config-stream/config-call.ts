@@ -49,6 +49,8 @@ export class ConfigCall {
   readonly #keeper: CallKeeper;
   readonly #line: ConfigLine;
   readonly #id: SpiffeId;
+  /** Who asks for the same from one namespace shares it. */
+  readonly #namespace: string;
   readonly #remote: string;
   /** How often it may ask for destinations. */
   readonly #asking: TokenBucket;
@@ -63,6 +65,7 @@ export class ConfigCall {
     this.#keeper = keeper;
     this.#line = line;
     this.#id = id;
+    this.#namespace = workloadOf(id)?.namespace ?? "";
     this.#remote = remote;
     this.#asking = new TokenBucket(clock, limits.subscriptionBurst, limits.subscriptionsPerSecond);
     line.onFrame = (frame) => this.#take(frame);
@@ -82,8 +85,8 @@ export class ConfigCall {
   /** Sends the next update, if there is one. */
   send(): void {
     if (this.#line.isOver) return;
-    const messages = this.#client?.next();
-    if (messages !== undefined) this.#line.send(messages);
+    const parts = this.#client?.next();
+    if (parts !== undefined) this.#line.send(parts);
   }
 
   /** IMPERSONATION_REFUSED when it is an instance of its Gateway no longer. */
@@ -134,7 +137,7 @@ export class ConfigCall {
       now: () => clock.monotonic(),
     });
     const own = ownOf(this.#id, hello, gateway);
-    client.hold(scopes.acquire(own.key, client, own.work));
+    client.hold(scopes.acquire(own.key, this.#namespace, client, own.work));
     this.#client = client;
     this.#gateway = gateway;
     this.#keeper.opened(this);
@@ -148,6 +151,8 @@ export class ConfigCall {
     const { events } = this.#needs;
     if (frame.kind === "hello") return unexpected("no second hello", frame);
     if (frame.kind === "subscribe") return this.#subscribe(client, frame.subscribe, frame.unsubscribe);
+    // Whoever answers what it has not read would have one update after another wait for it here.
+    if (!this.#line.isIdle) return unexpected("an answer to what has been sent whole", frame);
     const { nonce } = frame;
     const outcome = frame.kind === "ack" ? client.acknowledge(nonce) : client.refuse(nonce, frame.problems);
     if (outcome === undefined) return unexpected("the nonce in flight", frame);
@@ -158,8 +163,8 @@ export class ConfigCall {
 
   #subscribe(client: ConfigClient, subscribe: readonly string[], unsubscribe: readonly string[]): Failure | undefined {
     const { scopes, limits } = this.#needs;
-    const { maxSubscriptions, maxScopes } = limits;
-    const namespace = workloadOf(this.#id)?.namespace ?? "";
+    const { maxSubscriptions, maxScopes, maxScopesPerNamespace } = limits;
+    const namespace = this.#namespace;
     for (const key of unsubscribe) {
       const scope = client.unsubscribe(key);
       if (scope !== undefined) scopes.release(scope, client);
@@ -167,10 +172,17 @@ export class ConfigCall {
     for (const key of subscribe) {
       if (client.isSubscribed(key)) continue;
       if (client.subscriptions >= maxSubscriptions) return fail("RATE_EXCEEDED", `${maxSubscriptions} subscriptions`);
-      if (scopes.size >= maxScopes) return fail("RATE_EXCEEDED", `${maxScopes} destinations in the mesh`);
       if (!this.#asking.take()) return fail("RATE_EXCEEDED", "subscriptions come too often");
+      const shared = `${namespace} ${key}`;
+      // What somebody of the namespace has asked for already costs nothing.
+      if (!scopes.has(shared)) {
+        if (scopes.size >= maxScopes) return fail("RATE_EXCEEDED", `${maxScopes} destinations in the mesh`);
+        if (scopes.sizeOf(namespace) >= maxScopesPerNamespace) {
+          return fail("RATE_EXCEEDED", `${maxScopesPerNamespace} destinations of ${namespace}`);
+        }
+      }
       const work = (index: ResourceIndex): Scope => destinationScope(index, namespace, key);
-      client.subscribe(key, scopes.acquire(`${namespace} ${key}`, client, work));
+      client.subscribe(key, scopes.acquire(shared, namespace, client, work));
     }
     return undefined;
   }

@@ -1,7 +1,7 @@
 // Machine. One client of the configuration stream: what it holds, what it wants, and one update in flight between the two. Changes that
 // come meanwhile become one update, so that a slow client costs what a fast one does.
 import type { Hello, PackedDocument, PackedUpdate, RefusedField } from "@culvert/shared/config/stream/frames.ts";
-import { encodeUpdate, FRAME_LIMITS } from "@culvert/shared/config/stream/frames.ts";
+import { FRAME_LIMITS } from "@culvert/shared/config/stream/frames.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Mesh } from "./mesh.ts";
 import type { HeldScope, ScopeHolder } from "./shared-scopes.ts";
@@ -122,8 +122,8 @@ export class ConfigClient implements ScopeHolder {
     return scope;
   }
 
-  /** The next update's messages; undefined while one is in flight, or nothing is new. The first one comes in any case. */
-  next(): readonly Uint8Array[] | undefined {
+  /** The next update's parts, a message each; undefined while one is in flight, or nothing is new. The first one comes in any case. */
+  next(): readonly PackedUpdate[] | undefined {
     if (this.#flight !== undefined) return undefined;
     const { mesh } = this.#options;
     const set = new Map<string, PackedDocument>();
@@ -143,7 +143,7 @@ export class ConfigClient implements ScopeHolder {
     const { version } = mesh;
     this.#flight = { nonce: this.#nonce, version, documents, answered, sentAtMs: this.#options.now() };
     const removed = [...documents].flatMap(([id, kept]) => (kept === undefined ? [id] : []));
-    return messagesOf({ nonce: this.#nonce, version, set, removed, answered, more: false });
+    return partsOf({ nonce: this.#nonce, version, set, removed, answered, more: false });
   }
 
   /** The update is in use there; undefined when none of that nonce was in flight. */
@@ -208,8 +208,8 @@ function contentOf(documents: ReadonlyMap<string, string | undefined>, answered:
   return JSON.stringify([[...documents].toSorted(([a], [b]) => (a < b ? -1 : 1)), answered]);
 }
 
-/** The messages of one update: as many documents in each as it takes well, and whatever is left of the rest. */
-function messagesOf(update: PackedUpdate): readonly Uint8Array[] {
+/** One update in messages: as many documents in each as it takes well, and whatever is left of the rest. */
+function partsOf(update: PackedUpdate): readonly PackedUpdate[] {
   const parts: PackedUpdate[] = [];
   const { nonce, version } = update;
   let set = new Map<string, PackedDocument>();
@@ -232,7 +232,7 @@ function messagesOf(update: PackedUpdate): readonly Uint8Array[] {
     parts.push({ nonce, version, set: new Map(), removed: some, answered: [], more: true });
   }
   parts.push({ ...update, set, removed });
-  return parts.map(encodeUpdate);
+  return parts;
 }
 
 /** Ids that fit into a message whatever their length. */

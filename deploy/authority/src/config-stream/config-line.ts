@@ -1,8 +1,13 @@
 // Machine. One call of the configuration stream on the wire: frames both ways, one message at a time on its way out, and the end with
 // gRPC's status in the trailers.
 import type { ServerHttp2Stream } from "node:http2";
-import type { ClientFrame } from "@culvert/shared/config/stream/frames.ts";
-import { CONFIG_STREAM_TYPE, decodeClientFrame, FRAME_LIMITS } from "@culvert/shared/config/stream/frames.ts";
+import type { ClientFrame, PackedUpdate } from "@culvert/shared/config/stream/frames.ts";
+import {
+  CONFIG_STREAM_TYPE,
+  decodeClientFrame,
+  encodeUpdate,
+  FRAME_LIMITS,
+} from "@culvert/shared/config/stream/frames.ts";
 import { fail, RESET_CANCEL } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import { Deframer, framed } from "@culvert/shared/grpc/framing.ts";
@@ -11,15 +16,11 @@ import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { AuthorityLimits } from "../serve/authority-limits.ts";
+import type { BegunMessages } from "./begun-messages.ts";
 
 /** How long the trailers may take to leave before the stream is reset. */
 const FAREWELL_MS = 5_000;
 const NO_ERROR = 0;
-
-/** What all lines together hold of messages that have begun. */
-export class HeldBytes {
-  total = 0;
-}
 
 /** See the head of the file. */
 export class ConfigLine {
@@ -30,27 +31,23 @@ export class ConfigLine {
   readonly #stream: ServerHttp2Stream;
   readonly #clock: Clock;
   readonly #limits: AuthorityLimits;
-  readonly #frames = new Deframer(FRAME_LIMITS.clientBytes);
-  readonly #messages: TokenBucket;
-  #queue: Uint8Array[] = [];
+  #frames = new Deframer(FRAME_LIMITS.clientBytes);
+  readonly #rate: TokenBucket;
+  #queue: PackedUpdate[] = [];
   #isBlocked = false;
   #isOver = false;
   #due: Timer | undefined;
-  readonly #held: HeldBytes;
-  /** Bytes of the message that has begun. */
-  #begun = 0;
+  readonly #begun: BegunMessages<ConfigLine>;
 
-  constructor(stream: ServerHttp2Stream, clock: Clock, limits: AuthorityLimits, held: HeldBytes) {
-    this.#held = held;
+  constructor(stream: ServerHttp2Stream, clock: Clock, limits: AuthorityLimits, begun: BegunMessages<ConfigLine>) {
+    this.#begun = begun;
     this.#stream = stream;
     this.#clock = clock;
     this.#limits = limits;
-    this.#messages = new TokenBucket(clock, limits.messageBurst, limits.messagesPerSecond);
+    this.#rate = new TokenBucket(clock, limits.messageBurst, limits.messagesPerSecond);
     stream.once("close", () => {
       this.#isOver = true;
-      this.#queue = [];
-      this.#due?.cancel();
-      this.#count(0);
+      this.#release();
     });
   }
 
@@ -58,13 +55,18 @@ export class ConfigLine {
     return this.#isOver;
   }
 
-  /** Answers the head, and reads from now on; the first frame is due. */
-  start(): void {
+  /** Whether what was given to `send` has all been written. */
+  get isIdle(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  /** Answers the head, and reads from now on; the first frame is due. What is held of messages counts for `holder`. */
+  start(holder: string): void {
     const stream = this.#stream;
     if (this.#isOver || stream.destroyed) return;
     stream.respond({ ":status": 200, "content-type": CONFIG_STREAM_TYPE }, { waitForTrailers: true });
     this.#arm();
-    stream.on("data", (chunk: Buffer) => this.#take(chunk));
+    stream.on("data", (chunk: Buffer) => this.#take(chunk, holder));
     stream.on("drain", () => {
       this.#isBlocked = false;
       this.#write();
@@ -72,10 +74,10 @@ export class ConfigLine {
     stream.once("end", () => this.end(undefined));
   }
 
-  /** Sends messages one after another, each when there is room for it. */
-  send(messages: readonly Uint8Array[]): void {
+  /** Sends messages one after another, each made when there is room for it: who reads slowly holds references and no bytes. */
+  send(parts: readonly PackedUpdate[]): void {
     if (this.#isOver) return;
-    this.#queue.push(...messages);
+    this.#queue.push(...parts);
     this.#write();
   }
 
@@ -84,8 +86,7 @@ export class ConfigLine {
     const stream = this.#stream;
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#queue = [];
-    this.#due?.cancel();
+    this.#release();
     if (stream.closed || stream.destroyed) return;
     stream.removeAllListeners("data");
     stream.resume();
@@ -107,32 +108,45 @@ export class ConfigLine {
     stream.once("close", () => timer.cancel());
   }
 
-  #take(chunk: Buffer): void {
+  #take(chunk: Buffer, holder: string): void {
     if (this.#isOver) return;
-    this.#count(this.#begun + chunk.length);
-    if (this.#held.total > this.#limits.maxHeldBytes) return this.onBroken(fail("RATE_EXCEEDED", "large messages"));
     const messages = this.#frames.take(chunk);
     if (messages instanceof CallEnd) return this.onBroken(fail("REQUEST_TOO_LARGE", messages.detail));
-    if (messages.length > 0) this.#count(0);
+    // Of what is whole nothing is kept.
+    this.#begun.hold(this, holder, this.#frames.held);
+    while (this.#begun.total > this.#limits.maxHeldBytes) {
+      const most = this.#begun.most();
+      if (most === undefined) break;
+      this.#begun.release(most);
+      most.onBroken(fail("RATE_EXCEEDED", "large messages"));
+    }
     for (const message of messages) {
       if (this.#isOver) return;
-      if (!this.#messages.take()) return this.onBroken(fail("RATE_EXCEEDED", "messages come too often"));
+      if (!this.#rate.take()) return this.onBroken(fail("RATE_EXCEEDED", "messages come too often"));
       const frame = decodeClientFrame(message);
       if (typeof frame === "string") return this.onBroken(fail("MISBEHAVING_PEER", frame));
       this.onFrame(frame);
-      this.#due?.cancel();
+      this.#disarm();
     }
-    if (messages.length > 0 && this.#frames.inMessage) this.#arm();
+    if (this.#isOver) return;
+    if (this.#frames.held > 0 && this.#due === undefined) this.#arm();
   }
 
-  #count(begun: number): void {
-    this.#held.total += begun - this.#begun;
-    this.#begun = begun;
+  /** Nothing is held any longer, in memory or in an account. */
+  #release(): void {
+    this.#queue = [];
+    this.#disarm();
+    this.#frames = new Deframer(0);
+    this.#begun.release(this);
+  }
+
+  #disarm(): void {
+    this.#due?.cancel();
+    this.#due = undefined;
   }
 
   /** A message that has begun comes to its end in time, and the first one comes at all. */
   #arm(): void {
-    this.#due?.cancel();
     const { requestMs } = this.#limits;
     this.#due = this.#clock.after(requestMs, () => {
       this.onBroken(fail("MISBEHAVING_PEER", `no whole message in ${requestMs / 1000} s`));
@@ -141,9 +155,9 @@ export class ConfigLine {
 
   #write(): void {
     while (!this.#isBlocked && !this.#isOver) {
-      const message = this.#queue.shift();
-      if (message === undefined) return;
-      this.#isBlocked = !this.#stream.write(framed(message));
+      const part = this.#queue.shift();
+      if (part === undefined) return;
+      this.#isBlocked = !this.#stream.write(framed(encodeUpdate(part)));
     }
   }
 }

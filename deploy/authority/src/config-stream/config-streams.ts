@@ -9,11 +9,12 @@ import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import type { Caller } from "../proof/proof.ts";
 import { byCertificate } from "../proof/prover.ts";
 import type { AuthorityLimits } from "../serve/authority-limits.ts";
+import { BegunMessages } from "./begun-messages.ts";
 import { ConfigCall } from "./config-call.ts";
 import type { CallKeeper, CallNeeds } from "./config-call.ts";
 import type { ClientFacts } from "./config-client.ts";
 import type { ConfigEvents } from "./config-events.ts";
-import { ConfigLine, HeldBytes } from "./config-line.ts";
+import { ConfigLine } from "./config-line.ts";
 import type { MeshChange } from "./mesh.ts";
 import { SharedScopes } from "./shared-scopes.ts";
 import type { WatchedMesh } from "./watched-mesh.ts";
@@ -36,8 +37,10 @@ export class ConfigStreams {
   readonly #options: ConfigStreamsOptions;
   readonly #scopes: SharedScopes;
   readonly #needs: CallNeeds;
-  readonly #heldBytes = new HeldBytes();
+  readonly #begun = new BegunMessages<ConfigLine>();
+  /** Streams that were admitted, and how many of them each identity has. */
   readonly #lines = new Set<ConfigLine>();
+  readonly #linesOf = new Map<SpiffeId, number>();
   /** Calls that have said hello. */
   readonly #calls = new Set<ConfigCall>();
   /** Those of them that may have something to be told. */
@@ -73,6 +76,16 @@ export class ConfigStreams {
     return this.#calls.size;
   }
 
+  /** Streams, those that have not said hello counted. */
+  get open(): number {
+    return this.#lines.size;
+  }
+
+  /** Bytes of messages that have begun. */
+  get begunBytes(): number {
+    return this.#begun.total;
+  }
+
   /** Scopes that are kept up. */
   get scopes(): number {
     return this.#scopes.size;
@@ -93,17 +106,17 @@ export class ConfigStreams {
   /** Serves one call, whatever it sends. */
   serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller: Caller): void {
     const { limits, clock, events } = this.#options;
-    const line = new ConfigLine(stream, clock, limits, this.#heldBytes);
-    this.#lines.add(line);
-    stream.once("close", () => this.#lines.delete(line));
+    const line = new ConfigLine(stream, clock, limits, this.#begun);
     const id = this.#admit(headers, caller);
     if (isFailure(id)) {
       events.refused(caller.remote, undefined, id);
       return line.end(id);
     }
+    this.#count(line, id);
+    stream.once("close", () => this.#uncount(line, id));
     const call = new ConfigCall(line, id, caller.remote, this.#needs, this.#keeper);
     stream.once("close", () => call.close());
-    line.start();
+    line.start(id);
   }
 
   /** Ends every stream; who comes later is refused. */
@@ -123,8 +136,24 @@ export class ConfigStreams {
     const proof = byCertificate(caller.certificate, trustDomain());
     if (isFailure(proof)) return proof;
     if (!source.isUsable) return fail("CONFIGURATION_UNAVAILABLE", "the authority has no usable resources yet");
-    if (this.#lines.size > limits.maxSessions) return fail("RATE_EXCEEDED", `${limits.maxSessions} streams`);
+    if (this.#lines.size >= limits.maxSessions) return fail("RATE_EXCEEDED", `${limits.maxSessions} streams`);
+    // A session has room for many.
+    if ((this.#linesOf.get(proof.id) ?? 0) >= limits.maxSessionsPerCaller) {
+      return fail("RATE_EXCEEDED", `${limits.maxSessionsPerCaller} streams of ${proof.id}`);
+    }
     return proof.id;
+  }
+
+  #count(line: ConfigLine, id: SpiffeId): void {
+    this.#lines.add(line);
+    this.#linesOf.set(id, (this.#linesOf.get(id) ?? 0) + 1);
+  }
+
+  #uncount(line: ConfigLine, id: SpiffeId): void {
+    this.#lines.delete(line);
+    const left = (this.#linesOf.get(id) ?? 1) - 1;
+    if (left > 0) this.#linesOf.set(id, left);
+    else this.#linesOf.delete(id);
   }
 
   /** Works a change out after those before it, and tells when it was the last one. */

@@ -23,13 +23,14 @@ test("a change works out only the scopes that it concerns, once for all holders,
   const holders = Array.from({ length: 400 }, (_, number) => {
     const key = `host/s${number % 200}`;
     const holder = { concerned: (ids: Iterable<string>) => void told.set(`${number}`, [...ids]) };
-    scopes.acquire(key, holder, (all) => {
+    scopes.acquire(key, "default", holder, (all) => {
       worked += 1;
       return destinationScope(all, "default", key);
     });
     return { key, holder };
   });
   assert.deepEqual([scopes.size, worked], [200, 200]);
+  assert.deepEqual([scopes.sizeOf("default"), scopes.sizeOf("shop")], [200, 0]);
 
   const [moved] = parseText(workload("w7", "s7", "10.9.9.9")).resources;
   assert.ok(moved !== undefined);
@@ -46,6 +47,6 @@ test("a change works out only the scopes that it concerns, once for all holders,
   );
 
   for (const { key, holder } of holders) scopes.release({ key, ids: new Set() }, holder);
-  assert.equal(scopes.size, 0);
+  assert.deepEqual([scopes.size, scopes.sizeOf("default")], [0, 0]);
   assert.equal([...scopes.changed(index.delete("Service default/s7"), new Set())].length, 0);
 });

@@ -17,12 +17,14 @@ export interface HeldScope {
 
 class Entry implements HeldScope {
   readonly key: string;
+  readonly namespace: string;
   readonly work: (index: ResourceIndex) => Scope;
   readonly holders = new Set<ScopeHolder>();
   scope: Scope;
 
-  constructor(key: string, work: (index: ResourceIndex) => Scope, index: ResourceIndex) {
+  constructor(key: string, namespace: string, work: (index: ResourceIndex) => Scope, index: ResourceIndex) {
     this.key = key;
+    this.namespace = namespace;
     this.work = work;
     this.scope = work(index);
   }
@@ -37,6 +39,7 @@ export class SharedScopes {
   readonly #index: ResourceIndex;
   readonly #entries = new Map<string, Entry>();
   readonly #byTopic = new Map<string, Set<Entry>>();
+  readonly #counts = new Map<string, number>();
 
   constructor(index: ResourceIndex) {
     this.#index = index;
@@ -46,12 +49,22 @@ export class SharedScopes {
     return this.#entries.size;
   }
 
-  /** Takes a scope for a holder; `work` makes it where nobody has the key yet. */
-  acquire(key: string, holder: ScopeHolder, work: (index: ResourceIndex) => Scope): HeldScope {
+  has(key: string): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** Scopes of the clients of a namespace. */
+  sizeOf(namespace: string): number {
+    return this.#counts.get(namespace) ?? 0;
+  }
+
+  /** Takes a scope for a holder in `namespace`; `work` makes it where nobody has the key yet. */
+  acquire(key: string, namespace: string, holder: ScopeHolder, work: (index: ResourceIndex) => Scope): HeldScope {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = new Entry(key, work, this.#index);
+      entry = new Entry(key, namespace, work, this.#index);
       this.#entries.set(key, entry);
+      this.#counts.set(namespace, this.sizeOf(namespace) + 1);
       this.#list(entry, entry.scope.topics);
     }
     entry.holders.add(holder);
@@ -65,6 +78,9 @@ export class SharedScopes {
     entry.holders.delete(holder);
     if (entry.holders.size > 0) return;
     this.#entries.delete(key);
+    const left = this.sizeOf(entry.namespace) - 1;
+    if (left > 0) this.#counts.set(entry.namespace, left);
+    else this.#counts.delete(entry.namespace);
     for (const topic of entry.scope.topics) this.#unlist(entry, topic);
   }
 

@@ -10,7 +10,7 @@ export interface AuthorityLimits {
   readonly maxSessions: number;
   /** Sessions of those whose callers have no certificate that counts. */
   readonly maxStrangers: number;
-  /** Sessions that one identity, or one address without an identity, may hold. */
+  /** Sessions that one identity, or one address without an identity, may hold; as many streams of configuration. */
   readonly maxSessionsPerCaller: number;
   /** A session without calls is told to go after this. */
   readonly idleSessionMs: number;
@@ -31,6 +31,8 @@ export interface AuthorityLimits {
   readonly subscriptionsPerSecond: number;
   /** Scopes that are kept up, all clients together. */
   readonly maxScopes: number;
+  /** Of these, for the clients of one namespace. */
+  readonly maxScopesPerNamespace: number;
   /** How long a client may leave an update without an answer. */
   readonly acknowledgeMs: number;
   /** Calls that are being decided or signed at once. */
@@ -73,6 +75,8 @@ export const AUTHORITY_LIMITS: AuthorityLimits = {
   subscriptionsPerSecond: 64,
   // Ten for each of 16,384 clients that share none; some KiB each.
   maxScopes: 262_144,
+  // A quarter: whatever the clients of one namespace ask for, there is room for the others.
+  maxScopesPerNamespace: 65_536,
   // A proxy that is starved of CPU still answers; one that does not holds an update's bytes.
   acknowledgeMs: 60_000,
   // A call takes a core a millisecond or two: some seconds' work. More would outlive their callers' deadlines.

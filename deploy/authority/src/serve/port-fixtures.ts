@@ -10,6 +10,7 @@ import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import { Metrics } from "@culvert/shared/observe/metrics.ts";
 import { must } from "@culvert/test/support/must.ts";
 import { createAuthority } from "../ca/certificate-authority.ts";
+import type { ConfigStreams } from "../config-stream/config-streams.ts";
 import { formatJoinToken } from "../proof/join-token.ts";
 import type { ServiceAccountVerifier } from "../proof/proof.ts";
 import { TokenStore } from "../state/token-store.ts";
@@ -105,6 +106,8 @@ export async function testPort(
     readonly limits?: Partial<AuthorityLimits>;
     readonly serviceAccounts?: ServiceAccountVerifier;
     readonly startMs?: number;
+    /** Makes the configuration stream; without it there is none. */
+    readonly config?: (clock: FakeClock) => ConfigStreams;
   } = {},
 ): Promise<TestPort> {
   const clock = new FakeClock(options.startMs ?? Date.now());
@@ -123,6 +126,7 @@ export async function testPort(
     configClients: none,
     configDocuments: none,
   };
+  const config = options.config?.(clock);
   const opened = must(
     await openPort({
       host: "127.0.0.1",
@@ -140,10 +144,12 @@ export async function testPort(
       onRefused: (failure) => void refused.push(failure),
       onDropped: (_remote, failure) => void dropped.push(failure),
       onDefect: (failure) => void defects.push(failure),
+      config,
     }),
   );
   context.after(async () => {
     opened.watchers.drain();
+    config?.drain();
     await opened.listener.close();
     identity.close();
     rmSync(folder, { recursive: true });
