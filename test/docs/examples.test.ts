@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { stringify } from "yaml";
-import { loadUproxyConfig, loadWaypointConfig } from "@culvert/shared/config/load-process-config.ts";
+import { loadUproxyConfig, loadWaypointConfig } from "@culvert/shared/config/process/load-process-config.ts";
 import { brief, parseText } from "@culvert/shared/config/resources/text-fixtures.ts";
 import { command } from "../support/env.ts";
 import { needs } from "../support/needs.ts";

@@ -2,7 +2,7 @@
 // reader of URLs: what we let through, nobody may take for something else.
 import assert from "node:assert/strict";
 import process from "node:process";
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { canonicalHost } from "@culvert/waypoint/canonical/host.ts";
 import { normalizePath } from "@culvert/waypoint/canonical/path.ts";

@@ -2,7 +2,7 @@
 // decides on is, byte for byte, what the application gets; what could be read in two ways is refused.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import hosts from "../conformance/cases/host.json" with { type: "json" };
 import { pathCases } from "../conformance/cases/path-cases.ts";
 import paths from "../conformance/cases/path.json" with { type: "json" };

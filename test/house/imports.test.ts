@@ -64,6 +64,19 @@ test("policy knows identity/spiffe-id and net/ip only, so that a decision is a f
   assert.deepEqual(wrong, []);
 });
 
+test("mesh configuration knows nothing of process configuration but types, so that whoever reads resources needs no such file", () => {
+  const wrong = productSources()
+    .filter(({ path }) => path.startsWith("shared/src/config/") && !path.startsWith("shared/src/config/process/"))
+    .flatMap((source) =>
+      importsOf(source)
+        .filter(({ typeOnly }) => !typeOnly)
+        .map(({ from }) => resolveImport(source, from))
+        .filter((target) => target?.startsWith("shared/src/config/process/") === true)
+        .map((target) => `${source.path} imports ${target}`),
+    );
+  assert.deepEqual(wrong, []);
+});
+
 /** What a pure file may take from the runtime: computation, no input or output. */
 const PURE_BUILT_INS = new Set(["node:crypto", "node:util", "node:path", "node:buffer"]);
 /** What modules with input and output have that does none: parsers of addresses, tables of constants. */

@@ -1,7 +1,7 @@
 // Pure. What `uproxy explain` asks and who answers it.
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { wrongUsage } from "@culvert/shared/config/cli.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import type { Explainer } from "@culvert/shared/service/explain-command.ts";
 import { explainInbound, explainOutbound, type InboundQuestion } from "./explain.ts";
 import { deriveState } from "./state.ts";

@@ -1,8 +1,8 @@
 #!/usr/bin/env -S node --max-semi-space-size=4 --disable-warning=ExperimentalWarning
 // Root. The program: command line in, exit code out.
 import { runCommandLine } from "@culvert/shared/config/cli.ts";
-import { loadUproxyConfig } from "@culvert/shared/config/load-process-config.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import { loadUproxyConfig } from "@culvert/shared/config/process/load-process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";
 import { commonCommands, type ProgramKind } from "@culvert/shared/service/commands.ts";
 import { explainCommand } from "@culvert/shared/service/explain-command.ts";

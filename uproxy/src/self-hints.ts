@@ -1,5 +1,5 @@
 // Machine. What configuration and host say of which workload of the mesh this is.
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import type { Asker } from "@culvert/shared/config/stream/stream-options.ts";
 import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
 import type { SelfHints } from "./self.ts";

@@ -1,6 +1,6 @@
 // Root. The wiring of one uproxy: what it stands on, its listeners in the order in which they may be needed, its drain.
 import { EXIT } from "@culvert/shared/config/cli.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { BulkServer } from "@culvert/shared/net/accept-bulk.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";

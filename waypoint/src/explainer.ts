@@ -1,5 +1,5 @@
 // Pure. What `waypoint explain` asks and who answers it.
-import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import type { WaypointConfig } from "@culvert/shared/config/process/process-config.ts";
 import type { Explainer } from "@culvert/shared/service/explain-command.ts";
 import { explainRequest } from "./explain.ts";
 import type { RequestQuestion } from "./explain/question.ts";

@@ -1,8 +1,8 @@
 #!/usr/bin/env -S node --max-semi-space-size=4 --disable-warning=ExperimentalWarning
 // Root. The program: command line in, exit code out.
 import { runCommandLine } from "@culvert/shared/config/cli.ts";
-import { loadWaypointConfig } from "@culvert/shared/config/load-process-config.ts";
-import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import { loadWaypointConfig } from "@culvert/shared/config/process/load-process-config.ts";
+import type { WaypointConfig } from "@culvert/shared/config/process/process-config.ts";
 import { routing } from "@culvert/shared/config/routing/routing.ts";
 import { heldResources } from "@culvert/shared/config/scope/held-resources.ts";
 import { versionLine } from "@culvert/shared/config/version.ts";

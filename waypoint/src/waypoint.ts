@@ -1,6 +1,6 @@
 // Root. The wiring of one waypoint: its view of the mesh, its tunnel port, the way to endpoints, its drain.
 import { EXIT } from "@culvert/shared/config/cli.ts";
-import type { WaypointConfig } from "@culvert/shared/config/process-config.ts";
+import type { WaypointConfig } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity } from "@culvert/shared/identity/source.ts";
 import { trustDomainOf } from "@culvert/shared/identity/spiffe-id.ts";

@@ -2,11 +2,11 @@
 import { formatConfigError, type ConfigError } from "@culvert/shared/config/config-error.ts";
 import { environment } from "@culvert/shared/config/env.ts";
 import { LOAD_LIMITS, loadOne } from "@culvert/shared/config/load.ts";
-import { withOverrides } from "@culvert/shared/config/overrides.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
-import { UPROXY_SCHEMA } from "@culvert/shared/config/process-schema.ts";
+import { withOverrides } from "@culvert/shared/config/process/overrides.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
+import { UPROXY_SCHEMA } from "@culvert/shared/config/process/process-schema.ts";
 import { readBounded } from "@culvert/shared/config/read-bounded.ts";
-import { Errors, INVALID } from "@culvert/shared/config/schema.ts";
+import { Errors, INVALID } from "@culvert/shared/config/process/schema.ts";
 import type { MapEntry, MapNode, Node } from "@culvert/shared/config/tree.ts";
 import { MeshConfigurationError } from "./errors.ts";
 

@@ -1,6 +1,6 @@
 // Machine. What a mesh in this process stands on: its identity, its resources, its counters, and a log for whoever asked for one.
 // Nothing of it is the process's own: no signals, no ports, no standard output, no memory to look after.
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import type { ResourceSource } from "@culvert/shared/config/resource-source.ts";
 import { buildVersion } from "@culvert/shared/config/version.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";

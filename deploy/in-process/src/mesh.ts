@@ -2,7 +2,7 @@
 import type { AgentOptions, IncomingMessage } from "node:http";
 import { addAbortSignal, type Duplex } from "node:stream";
 import { ownAddresses } from "@culvert/shared/net/own-addresses.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import { endpoint, type Endpoint } from "@culvert/shared/net/endpoint.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";

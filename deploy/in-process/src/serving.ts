@@ -2,7 +2,7 @@
 // is decided by the same lines as in uproxy.
 import { Server as HttpServer } from "node:http";
 import type { Server } from "node:net";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";

@@ -1,4 +1,4 @@
-// Types. A YAML or JSON document as a tree in which every node knows its place; what `load` makes and schemas read.
+// Pure. A YAML or JSON document as a tree in which every node knows its place; what `load` makes and schemas read.
 
 /** A string, number, boolean or null. */
 export interface ScalarNode {
@@ -48,4 +48,11 @@ export function found(node: Node): string {
 /** A text that may hold a value or a key from outside, cut so that it can be shown. */
 export function shown(text: string, most = 512): string {
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
+
+/** Where a key stands: `a.b`, or `a["b.c"]` where the name would be misread. */
+export function keyPath(path: string, name: string): string {
+  const plain = /^[A-Za-z_][\w-]*$/.test(name);
+  if (!plain) return `${path}[${JSON.stringify(name)}]`;
+  return path === "" ? name : `${path}.${name}`;
 }

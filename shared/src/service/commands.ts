@@ -11,8 +11,8 @@ import {
 } from "../config/cli.ts";
 import type { ConfigError } from "../config/config-error.ts";
 import { formatProblem } from "../config/problem-text.ts";
-import type { CommonConfig } from "../config/process-config.ts";
-import { CONFIG_OPTION, listed, loadProgramFile } from "../config/program-file.ts";
+import type { CommonConfig } from "../config/process/process-config.ts";
+import { CONFIG_OPTION, listed, loadProgramFile } from "../config/process/program-file.ts";
 import type { Routing } from "../config/routing/routing.ts";
 import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure } from "../failure/failure.ts";

@@ -1,8 +1,8 @@
 // Pure but for the files that it names. The frame of `explain`: the question from the command line, asked of the files or
 // of a running process; what the question is and who answers it is the program's.
-import { CONFIG_OPTION } from "../config/program-file.ts";
+import { CONFIG_OPTION } from "../config/process/program-file.ts";
 import { EXIT, wrongUsage, type Arguments, type Command, type Complaint, type OptionSpec } from "../config/cli.ts";
-import type { CommonConfig } from "../config/process-config.ts";
+import type { CommonConfig } from "../config/process/process-config.ts";
 import type { Snapshot } from "../config/snapshot.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";

@@ -1,5 +1,5 @@
 // Machine. The identity for a command that decides without a running process. Loaded by such a command only.
-import type { IdentityConfig } from "../config/process-config.ts";
+import type { IdentityConfig } from "../config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "../failure/failure.ts";
 import type { Identity, IdentityEvent, ReloadableSource, SourceState } from "../identity/source.ts";
 import { pause, type Clock } from "../net/clock.ts";

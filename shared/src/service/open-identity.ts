@@ -1,6 +1,6 @@
 // Machine. Opens the identity that the configuration names, with everything that is laid over it, and waits for the first one. Only
 // what is configured is loaded.
-import type { IdentityConfig } from "../config/process-config.ts";
+import type { IdentityConfig } from "../config/process/process-config.ts";
 import { isFailure, type Failure } from "../failure/failure.ts";
 import type { IdentityEvent, ReloadableSource } from "../identity/source.ts";
 import { parseTrustDomain } from "../identity/spiffe-id.ts";

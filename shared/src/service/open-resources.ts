@@ -1,7 +1,7 @@
 // Machine. Opens the resources that the configuration names, and waits for the first ones. Only what is configured is loaded.
 import { EXIT } from "../config/cli.ts";
 import { formatProblem } from "../config/problem-text.ts";
-import type { ResourcesConfig } from "../config/process-config.ts";
+import type { ResourcesConfig } from "../config/process/process-config.ts";
 import type { ResourceSource } from "../config/resource-source.ts";
 import type { ResourcesOptions } from "../config/resources-in-use.ts";
 import type { StreamEvents, StreamLimits, StreamNeeds } from "../config/stream/stream-options.ts";

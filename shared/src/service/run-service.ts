@@ -2,7 +2,7 @@
 // metrics and admin, signals, and an end in order.
 import { setDefaultCACertificates } from "node:tls";
 import { EXIT, type ExitCode } from "../config/cli.ts";
-import type { CommonConfig } from "../config/process-config.ts";
+import type { CommonConfig } from "../config/process/process-config.ts";
 import type { ResourceSource } from "../config/resource-source.ts";
 import type { ResourcesOptions } from "../config/resources-in-use.ts";
 import type { Routing } from "../config/routing/routing.ts";

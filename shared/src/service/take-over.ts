@@ -1,6 +1,6 @@
 // Machine. Asks the process that we were started beside to drain and end: on its admin port, where it answers until ours is bound.
 import { EXIT } from "../config/cli.ts";
-import type { CommonConfig } from "../config/process-config.ts";
+import type { CommonConfig } from "../config/process/process-config.ts";
 import { isFailure } from "../failure/failure.ts";
 import { StartFailure } from "./start-failure.ts";
 

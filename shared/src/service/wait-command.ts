@@ -1,6 +1,6 @@
 // Machine. `wait`: exits 0 once a program of this host is ready, for start-up order and health checks.
 import { EXIT, wrongUsage, type Arguments, type Command, type Complaint } from "../config/cli.ts";
-import { CONFIG_OPTION } from "../config/program-file.ts";
+import { CONFIG_OPTION } from "../config/process/program-file.ts";
 import { parseDuration } from "../config/units.ts";
 import { isFailure } from "../failure/failure.ts";
 import { pause, systemClock, type Clock } from "../net/clock.ts";

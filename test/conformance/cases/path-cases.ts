@@ -1,5 +1,5 @@
 // Pure. The table of paths, for one level of normalization.
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import cases from "./path.json" with { type: "json" };
 
 interface PathRow {

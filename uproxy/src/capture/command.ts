@@ -1,5 +1,5 @@
 // Machine. `uproxy capture`: prints the rules, or hands the very same script to the shell.
-import { CONFIG_OPTION } from "@culvert/shared/config/program-file.ts";
+import { CONFIG_OPTION } from "@culvert/shared/config/process/program-file.ts";
 import {
   EXIT,
   wrongUsage,
@@ -8,7 +8,7 @@ import {
   type Command,
   type Complaint,
 } from "@culvert/shared/config/cli.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { isComplaint, loadConfig, type ProgramKind } from "@culvert/shared/service/commands.ts";
 

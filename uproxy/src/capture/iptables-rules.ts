@@ -1,6 +1,6 @@
 // Pure. The plan as chains of iptables and ip6tables: a shell script that a person can read and run. Everything in it that comes
 // from the configuration is a number or a block of addresses.
-import type { NumberRange } from "@culvert/shared/config/process-config.ts";
+import type { NumberRange } from "@culvert/shared/config/process/process-config.ts";
 import { blocksOf, PROBE_SOURCES, type CapturePlan, type Turn } from "./plan.ts";
 import { scriptHead } from "./script.ts";
 import { ANSWER, hex, noRoutesScript, routesScript } from "./source-routes.ts";

@@ -1,6 +1,6 @@
 // Pure. The plan as a table of nftables, for IPv4 and IPv6 at once: a shell script that a person can read and run. Everything in it
 // that comes from the configuration is a number or a block of addresses.
-import type { NumberRange } from "@culvert/shared/config/process-config.ts";
+import type { NumberRange } from "@culvert/shared/config/process/process-config.ts";
 import {
   ANSWER_MARK,
   ANSWER_MASK,

@@ -5,7 +5,7 @@ import type {
   NumberRange,
   OutboundSelection,
   UproxyConfig,
-} from "@culvert/shared/config/process-config.ts";
+} from "@culvert/shared/config/process/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { cidrContains, formatHostPort, ipFamily, parseIp, type Cidr } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress } from "@culvert/shared/net/listen-address.ts";

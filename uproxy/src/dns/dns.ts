@@ -2,7 +2,7 @@
 // the host's resolvers as they are. Loaded only where it is configured.
 import { networkInterfaces } from "node:os";
 import { lookUpBeyond } from "@culvert/shared/config/name-resolver.ts";
-import type { UproxyConfig } from "@culvert/shared/config/process-config.ts";
+import type { UproxyConfig } from "@culvert/shared/config/process/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
 import type { Endpoint } from "@culvert/shared/net/endpoint.ts";

@@ -1,7 +1,7 @@
 // Which names are the mesh's, and what they stand for.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { ExplicitListener } from "@culvert/shared/config/process/process-config.ts";
 import { Directory } from "@culvert/shared/workload/directory.ts";
 import { ip, service, serviceEntry, workload } from "@culvert/test/support/fixtures.ts";
 import { lastGoodAddresses, meshAddresses, standInsOf, type NameContext } from "./mesh-names.ts";

@@ -1,6 +1,6 @@
 // Pure. What DNS says of the names of the mesh: the addresses at which a service, or one workload of a headless service, is
 // reached by the own app.
-import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { ExplicitListener } from "@culvert/shared/config/process/process-config.ts";
 import { ipFamily, parseIp, type Ip } from "@culvert/shared/net/ip.ts";
 import { CLUSTER_DOMAIN, type Directory } from "@culvert/shared/workload/directory.ts";
 import type { Service, Workload } from "@culvert/shared/workload/workload.ts";

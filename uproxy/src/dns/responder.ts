@@ -1,5 +1,5 @@
 // Machine. What becomes of one DNS request: answered here, passed on, or neither.
-import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { ExplicitListener } from "@culvert/shared/config/process/process-config.ts";
 import type { Demanded } from "@culvert/shared/config/snapshot.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";

@@ -1,6 +1,6 @@
 // Machine. The explicit ways in: listeners that lead to one destination each, and the proxy port on which the app says
 // where it wants to go (SOCKS5 or HTTP CONNECT, told apart by the first byte).
-import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { ExplicitListener } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, type BulkServer, type UnixBinding } from "@culvert/shared/net/accept-bulk.ts";
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";

@@ -1,5 +1,5 @@
 // Pure. The peers to which sessions are opened before the app asks for them: those that its listeners lead to.
-import type { ExplicitListener } from "@culvert/shared/config/process-config.ts";
+import type { ExplicitListener } from "@culvert/shared/config/process/process-config.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { TunnelTarget } from "@culvert/shared/tunnel/pool.ts";
 import type { UproxyState } from "../state.ts";

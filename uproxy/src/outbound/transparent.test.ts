@@ -7,7 +7,7 @@ import { test, type TestContext } from "node:test";
 import { must } from "@culvert/test/support/must.ts";
 import { needs } from "@culvert/test/support/needs.ts";
 import { until } from "@culvert/test/support/until.ts";
-import type { CaptureConfig } from "@culvert/shared/config/process-config.ts";
+import type { CaptureConfig } from "@culvert/shared/config/process/process-config.ts";
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk } from "@culvert/shared/net/accept-bulk.ts";
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";

@@ -1,6 +1,6 @@
 // Machine. The listener for connections that a rule of the kernel has turned to this proxy (REDIRECT), or has handed to it with
 // the address that the app wanted (TPROXY). Imported only where `outbound.transparent` is configured.
-import type { CaptureConfig } from "@culvert/shared/config/process-config.ts";
+import type { CaptureConfig } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import { acceptBulk, type BulkServer } from "@culvert/shared/net/accept-bulk.ts";
 import type { BulkSocket } from "@culvert/shared/net/bulk-socket.ts";

@@ -1,5 +1,5 @@
 // Pure. The one spelling of a request path, which routes match, policies decide on and the destination receives.
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 
 const PERCENT = 0x25;

@@ -1,5 +1,5 @@
 // Pure. What one request asks for, in one spelling: the only maker of `CanonicalTarget`.
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { CanonicalTarget } from "../exchange-services.ts";
 import type { CanonicalHost } from "./host.ts";

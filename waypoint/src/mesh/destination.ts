@@ -1,6 +1,6 @@
 // Pure. What the authority of a tunnel request means to this waypoint: something it serves, or a refusal. It is never an
 // open relay: what no resource puts behind this Gateway is not dialled.
-import type { PathNormalization } from "@culvert/shared/config/process-config.ts";
+import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
 import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";

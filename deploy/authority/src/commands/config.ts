@@ -1,7 +1,7 @@
 // Machine. Reads `authority.yaml` for the commands that need it.
 import type { Arguments, Complaint } from "@culvert/shared/config/cli.ts";
-import { loadConfigFile } from "@culvert/shared/config/load-process-config.ts";
-import { loadProgramFile } from "@culvert/shared/config/program-file.ts";
+import { loadConfigFile } from "@culvert/shared/config/process/load-process-config.ts";
+import { loadProgramFile } from "@culvert/shared/config/process/program-file.ts";
 import { AUTHORITY_SCHEMA } from "../config/authority-schema.ts";
 import type { AuthorityConfig } from "../config/authority-schema.ts";
 

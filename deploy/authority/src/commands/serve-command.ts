@@ -2,7 +2,7 @@
 import { EXIT } from "@culvert/shared/config/cli.ts";
 import type { Command } from "@culvert/shared/config/cli.ts";
 import { formatProblem } from "@culvert/shared/config/problem-text.ts";
-import { CONFIG_OPTION } from "@culvert/shared/config/program-file.ts";
+import { CONFIG_OPTION } from "@culvert/shared/config/process/program-file.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { isComplaint } from "@culvert/shared/service/commands.ts";
 import { readAuthority } from "../state/authority-folder.ts";

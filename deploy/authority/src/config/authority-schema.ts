@@ -1,8 +1,8 @@
 // Pure. The table behind `authority.yaml`: every key with its form, its default and what it is for.
-import { listenAddress, localAddress } from "@culvert/shared/config/listen-schema.ts";
+import { listenAddress, localAddress } from "@culvert/shared/config/process/listen-schema.ts";
 import { isDnsName } from "@culvert/shared/config/names.ts";
-import { path } from "@culvert/shared/config/path-schema.ts";
-import { duration, text } from "@culvert/shared/config/scalars.ts";
+import { path } from "@culvert/shared/config/process/path-schema.ts";
+import { duration, text } from "@culvert/shared/config/process/scalars.ts";
 import {
   defaulted,
   exactlyOneKey,
@@ -15,8 +15,8 @@ import {
   required,
   scalar,
   section,
-} from "@culvert/shared/config/schema.ts";
-import type { Schema } from "@culvert/shared/config/schema.ts";
+} from "@culvert/shared/config/process/schema.ts";
+import type { Schema } from "@culvert/shared/config/process/schema.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { splitHostPort } from "@culvert/shared/net/listen-address.ts";

@@ -1,7 +1,6 @@
 // Pure. Reading the fields of a mapping, each by name; a field that nobody asked for is reported, never skipped.
 import { nearest } from "../near-miss.ts";
-import { join } from "../schema.ts";
-import type { MapNode, Node } from "../tree.ts";
+import { keyPath, type MapNode, type Node } from "../tree.ts";
 import type { Report } from "./report.ts";
 
 /** The fields of one mapping. Every reader answers `undefined` for an absent field and, after a report, for a bad one. */
@@ -19,7 +18,7 @@ export class Fields {
 
   /** The path of a field. */
   at(name: string): string {
-    return join(this.path, name);
+    return keyPath(this.path, name);
   }
 
   /** A field as it is; `null` counts as absent, as in Kubernetes. */

@@ -4,7 +4,7 @@ import type { GrpcClient } from "../../grpc/client.ts";
 import { grpcTo, readRoots, tlsTo } from "../../identity/sources/certificate-signer.ts";
 import type { Identity } from "../../identity/source.ts";
 import type { Clock } from "../../net/clock.ts";
-import type { ResourceAuthority } from "../process-config.ts";
+import type { ResourceAuthority } from "../process/process-config.ts";
 import { FRAME_LIMITS } from "./frames.ts";
 
 /** A client whose session shows `own`. Fails as reading the roots does. */

@@ -5,7 +5,7 @@ import type { Identity } from "../../identity/source.ts";
 import { backoffDelay } from "../../net/backoff.ts";
 import type { Clock, Timer } from "../../net/clock.ts";
 import { formatHostPort } from "../../net/ip.ts";
-import type { ResourceAuthority } from "../process-config.ts";
+import type { ResourceAuthority } from "../process/process-config.ts";
 import { clientOf } from "./authority-client.ts";
 import type { Hello } from "./frames.ts";
 import { StreamCall, type WholeUpdate } from "./stream-call.ts";

@@ -1,8 +1,8 @@
 // Machine. Finds and reads the configuration file of a program for its commands.
 import { stat } from "node:fs/promises";
-import { wrongUsage, type Arguments, type Complaint } from "./cli.ts";
-import { formatConfigError, type ConfigError } from "./config-error.ts";
-import { environment } from "./env.ts";
+import { wrongUsage, type Arguments, type Complaint } from "../cli.ts";
+import { formatConfigError, type ConfigError } from "../config-error.ts";
+import { environment } from "../env.ts";
 
 /** The option that names the file. */
 export const CONFIG_OPTION = {

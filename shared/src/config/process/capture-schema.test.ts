@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { formatConfigError } from "./config-error.ts";
+import { formatConfigError } from "../config-error.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
-import { loadOne } from "./load.ts";
+import { loadOne } from "../load.ts";
 import type { CaptureConfig } from "./process-config.ts";
 import { Errors, INVALID } from "./schema.ts";
 

@@ -1,10 +1,10 @@
 // Types. The process configuration of uproxy and waypoint, read, checked and completed with defaults: what the keys of
 // `uproxy.yaml` and `waypoint.yaml` mean to the program. Durations are milliseconds, sizes bytes, addresses parsed.
-import type { Endpoint } from "../net/endpoint.ts";
-import type { Cidr } from "../net/ip.ts";
-import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
-import type { TrustConfig } from "../identity/trust/trust-config.ts";
-import type { TunnelLimits } from "../tunnel/limits.ts";
+import type { Endpoint } from "../../net/endpoint.ts";
+import type { Cidr } from "../../net/ip.ts";
+import type { ListenAddress, UnixAddress } from "../../net/listen-address.ts";
+import type { TrustConfig } from "../../identity/trust/trust-config.ts";
+import type { TunnelLimits } from "../../tunnel/limits.ts";
 
 /** An authority that is asked for certificates over the network. */
 export interface RemoteAuthority {

@@ -1,8 +1,8 @@
 // Pure. The limits that a process configuration may override: their names, units and the bounds between which a value
 // makes sense. The defaults, each with its reason, stand in `tunnel/limits.ts`; a limit that is added there is added here.
-import { DEFAULT_TUNNEL_LIMITS, type TunnelLimits } from "../tunnel/limits.ts";
+import { DEFAULT_TUNNEL_LIMITS, type TunnelLimits } from "../../tunnel/limits.ts";
 import { defaulted, integer, objectOf, refine, scalar, type Key, type Schema } from "./schema.ts";
-import { formatDuration, formatSize, parseDuration, parseSize } from "./units.ts";
+import { formatDuration, formatSize, parseDuration, parseSize } from "../units.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -1,8 +1,8 @@
 // Pure. Tables that say what a configuration key may hold: the same table reads a tree, names every error with its
 // place, fills in defaults, finds the overriding environment variables and becomes the reference documentation.
-import type { ConfigError } from "./config-error.ts";
-import { nearest } from "./near-miss.ts";
-import { found, type MapNode, type Node } from "./tree.ts";
+import type { ConfigError } from "../config-error.ts";
+import { nearest } from "../near-miss.ts";
+import { found, keyPath, type MapNode, type Node } from "../tree.ts";
 
 /** What a reader answers after it has reported an error. */
 export const INVALID: unique symbol = Symbol("invalid");
@@ -160,8 +160,8 @@ export function recordOf<T>(
       let whole = true;
       for (const [name, entry] of node.entries) {
         const value = isName(name)
-          ? item.read(entry.value, join(path, name), errors)
-          : errors.add(entry.value, join(path, name), `expected ${expects}, found the key ${JSON.stringify(name)}`);
+          ? item.read(entry.value, keyPath(path, name), errors)
+          : errors.add(entry.value, keyPath(path, name), `expected ${expects}, found the key ${JSON.stringify(name)}`);
         if (value === INVALID) whole = false;
         else values.set(name, value);
       }
@@ -187,11 +187,11 @@ export function objectOf<T extends object>(keys: { readonly [K in keyof T]-?: Ke
         if (child === undefined) {
           values[name] = undefined;
           if (key.presence !== "required") continue;
-          errors.add(node, join(path, name), `expected ${key.schema.expects}, found nothing`);
+          errors.add(node, keyPath(path, name), `expected ${key.schema.expects}, found nothing`);
           whole = false;
           continue;
         }
-        const value = key.schema.read(child, join(path, name), errors);
+        const value = key.schema.read(child, keyPath(path, name), errors);
         if (value === INVALID) whole = false;
         else values[name] = value;
       }
@@ -259,20 +259,13 @@ export function notYet<T>(schema: Schema<T>, instead: string, inert?: T): Schema
   return { ...refusing, notYet: instead };
 }
 
-/** `a.b`, or `a["b.c"]` where the name would be misread. */
-export function join(path: string, name: string): string {
-  const plain = /^[A-Za-z_][\w-]*$/.test(name);
-  if (!plain) return `${path}[${JSON.stringify(name)}]`;
-  return path === "" ? name : `${path}.${name}`;
-}
-
 function refuseUnknown(node: MapNode, path: string, known: ReadonlyMap<string, unknown>, errors: Errors): boolean {
   let whole = true;
   for (const [name, entry] of node.entries) {
     if (known.has(name)) continue;
     const guess = nearest(name, known.keys());
     const hint = guess === undefined ? `known here: ${[...known.keys()].join(", ")}` : `did you mean ${guess}?`;
-    errors.list.push({ file: node.source, line: entry.line, path: join(path, name), text: `unknown key; ${hint}` });
+    errors.list.push({ file: node.source, line: entry.line, path: keyPath(path, name), text: `unknown key; ${hint}` });
     whole = false;
   }
   return whole;

@@ -1,7 +1,7 @@
 // Pure. The keys of `identity`: where the own certificate comes from, and whom to trust beside what it brings.
-import { isFailure } from "../failure/failure.ts";
-import { parseTrustDomain } from "../identity/spiffe-id.ts";
-import { isDnsName } from "./names.ts";
+import { isFailure } from "../../failure/failure.ts";
+import { parseTrustDomain } from "../../identity/spiffe-id.ts";
+import { isDnsName } from "../names.ts";
 import { isTrustDomain, path } from "./path-schema.ts";
 import type { IdentityConfig, RemoteAuthority } from "./process-config.ts";
 import { duration, server, text } from "./scalars.ts";

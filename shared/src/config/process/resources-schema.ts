@@ -1,5 +1,5 @@
 // Pure. The keys of `resources`: where the mesh resources come from.
-import { isDnsName } from "./names.ts";
+import { isDnsName } from "../names.ts";
 import { path } from "./path-schema.ts";
 import type { ResourcesConfig } from "./process-config.ts";
 import { server, text } from "./scalars.ts";

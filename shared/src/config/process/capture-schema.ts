@@ -1,6 +1,6 @@
 // Pure. The table behind `capture`: what the rules of transparent capture include, exclude and exempt. Everything is a number or a
 // block of addresses, so that a rule never holds a text that a user wrote.
-import { parseCidr, type Cidr } from "../net/ip.ts";
+import { parseCidr, type Cidr } from "../../net/ip.ts";
 import type { CaptureConfig, NumberRange, OutboundSelection } from "./process-config.ts";
 import { defaulted, integer, listOf, objectOf, optional, refine, scalar, section, type Schema } from "./schema.ts";
 

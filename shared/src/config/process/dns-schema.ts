@@ -1,7 +1,7 @@
 // Pure. The key `dns` of `uproxy.yaml`: where the app asks for names, and who is asked for those that are not the mesh's.
-import type { Endpoint } from "../net/endpoint.ts";
-import { parseIp } from "../net/ip.ts";
-import { splitHostPort } from "../net/listen-address.ts";
+import type { Endpoint } from "../../net/endpoint.ts";
+import { parseIp } from "../../net/ip.ts";
+import { splitHostPort } from "../../net/listen-address.ts";
 import { loopbackAddress } from "./listen-schema.ts";
 import type { UproxyConfig } from "./process-config.ts";
 import { either, listOf, objectOf, optional, orOff, refine, required, scalar, type Schema } from "./schema.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { formatConfigError } from "./config-error.ts";
+import { formatConfigError } from "../config-error.ts";
 import { parseProcessConfig } from "./load-process-config.ts";
 import { variableOf } from "./overrides.ts";
 import type { UproxyConfig } from "./process-config.ts";

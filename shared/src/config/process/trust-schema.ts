@@ -1,9 +1,9 @@
 // Pure. The keys of `identity` that say whom a process trusts beside what its identity brings.
-import { isFailure } from "../failure/failure.ts";
-import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../identity/spiffe-id.ts";
-import type { SpiffeId, TrustDomain } from "../identity/spiffe-id.ts";
-import type { BundleEndpoint, BundlePlace, TrustConfig } from "../identity/trust/trust-config.ts";
-import { parseHost, splitHostPort } from "../net/listen-address.ts";
+import { isFailure } from "../../failure/failure.ts";
+import { parseSpiffeId, parseTrustDomain, trustDomainOf } from "../../identity/spiffe-id.ts";
+import type { SpiffeId, TrustDomain } from "../../identity/spiffe-id.ts";
+import type { BundleEndpoint, BundlePlace, TrustConfig } from "../../identity/trust/trust-config.ts";
+import { parseHost, splitHostPort } from "../../net/listen-address.ts";
 import { isTrustDomain, path } from "./path-schema.ts";
 import {
   either,

@@ -1,7 +1,7 @@
 // Where listeners are bound: their forms, and what is refused because strangers could reach it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatConfigError } from "./config-error.ts";
+import { formatConfigError } from "../config-error.ts";
 import { parseProcessConfig } from "./load-process-config.ts";
 import { UPROXY_SCHEMA } from "./process-schema.ts";
 

@@ -1,9 +1,9 @@
 // Pure. `CULVERT_…` variables that override keys of a process configuration: their names, and their place in the tree.
-import { loadOne } from "./load.ts";
-import { nearest } from "./near-miss.ts";
-import type { ConfigError } from "./config-error.ts";
+import { loadOne } from "../load.ts";
+import { nearest } from "../near-miss.ts";
+import type { ConfigError } from "../config-error.ts";
 import type { Key, Schema } from "./schema.ts";
-import type { MapEntry, MapNode, Node } from "./tree.ts";
+import type { MapEntry, MapNode, Node } from "../tree.ts";
 
 const PREFIX = "CULVERT_";
 

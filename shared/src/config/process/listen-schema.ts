@@ -1,28 +1,16 @@
 // Pure. The forms of addresses to listen on, and of the listeners that the app dials.
-import { formatHostPort } from "../net/ip.ts";
+import { formatHostPort } from "../../net/ip.ts";
 import {
   isLoopbackHost,
   MAX_SOCKET_PATH,
   parseListenAddress,
   parseUnixAddress,
   splitHostPort,
-} from "../net/listen-address.ts";
-import type { ListenAddress, UnixAddress } from "../net/listen-address.ts";
+} from "../../net/listen-address.ts";
+import type { ListenAddress, UnixAddress } from "../../net/listen-address.ts";
 import type { ExplicitListener, UproxyConfig } from "./process-config.ts";
-import {
-  defaulted,
-  flag,
-  INVALID,
-  join,
-  objectOf,
-  oneOf,
-  orOff,
-  refine,
-  required,
-  scalar,
-  type Schema,
-} from "./schema.ts";
-import type { Node } from "./tree.ts";
+import { defaulted, flag, INVALID, objectOf, oneOf, orOff, refine, required, scalar, type Schema } from "./schema.ts";
+import { keyPath, type Node } from "../tree.ts";
 
 /** Any TCP address. */
 export const listenAddress: Schema<ListenAddress> = scalar("host:port, :port or port", (value) =>
@@ -104,9 +92,9 @@ export function loopbackUnlessAllowed<T extends Explicit>(section: Schema<T>): S
       const items = child(node, "listeners");
       const listeners = value.listeners.map(({ listen }, index) => {
         const item = items?.kind === "list" ? items.items[index] : undefined;
-        return refuse(listen, child(item, "listen"), `${join(path, "listeners")}[${index}].listen`);
+        return refuse(listen, child(item, "listen"), `${keyPath(path, "listeners")}[${index}].listen`);
       });
-      const proxy = refuse(value.proxy, child(node, "proxy"), join(path, "proxy"));
+      const proxy = refuse(value.proxy, child(node, "proxy"), keyPath(path, "proxy"));
       return proxy && listeners.every(Boolean) ? value : INVALID;
     },
   };

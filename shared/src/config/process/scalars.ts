@@ -1,7 +1,7 @@
 // Pure. Scalars that several configurations have.
-import { splitHostPort } from "../net/listen-address.ts";
+import { splitHostPort } from "../../net/listen-address.ts";
 import { scalar, type Schema } from "./schema.ts";
-import { parseDuration, parseSize } from "./units.ts";
+import { parseDuration, parseSize } from "../units.ts";
 
 /** A text of a certain form. */
 export const text = (expects: string, accepts: (value: string) => boolean): Schema<string> =>

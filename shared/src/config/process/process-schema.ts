@@ -1,6 +1,6 @@
 // Pure. The tables behind `uproxy.yaml` and `waypoint.yaml`: every key with its form, its default and what it is for.
-import { parseHost } from "../net/listen-address.ts";
-import { parseIp } from "../net/ip.ts";
+import { parseHost } from "../../net/listen-address.ts";
+import { parseIp } from "../../net/ip.ts";
 import { CAPTURE_SCHEMA } from "./capture-schema.ts";
 import { dnsProxy } from "./dns-schema.ts";
 import { LIMITS_SCHEMA } from "./limits-schema.ts";
@@ -11,7 +11,7 @@ import {
   loopbackUnlessAllowed,
   proxyListener,
 } from "./listen-schema.ts";
-import { isDnsLabel, isDnsName } from "./names.ts";
+import { isDnsLabel, isDnsName } from "../names.ts";
 import { IDENTITY_SCHEMA } from "./identity-schema.ts";
 import { path } from "./path-schema.ts";
 import type { AccessLogChoice, CommonConfig, UproxyConfig, WaypointConfig } from "./process-config.ts";

@@ -1,12 +1,12 @@
 // Machine. Reads `uproxy.yaml` or `waypoint.yaml` from disk, with its overrides from the environment, whole or not at all.
-import { readBounded } from "./read-bounded.ts";
-import { LOAD_LIMITS, loadOne } from "./load.ts";
+import { readBounded } from "../read-bounded.ts";
+import { LOAD_LIMITS, loadOne } from "../load.ts";
 import { withOverrides } from "./overrides.ts";
-import type { ConfigError } from "./config-error.ts";
+import type { ConfigError } from "../config-error.ts";
 import type { UproxyConfig, WaypointConfig } from "./process-config.ts";
 import { UPROXY_SCHEMA, WAYPOINT_SCHEMA } from "./process-schema.ts";
 import { Errors, INVALID, type Schema } from "./schema.ts";
-import type { MapNode } from "./tree.ts";
+import type { MapNode } from "../tree.ts";
 
 /** Reads and checks `uproxy.yaml`; every error is reported, not only the first. */
 export function loadUproxyConfig(

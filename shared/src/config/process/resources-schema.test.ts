@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseProcessConfig } from "./load-process-config.ts";
-import { formatConfigError } from "./config-error.ts";
+import { formatConfigError } from "../config-error.ts";
 import { UPROXY_SCHEMA, WAYPOINT_SCHEMA } from "./process-schema.ts";
 
 function read(resources: string): unknown {

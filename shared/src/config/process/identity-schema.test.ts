@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatConfigError, type ConfigError } from "./config-error.ts";
+import { formatConfigError, type ConfigError } from "../config-error.ts";
 import { parseProcessConfig } from "./load-process-config.ts";
 import { UPROXY_SCHEMA } from "./process-schema.ts";
 

@@ -1,7 +1,7 @@
 // Pure. How files and trust domains are written in a configuration.
 import { dirname, isAbsolute, join } from "node:path";
-import { isFailure } from "../failure/failure.ts";
-import { parseTrustDomain } from "../identity/spiffe-id.ts";
+import { isFailure } from "../../failure/failure.ts";
+import { parseTrustDomain } from "../../identity/spiffe-id.ts";
 import { refine, scalar, type Schema } from "./schema.ts";
 
 /**
