@@ -45,7 +45,8 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
     "The caller has no uproxy, or its uproxy does not know that this workload is in the mesh. Put it into the mesh, or let plaintext into this port by a PeerAuthentication with `portLevelMtls` PERMISSIVE.",
   WAYPOINT_REQUIRED:
     "The workload has `culvert.dev/require-waypoint`. The caller bypassed the waypoint: see whether it knows the label `istio.io/use-waypoint` (`uproxy explain --to` at the caller).",
-  IDENTITY_MALFORMED: "The peer's certificate must carry exactly one URI name, a SPIFFE ID. Look at what issued it.",
+  IDENTITY_MALFORMED:
+    "The detail says what is wrong and whose it is. A certificate must carry exactly one URI name, a SPIFFE ID, and a key must be that of its certificate. Look at what issued it.",
   IDENTITY_MISMATCH:
     "Another workload answers at this address: the entry is stale, its `serviceAccount` is wrong, or somebody impersonates it. The detail names both identities.",
   IDENTITY_UNTRUSTED:

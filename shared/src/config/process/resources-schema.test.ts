@@ -44,6 +44,8 @@ const WRONG: readonly (readonly [string, RegExp])[] = [
     /expected exactly one of files, authority, istiod; found files and authority/,
   ],
   ["{lastGood: /x}", /expected exactly one of files, authority, istiod; found none/],
+  ["{file: /x}", /x.yaml:2: resources.file: unknown key; did you mean files\?$/],
+  ["{kubernetes: {}}", /resources.kubernetes: unknown key; known here: files, authority, istiod, lastGood/],
 ];
 
 for (const [text, expected] of WRONG) {

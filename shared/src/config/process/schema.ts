@@ -210,6 +210,9 @@ export function exactlyOneKey<T>(schema: Schema<T>, besides: readonly string[] =
       if (node.kind !== "map") return schema.read(node, path, errors);
       const given = [...node.entries].filter(([name, { value }]) => choices.includes(name) && !isNull(value));
       if (given.length === 1) return schema.read(node, path, errors);
+      // A slip of the pen is named as such: that nothing was found would be no help.
+      if (given.length === 0 && schema.keys !== undefined && !refuseUnknown(node, path, schema.keys, errors))
+        return INVALID;
       const names = choices.join(", ");
       const what = given.length === 0 ? "none" : given.map(([name]) => name).join(" and ");
       return errors.add(node, path, `expected exactly one of ${names}; found ${what}`);
