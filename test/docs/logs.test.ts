@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AuditLog } from "@culvert/authority/serve/audit-log.ts";
+import { AuditLog } from "@culvert/authority/observe/audit-log.ts";
 import { must } from "../support/must.ts";
 import { fail } from "@culvert/shared/failure/failure.ts";
 import { parseSpiffeId } from "@culvert/shared/identity/spiffe-id.ts";

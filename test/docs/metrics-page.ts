@@ -1,5 +1,5 @@
 // Pure. `docs/metrics.md`, made from the metrics that the programs register.
-import { AuthorityMetrics, type AuthorityFacts } from "@culvert/authority/serve/authority-metrics.ts";
+import { AuthorityMetrics, type AuthorityFacts } from "@culvert/authority/observe/authority-metrics.ts";
 import { FakeClock } from "@culvert/shared/net/fake-clock.ts";
 import type { MetricDescription } from "@culvert/shared/observe/metric.ts";
 import { DnsMetrics } from "@culvert/shared/observe/dns-metrics.ts";

@@ -2,7 +2,7 @@
 // bounded, it is told why it is ended, the others are served all the while, and nothing of it is left. On a clock that is moved.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AUTHORITY_LIMITS } from "@culvert/authority/serve/authority-limits.ts";
+import { AUTHORITY_LIMITS } from "@culvert/authority/authority-limits.ts";
 import { FRAME_LIMITS, type Hello } from "@culvert/shared/config/stream/frames.ts";
 import { ConfigTestClient } from "../support/config-client.ts";
 import { configPort, service, workload, type ConfigPort } from "../support/config-port.ts";

@@ -56,6 +56,18 @@ test("nothing names a machine's paths or a registry's host", () => {
   assert.deepEqual(wrong, []);
 });
 
+test("files and folders that ARCHITECTURE.md and CONTRIBUTING.md name are there", () => {
+  const paths = walk(ROOT).map((file) => relative(ROOT, file).replaceAll("/src/", "/"));
+  const wrong = ["ARCHITECTURE.md", "CONTRIBUTING.md"].flatMap((page) => {
+    const names = readFileSync(join(ROOT, page), "utf8").matchAll(/`([\w-]+(?:[./][\w-]+)*(?:\.ts|\.mjs|\.txt|\/))`/g);
+    return [...names]
+      .map(([, name = ""]) => name.replaceAll("/src/", "/"))
+      .filter((name) => !paths.some((path) => `/${path}`.includes(`/${name}`)))
+      .map((name) => `${page}: ${name}`);
+  });
+  assert.deepEqual(wrong, []);
+});
+
 test("links between the documents lead somewhere", () => {
   const wrong = walk(ROOT)
     .filter((file) => file.endsWith(".md"))

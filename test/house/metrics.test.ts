@@ -14,7 +14,7 @@ const REGISTRARS: ReadonlySet<string> = new Set([
   "shared/src/observe/tenant-metrics.ts",
   "shared/src/observe/proxy-metrics.ts",
   "shared/src/observe/stream-metrics.ts",
-  "deploy/authority/src/serve/authority-metrics.ts",
+  "deploy/authority/src/observe/authority-metrics.ts",
 ]);
 
 test("metrics are registered in few files, so that the documentation has them all", () => {

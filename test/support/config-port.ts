@@ -10,8 +10,8 @@ import { ConfigEvents } from "@culvert/authority/config-stream/config-events.ts"
 import { ConfigStreams } from "@culvert/authority/config-stream/config-streams.ts";
 import { Mesh } from "@culvert/authority/config-stream/mesh.ts";
 import { readMesh } from "@culvert/authority/config-stream/mesh-files.ts";
-import { AUTHORITY_LIMITS, type AuthorityLimits } from "@culvert/authority/serve/authority-limits.ts";
-import { AuthorityMetrics } from "@culvert/authority/serve/authority-metrics.ts";
+import { AUTHORITY_LIMITS, type AuthorityLimits } from "@culvert/authority/authority-limits.ts";
+import { AuthorityMetrics } from "@culvert/authority/observe/authority-metrics.ts";
 import { DOMAIN, testPort } from "@culvert/authority/serve/port-fixtures.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { FakeClock } from "@culvert/shared/net/fake-clock.ts";

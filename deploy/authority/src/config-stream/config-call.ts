@@ -14,7 +14,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp } from "@culvert/shared/net/ip.ts";
 import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
 import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
-import type { AuthorityLimits } from "../serve/authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import { ConfigClient } from "./config-client.ts";
 import type { ClientFacts } from "./config-client.ts";
 import type { ConfigEvents } from "./config-events.ts";

@@ -5,7 +5,7 @@ import type { RefusedField } from "@culvert/shared/config/stream/frames.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Log } from "@culvert/shared/observe/log.ts";
-import type { AuthorityMetrics } from "../serve/authority-metrics.ts";
+import type { AuthorityMetrics } from "../observe/authority-metrics.ts";
 import type { ConfigClient, Outcome } from "./config-client.ts";
 
 /** Problems of a folder, or fields of a refused update, that get a line each; of the others the number is told. */

@@ -15,7 +15,7 @@ import { CallEnd, GRPC } from "@culvert/shared/grpc/status.ts";
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import { TokenBucket } from "@culvert/shared/net/token-bucket.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
-import type { AuthorityLimits } from "../serve/authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import type { BegunMessages } from "./begun-messages.ts";
 
 /** How long the trailers may take to leave before the stream is reset. */

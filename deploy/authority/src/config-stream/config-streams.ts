@@ -8,7 +8,7 @@ import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.t
 import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import type { Caller } from "../proof/proof.ts";
 import { byCertificate } from "../proof/prover.ts";
-import type { AuthorityLimits } from "../serve/authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import { BegunMessages } from "./begun-messages.ts";
 import { ConfigCall } from "./config-call.ts";
 import type { CallKeeper, CallNeeds } from "./config-call.ts";

@@ -10,7 +10,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import { deadlinesOf } from "@culvert/shared/net/deadlines.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { Caller } from "../proof/proof.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 
 /** Who calls, for the handlers. */
 export const CALLER: ContextKey<Caller | undefined> = createContextKey<Caller | undefined>(undefined);

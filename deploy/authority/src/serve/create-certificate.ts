@@ -11,10 +11,10 @@ import type { SignedSvid } from "../ca/sign.ts";
 import type { Caller, Proof } from "../proof/proof.ts";
 import { proveIdentity } from "../proof/prover.ts";
 import type { ProverOptions } from "../proof/prover.ts";
-import type { AuditLog } from "./audit-log.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuditLog } from "../observe/audit-log.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import type { AuthorityState } from "../state/authority-state.ts";
-import type { AuthorityMetrics } from "./authority-metrics.ts";
+import type { AuthorityMetrics } from "../observe/authority-metrics.ts";
 import { addressKey, CallerRates } from "./caller-rates.ts";
 
 /** What a caller asks for; only the key of the `csr` is its own to choose. */

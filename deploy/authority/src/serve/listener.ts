@@ -19,7 +19,7 @@ import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { Handshakes } from "@culvert/shared/tunnel/handshakes.ts";
 import { serverSessionOptions } from "@culvert/shared/tunnel/session-options.ts";
 import type { Caller } from "../proof/proof.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import { addressKey } from "./caller-rates.ts";
 import { Session } from "./session.ts";
 

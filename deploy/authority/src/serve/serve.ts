@@ -26,10 +26,10 @@ import type { AuthorityConfig, KubernetesConfig } from "../config/authority-sche
 import type { ServiceAccountVerifier } from "../proof/proof.ts";
 import { openFolderState } from "../state/folder-state.ts";
 import { TokenStore } from "../state/token-store.ts";
-import { AuditLog } from "./audit-log.ts";
+import { AuditLog } from "../observe/audit-log.ts";
 import type { ServedConfig } from "../config-stream/open-config.ts";
-import { AUTHORITY_LIMITS } from "./authority-limits.ts";
-import { AuthorityMetrics } from "./authority-metrics.ts";
+import { AUTHORITY_LIMITS } from "../authority-limits.ts";
+import { AuthorityMetrics } from "../observe/authority-metrics.ts";
 import type { AuthorityState } from "../state/authority-state.ts";
 import { openOwnIdentity } from "./own-identity.ts";
 import { openPort } from "./port.ts";

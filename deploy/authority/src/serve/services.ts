@@ -5,7 +5,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Caller } from "../proof/proof.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import type { TrustState } from "../state/authority-state.ts";
 import { CALLER } from "./call.ts";
 import type { Handlers } from "./call.ts";

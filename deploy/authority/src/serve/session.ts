@@ -15,7 +15,7 @@ import { Keepalive } from "@culvert/shared/tunnel/keepalive.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { cutOff, sayFarewell } from "@culvert/shared/tunnel/session-end.ts";
 import type { Caller } from "../proof/proof.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 
 /** What a field line weighs beside its octets (RFC 9113 section 6.5.2). */
 const FIELD_OVERHEAD = 32;

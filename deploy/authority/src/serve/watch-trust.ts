@@ -3,8 +3,8 @@ import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Caller, Proof } from "../proof/proof.ts";
 import { byCertificate } from "../proof/prover.ts";
-import type { AuditLog } from "./audit-log.ts";
-import type { AuthorityLimits } from "./authority-limits.ts";
+import type { AuditLog } from "../observe/audit-log.ts";
+import type { AuthorityLimits } from "../authority-limits.ts";
 import type { AuthorityState, TrustState } from "../state/authority-state.ts";
 
 export interface TrustWatchersOptions {
