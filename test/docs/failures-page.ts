@@ -141,7 +141,7 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   TOO_MANY_WAITERS:
     "Connections wait for a peer that does not take them: look at the codes of that peer's other lines.",
   TENANT_OVER_SHARE:
-    "`culvert_tenant_requests` says who holds how many. Their endpoints are slow or their callers many: look at both, or raise `tenants.requests` in `waypoint.yaml`. Other tenants are not affected.",
+    "`culvert_tenant_refused_total` says what was over the share, `culvert_tenant_requests` who holds how many. Their endpoints are slow or their callers many: look at both, or raise `tenants.requests` in `waypoint.yaml`. Other tenants are not affected.",
   MEMORY_SHORT:
     "New streams are refused from 85 % on. Give the container more memory, or lower the limits of streams and windows.",
   MISBEHAVING_PEER:

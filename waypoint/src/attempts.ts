@@ -239,7 +239,7 @@ export class Attempts implements ResponseSink {
     const { permit, version, message } = sending;
     const way = wayTo(endpoint, message);
     void this.#connections
-      .open(way, version, () => this.#services.open(way, permit))
+      .open(way, version, this.#services.opener, () => this.#services.open(way, permit))
       .then((upstream) => this.#opened(turn, upstream));
   }
 

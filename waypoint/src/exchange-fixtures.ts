@@ -152,6 +152,8 @@ export class FakeServices implements ConnectionServices, ExchangeServices {
     this.load.push(`-${endpoint.key}`);
   }
 
+  readonly opener = this;
+
   async open(endpoint: Endpoint): Promise<ByteChannel | Failure> {
     if (this.held) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     const refusal = this.refusals.shift();

@@ -176,6 +176,8 @@ export interface ExchangeServices extends BodyRoom {
   pick(route: RouteChoice, tried: readonly Endpoint[]): Endpoint | Failure;
   /** The request has left `endpoint`: answered whole (`undefined`), or ended by `failure`. Once for each `pick`. */
   settle(endpoint: Endpoint, failure: Failure | undefined): void;
+  /** For whom connections are opened: what is held up for one is not waited for by another. */
+  readonly opener: object;
   /** A new connection to the application, bounded by its own deadlines; needs the permit of the request it is for. */
   open(endpoint: Endpoint, permit: Permit): Promise<ByteChannel | Failure>;
   /** The exchange is over: log and metrics. Once for each request that had begun, well-formed or not. */

@@ -209,9 +209,9 @@ class MirrorCopy implements RequestCopy, ResponseSink {
 
   #dial(): void {
     const { connections, upstream } = this.#mirrors.options;
-    const { permit, version } = this.#mirrored;
+    const { permit, version, tenant } = this.#mirrored;
     void connections
-      .open(this.#endpoint, version, () => upstream.open(this.#endpoint, permit))
+      .open(this.#endpoint, version, tenant, () => upstream.open(this.#endpoint, permit, tenant))
       .then((opened) => this.#opened(opened));
   }
 

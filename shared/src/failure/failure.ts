@@ -127,7 +127,7 @@ export const FAILURES = {
   OVERLOADED: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "stalled tunnels may hold as much memory as they may"),
   IDLE_TIMEOUT: traits("us", false, 503, 504, 4, CANCEL, "UT", "the connection has carried nothing for its idle timeout"),
   LIFETIME_REACHED: traits("us", false, 503, 503, 14, CANCEL, "UO", "the connection has reached its maximum lifetime"),
-  TENANT_OVER_SHARE: traits("downstream", true, 503, 429, 8, REFUSED_STREAM, "RL", "the caller's namespace or account has as many requests in flight as its share of the proxy"),
+  TENANT_OVER_SHARE: traits("downstream", true, 503, 429, 8, REFUSED_STREAM, "RL", "the caller's namespace or account holds as much as its share of the proxy: requests, or connections to endpoints"),
   TOO_MANY_WAITERS: traits("us", true, 503, 503, 8, REFUSED_STREAM, "UO", "too many connections wait for a tunnel to this peer"),
   MEMORY_SHORT: traits("us", true, 503, 503, 8, REFUSED_STREAM, "OM", "the proxy has nearly used the memory that it may have"),
   MISBEHAVING_PEER: traits("downstream", false, 429, 429, 8, ENHANCE_YOUR_CALM, "OM", "the peer spent its budget of misbehaviour"),

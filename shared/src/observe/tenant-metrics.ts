@@ -2,12 +2,16 @@
 import type { ObservedValue } from "./metric.ts";
 import type { Metrics } from "./metrics.ts";
 
+/** What may be over a share. */
+const REFUSED = ["requests", "bodies", "copies", "connections"] as const;
+
 /** One tenant as its numbers are now. */
 export interface TenantFacts {
   readonly name: string;
   readonly requests: { readonly used: number };
   readonly heldBytes: { readonly used: number };
-  readonly refused: { readonly requests: number; readonly bodies: number; readonly copies: number };
+  readonly dials: number;
+  readonly refused: Readonly<Record<(typeof REFUSED)[number], number>>;
 }
 
 /** Tenants with series of their own; the others are one, `other`. */
@@ -30,12 +34,18 @@ export function registerTenantMetrics(metrics: Metrics, tenants: Iterable<Tenant
     ["tenant"],
     each((tenant) => tenant.heldBytes.used),
   );
+  metrics.observeAll(
+    "culvert_tenant_dials",
+    "Dials of endpoints' proxies that are under way, by the tenant that they were begun for.",
+    ["tenant"],
+    each((tenant) => tenant.dials),
+  );
   metrics.observeTotals(
     "culvert_tenant_refused_total",
-    "What was over a tenant's share: requests that were refused, bodies that were not kept, copies that were not sent.",
+    "What was over a tenant's share: requests that were refused, bodies that were not kept, copies that were not sent, connections to endpoints that were not opened.",
     ["tenant", "what"],
     () =>
-      (["requests", "bodies", "copies"] as const).flatMap((what) =>
+      REFUSED.flatMap((what) =>
         summed(tenants, (tenant) => tenant.refused[what])
           .filter(([, value]) => value > 0)
           .map(([name, value]): ObservedValue => [[name, what], value]),

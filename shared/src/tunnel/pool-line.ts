@@ -1,11 +1,12 @@
-// Machine. Everything that the pool holds for one peer proxy: its sessions, the one dial, and who waits for it.
+// Machine. Everything that the pool holds for one peer proxy: its sessions, the one dial, and who waits for it. It is one thing: who
+// gets which session, and when the next one is dialled.
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
 import type { Identity } from "../identity/source.ts";
 import { backoffDelay } from "../net/backoff.ts";
 import type { Clock, Timer } from "../net/clock.ts";
 import type { TunnelLimits } from "./limits.ts";
-import type { PoolShares } from "./pool-shares.ts";
+import type { PoolShares, PoolUser } from "./pool-shares.ts";
 import type { TunnelSession } from "./session.ts";
 
 /** A failing peer is left alone for this long: soon at first, for peers restart; then less and less often. */
@@ -34,6 +35,7 @@ export interface PoolLineOptions {
 }
 
 interface Waiter {
+  readonly user: PoolUser | undefined;
   readonly settle: (result: TunnelSession | Failure) => void;
   readonly deadline: Timer;
 }
@@ -86,8 +88,12 @@ export class PoolLine {
     return this.#failures === 0 || this.#options.clock.monotonic() > this.#notBeforeMs + REMEMBER_MS;
   }
 
-  /** A session with one stream reserved: at once if one has room, else with the next dial or the next stream that ends. */
-  session(): TunnelSession | Promise<TunnelSession | Failure> | Failure {
+  /**
+   * A session with one stream reserved: at once if one has room, else with the next dial or the next stream that ends.
+   *
+   * @param user for whom it is; see `PoolUser`
+   */
+  session(user?: PoolUser): TunnelSession | Promise<TunnelSession | Failure> | Failure {
     const ready = this.#reserve();
     if (ready !== undefined) {
       const { streams } = ready;
@@ -97,13 +103,17 @@ export class PoolLine {
     }
     const { limits, clock, shares } = this.#options;
     if (this.#waiters.size >= limits.maxWaitersPerKey) return fail("TOO_MANY_WAITERS", `${this.#waiters.size} wait`);
-    if (shares.waiting >= limits.maxWaiters) return fail("TOO_MANY_WAITERS", `${shares.waiting} wait for all peers`);
-    const refused = this.#dialIfNeeded();
+    if (!shares.mayWait(user)) {
+      if (user === undefined) return fail("TOO_MANY_WAITERS", `${shares.waiting} wait for all peers`);
+      return fail("TENANT_OVER_SHARE", `${user.waiting} of its connections wait for all peers`);
+    }
+    const refused = this.#dialIfNeeded(user);
     if (refused !== undefined) return refused;
     const waitMs = limits.connectTimeoutMs + limits.handshakeTimeoutMs;
-    shares.waiting += 1;
+    shares.waitBegun(user);
     return new Promise((settle) => {
       const waiter: Waiter = {
+        user,
         settle,
         deadline: clock.after(waitMs, () => {
           this.#settle(waiter, fail("PEER_TIMEOUT", `no room on any session in ${waitMs} ms`));
@@ -151,9 +161,18 @@ export class PoolLine {
       if (session === undefined) break;
       this.#settle(waiter, session);
     }
-    if (this.#waiters.size === 0) return;
-    const refused = this.#dialIfNeeded();
-    if (refused !== undefined) this.#settleAll(refused);
+    let queued: Waiter | undefined;
+    for (const waiter of this.#waiters) {
+      if (this.#dialling !== undefined) return undefined;
+      if (queued !== undefined && waiter.user === queued.user) continue;
+      if (this.#options.shares.mayDial(waiter.user)) {
+        const refused = this.#dialIfNeeded(waiter.user);
+        return refused === undefined ? undefined : this.#settleAll(refused);
+      }
+      this.#options.shares.dialLater(this, waiter.user);
+      queued = waiter;
+    }
+    return undefined;
   }
 
   /** Our own identity, or whom we trust, is another from now on. A dial under the old one begins anew. */
@@ -277,7 +296,7 @@ export class PoolLine {
 
   #dialAhead(): void {
     const { shares } = this.#options;
-    if (shares.mayDial && shares.maySession) this.#dialIfNeeded();
+    if (shares.mayDial(undefined) && shares.maySession) this.#dialIfNeeded(undefined);
   }
 
   /** A new session is there: those that it stands in for go. */
@@ -298,7 +317,7 @@ export class PoolLine {
     dialling?.end(fail("DRAINING", "retired"));
   }
 
-  #dialIfNeeded(): Failure | undefined {
+  #dialIfNeeded(user: PoolUser | undefined): Failure | undefined {
     const { limits, clock, dial, shares } = this.#options;
     if (this.#dialling !== undefined) return undefined;
     const waitMs = this.#notBeforeMs - clock.monotonic();
@@ -311,14 +330,14 @@ export class PoolLine {
     if (!shares.maySession && !shares.makeRoom()) {
       return fail("TOO_MANY_CONNECTIONS", `${shares.sessions} sessions to all peers, none of them idle`);
     }
-    if (!shares.mayDial) {
-      shares.dialLater(this);
+    if (!shares.mayDial(user)) {
+      shares.dialLater(this, user);
       return undefined;
     }
     const session = dial(this);
     if (isFailure(session)) return session;
     this.#dialling = session;
-    shares.dialBegun(session);
+    shares.dialBegun(session, user);
     return undefined;
   }
 
@@ -332,7 +351,7 @@ export class PoolLine {
 
   #settle(waiter: Waiter, result: TunnelSession | Failure): void {
     if (!this.#waiters.delete(waiter)) return;
-    this.#options.shares.waiting -= 1;
+    this.#options.shares.waitEnded(waiter.user);
     waiter.deadline.cancel();
     waiter.settle(result);
   }

@@ -13,7 +13,7 @@ import type { OpenTunnel, StreamRequest } from "./open-stream.ts";
 import { carrierOver } from "./carrier.ts";
 import { tunnelDuplex } from "./duplex.ts";
 import { PoolLine } from "./pool-line.ts";
-import { PoolShares } from "./pool-shares.ts";
+import { PoolShares, type PoolUser } from "./pool-shares.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { TunnelSession } from "./session.ts";
 import type { TunnelGateway, TunnelTarget } from "./target.ts";
@@ -85,8 +85,10 @@ export class TunnelPool {
   /**
    * Opens a tunnel; settles only after the peer's answer. Beside the failures of `openStream`: those of the dial
    * (PEER_REFUSED, PEER_TIMEOUT, PEER_UNREACHABLE, PEER_TLS_FAILURE, IDENTITY_*), TOO_MANY_WAITERS, OVERLOADED and DRAINING.
+   *
+   * @param user for whom, where the pool is used for several
    */
-  async open(target: TunnelTarget, request: StreamRequest): Promise<OpenTunnel | Failure> {
+  async open(target: TunnelTarget, request: StreamRequest, user?: PoolUser): Promise<OpenTunnel | Failure> {
     if (this.#draining) return fail("DRAINING", "no new tunnels");
     const overloaded = stalledTunnels.shed(this.#options.limits);
     if (overloaded !== undefined) return overloaded;
@@ -94,12 +96,12 @@ export class TunnelPool {
     if (target.via !== undefined) line.spreadOver(target.via.peers);
     if (target.via !== undefined && line.sessions.size === 0) {
       // Dialled first, so that dials under way never wait for places that they hold themselves.
-      const outer = await this.#line(gatewayOf(target, target.via)).session();
+      const outer = await this.#line(gatewayOf(target, target.via)).session(user);
       if (isFailure(outer)) return outer;
       outer.unreserve();
     }
     for (let tries = 1; ; tries++) {
-      const session = line.session();
+      const session = line.session(user);
       const reserved = session instanceof Promise ? await session : session;
       if (isFailure(reserved)) return reserved;
       const opened = await reserved.open(request);

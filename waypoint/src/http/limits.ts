@@ -61,7 +61,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   upstreamIdleMs: 30_000,
   /** More idle connections than that to one endpoint serve nobody. */
   upstreamIdlePerEndpoint: 128,
-  upstreamPerEndpoint: 1024,
+  /** In use, idle and being opened: the most that one tenant gets, and as much again for the others. */
+  upstreamPerEndpoint: 2048,
   /** Endpoints tried after the first one has failed to take the request. */
   otherEndpoints: 2,
   /** Of a request body, kept so that a route's retry can send it again; a longer one is sent once (Linkerd's bound). */

@@ -32,7 +32,11 @@ export class UpstreamPool implements UpstreamHome {
    * One more connection to `endpoint`, not on the shelf: start a request on it, or give it back. TOO_MANY_CONNECTIONS when the
    * endpoint has as many as it may, APP_UNREACHABLE when it ends at once, else what `dial` says.
    */
-  async open(endpoint: Endpoint, dial: () => Promise<ByteChannel | Failure>): Promise<Http1Upstream | Failure> {
+  async open(
+    endpoint: Endpoint,
+    _opener: object,
+    dial: () => Promise<ByteChannel | Failure>,
+  ): Promise<Http1Upstream | Failure> {
     const { key, address } = endpoint;
     if (!this.#reserve(key)) return fail("TOO_MANY_CONNECTIONS", `to ${address}`);
     const channel = await dial();

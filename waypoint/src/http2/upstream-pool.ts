@@ -1,5 +1,6 @@
 // Machine. HTTP/2 sessions by endpoint. Requests share a session as far as it goes; those that come while one is being opened wait
-// for it, and where the application allows few requests at once there are several.
+// for it, and where the application allows few requests at once there are several. Nobody waits for a dial of somebody else's, which
+// may have to wait for its turn.
 import { type Failure, fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { ByteChannel } from "../channel/channel.ts";
 import type { Endpoint } from "../exchange-services.ts";
@@ -11,6 +12,7 @@ type Dial = () => Promise<ByteChannel | Failure>;
 
 interface Waiter {
   readonly endpoint: Endpoint;
+  readonly opener: object;
   readonly dial: Dial;
   readonly resolve: (request: UpstreamRequest | Failure) => void;
 }
@@ -20,6 +22,8 @@ interface Shelf {
   readonly sessions: UpstreamSession[];
   /** Dials, and sessions whose SETTINGS have not come. */
   opening: number;
+  /** Whose the dials among those are. */
+  readonly dialling: object[];
   /** How many requests one session is expected to take. */
   streams: number;
   readonly waiters: Waiter[];
@@ -44,16 +48,18 @@ export class Http2Pool implements SessionHome {
   /**
    * A place on a session that is being opened. TOO_MANY_CONNECTIONS when the endpoint has as many as it may, else what `dial` says.
    */
-  open(endpoint: Endpoint, dial: Dial): Promise<UpstreamRequest | Failure> {
+  open(endpoint: Endpoint, opener: object, dial: Dial): Promise<UpstreamRequest | Failure> {
     return new Promise((resolve) => {
       const shelf = this.#shelf(endpoint.key);
       const needsOne = shelf.waiters.length >= shelf.opening * shelf.streams;
-      if (needsOne && shelf.sessions.length + shelf.opening >= this.#shared.limits.upstreamSessions) {
+      const isFull = shelf.sessions.length + shelf.opening >= this.#shared.limits.upstreamSessions;
+      if (needsOne && isFull) {
         resolve(fail("TOO_MANY_CONNECTIONS", `to ${endpoint.address}`));
         return;
       }
-      shelf.waiters.push({ endpoint, dial, resolve });
-      if (needsOne) this.#dial(endpoint, shelf, dial);
+      const waiter = { endpoint, opener, dial, resolve };
+      shelf.waiters.push(waiter);
+      if (needsOne || (!isFull && isOthers(shelf, opener))) this.#dial(shelf, waiter);
     });
   }
 
@@ -104,34 +110,45 @@ export class Http2Pool implements SessionHome {
   #shelf(key: string): Shelf {
     let shelf = this.#shelves.get(key);
     if (shelf === undefined) {
-      shelf = { sessions: [], opening: 0, streams: this.#shared.limits.session.assumedPeerStreams, waiters: [] };
+      const streams = this.#shared.limits.session.assumedPeerStreams;
+      shelf = { sessions: [], opening: 0, dialling: [], streams, waiters: [] };
       this.#shelves.set(key, shelf);
     }
     return shelf;
   }
 
-  #dial(endpoint: Endpoint, shelf: Shelf, dial: Dial): void {
+  #dial(shelf: Shelf, { endpoint, opener, dial }: Waiter): void {
     shelf.opening += 1;
+    shelf.dialling.push(opener);
     dial().then(
-      (channel) => this.#dialled(endpoint, shelf, channel),
-      (error: unknown) => this.#dialled(endpoint, shelf, fail("INTERNAL", String(error))),
+      (channel) => this.#dialled(endpoint, shelf, opener, channel),
+      (error: unknown) => this.#dialled(endpoint, shelf, opener, fail("INTERNAL", String(error))),
     );
   }
 
-  #dialled(endpoint: Endpoint, shelf: Shelf, channel: ByteChannel | Failure): void {
+  #dialled({ key }: Endpoint, shelf: Shelf, opener: object, channel: ByteChannel | Failure): void {
+    shelf.dialling.splice(shelf.dialling.indexOf(opener), 1);
     // From here on the session tells.
-    if (!isFailure(channel)) new UpstreamSession(channel, endpoint.key, this, this.#shared).open();
+    if (!isFailure(channel)) new UpstreamSession(channel, key, this, this.#shared).open();
     else {
-      this.#failed(shelf, channel);
-      this.#tidy(endpoint.key, shelf);
+      this.#failed(shelf, channel, opener);
+      this.#tidy(key, shelf);
     }
   }
 
-  /** A session did not come about: those who would have had their place on it are told. */
-  #failed(shelf: Shelf, failure: Failure): void {
+  /** A session did not come about: those who would have had their place on it are told, of a dial no others than its opener's. */
+  #failed(shelf: Shelf, failure: Failure, opener?: object): void {
     shelf.opening -= 1;
-    const count = shelf.opening === 0 ? shelf.waiters.length : Math.min(shelf.streams, shelf.waiters.length);
-    for (const { resolve } of shelf.waiters.splice(0, count)) resolve(failure);
+    let left = shelf.opening === 0 ? shelf.waiters.length : shelf.streams;
+    const isTold = (waiter: Waiter): boolean =>
+      left > 0 && (opener === undefined || shelf.opening === 0 || waiter.opener === opener);
+    for (const waiter of shelf.waiters.splice(0)) {
+      if (!isTold(waiter)) shelf.waiters.push(waiter);
+      else {
+        left -= 1;
+        waiter.resolve(failure);
+      }
+    }
   }
 
   #serve(shelf: Shelf, session: UpstreamSession): void {
@@ -147,7 +164,7 @@ export class Http2Pool implements SessionHome {
     const waiter = shelf.waiters[0];
     if (waiter === undefined || shelf.opening > 0) return;
     if (shelf.sessions.length < this.#shared.limits.upstreamSessions) {
-      this.#dial(waiter.endpoint, shelf, waiter.dial);
+      this.#dial(shelf, waiter);
       return;
     }
     for (const { endpoint, resolve } of shelf.waiters.splice(0)) {
@@ -158,6 +175,11 @@ export class Http2Pool implements SessionHome {
   #tidy(key: string, shelf: Shelf): void {
     if (shelf.sessions.length === 0 && shelf.opening === 0 && shelf.waiters.length === 0) this.#shelves.delete(key);
   }
+}
+
+/** Whether all that is being opened are dials of somebody else's. */
+function isOthers({ opening, dialling }: Shelf, opener: object): boolean {
+  return dialling.length === opening && !dialling.includes(opener);
 }
 
 /** The session with most requests that takes another one, so that the others grow idle and are let go. */

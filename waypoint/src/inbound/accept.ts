@@ -118,7 +118,7 @@ export class Acceptor {
       tenant.requests.give(1);
       tunnels.release(live);
     };
-    void new OpaqueTunnel(live.tunnel, answer, report, opaque, ended).serve(live, view, destination, opening);
+    void new OpaqueTunnel(live.tunnel, tenant, answer, report, opaque, ended).serve(live, view, destination, opening);
   }
 
   /** The first bytes decide: answers, and reads them. */

@@ -10,6 +10,7 @@ import type { ConnectionReport } from "../report.ts";
 import { chooseBackend } from "../route/backend.ts";
 import type { EndpointGroup } from "../upstream/balance.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import type { Tenant } from "../tenants/tenants.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { LiveTunnel, TunnelUser } from "./live-tunnels.ts";
 import { OpaqueRelay } from "./opaque.ts";
@@ -38,6 +39,7 @@ const MOST_TRIES = 3;
 /** Serves one tunnel to its end. */
 export class OpaqueTunnel implements TunnelUser {
   readonly #tunnel: Tunnel;
+  readonly #tenant: Tenant;
   readonly #report: ConnectionReport;
   readonly #options: OpaqueTunnelOptions;
   readonly #answer: Answer;
@@ -49,12 +51,14 @@ export class OpaqueTunnel implements TunnelUser {
   /** @param ended called once, when nothing of the tunnel is left */
   constructor(
     tunnel: Tunnel,
+    tenant: Tenant,
     answer: Answer,
     report: ConnectionReport,
     options: OpaqueTunnelOptions,
     ended: () => void,
   ) {
     this.#tunnel = tunnel;
+    this.#tenant = tenant;
     this.#answer = answer;
     this.#report = report;
     this.#options = options;
@@ -121,7 +125,7 @@ export class OpaqueTunnel implements TunnelUser {
       tried.push(endpoint);
       endpoint.load.inFlight += 1;
       this.#report.trying(endpoint);
-      const channel = await this.#options.upstream.open(endpoint, permit, origin);
+      const channel = await this.#options.upstream.open(endpoint, permit, this.#tenant, origin);
       if (!isFailure(channel)) return { endpoint, channel };
       endpoint.load.inFlight -= 1;
       failure = channel;

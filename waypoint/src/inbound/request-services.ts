@@ -20,6 +20,7 @@ import type { HeaderSlots } from "../http1/header-slots.ts";
 import { chooseBackend } from "../route/backend.ts";
 import type { RoutedRule } from "../route/entry.ts";
 import type { UpstreamEndpoint } from "../upstream/endpoints.ts";
+import { Crowd, UNCOUNTED } from "../tenants/crowd.ts";
 import type { Tenant } from "../tenants/tenants.ts";
 import { choiceOf, type Choice } from "./choice.ts";
 import { filteredChoice, type FilteredCall } from "./filtered-choice.ts";
@@ -36,6 +37,8 @@ export class RequestServices implements ExchangeServices {
   /** Who has one request more in flight for it. */
   #tenant: Tenant | undefined;
   #overShare: Failure | undefined;
+  /** Where the attempt in flight is counted. */
+  #crowd: Crowd | undefined;
   #hostname = "";
   #version: HttpVersion = "HTTP/1.1";
   #target: CanonicalTarget | undefined;
@@ -69,6 +72,10 @@ export class RequestServices implements ExchangeServices {
 
   admit(): Failure | undefined {
     return this.#overShare;
+  }
+
+  get opener(): object {
+    return this.#of.tenant;
   }
 
   hold(bytes: number): boolean {
@@ -147,16 +154,23 @@ export class RequestServices implements ExchangeServices {
     const { group, pinned } = route as Choice;
     const isKept = pinned !== undefined && !tried.includes(pinned);
     const endpoint = isKept ? pinned : group.pick(tried, this.#of.options.random);
-    if (!isFailure(endpoint)) endpoint.load.inFlight += 1;
+    if (isFailure(endpoint)) return endpoint;
+    if (endpoint.load.inFlight >= UNCOUNTED && this.#isOneTooMany(endpoint)) {
+      return fail("TENANT_OVER_SHARE", `${endpoint.load.inFlight} requests in flight at ${endpoint.address}`);
+    }
+    endpoint.load.inFlight += 1;
     return endpoint;
   }
 
   settle(endpoint: Endpoint): void {
     (endpoint as UpstreamEndpoint).load.inFlight -= 1;
+    if (this.#crowd === undefined) return;
+    if (this.#tenant !== undefined) this.#crowd.leave(this.#tenant);
+    this.#crowd = undefined;
   }
 
   open(endpoint: Endpoint, permit: Permit): Promise<ByteChannel | Failure> {
-    return this.#of.options.upstream.open(endpoint as UpstreamEndpoint, permit);
+    return this.#of.options.upstream.open(endpoint as UpstreamEndpoint, permit, this.#of.tenant);
   }
 
   record(facts: ExchangeFacts): void {
@@ -197,6 +211,16 @@ export class RequestServices implements ExchangeServices {
     const { tenant } = this.#of;
     this.#overShare = tenant.begin();
     if (this.#overShare === undefined) this.#tenant = tenant;
+  }
+
+  /** Each request of HTTP/1.1 has a connection of its own; HTTP/2 has room for all that tenants may have in flight. */
+  #isOneTooMany({ speaks, load }: UpstreamEndpoint): boolean {
+    if (this.#tenant === undefined || speaks === "http2" || speaks === "alpn") return false;
+    if (speaks === "either" && this.#version === "HTTP/2") return false;
+    const crowd = (load.crowd ??= new Crowd());
+    if (crowd.join(this.#tenant)) this.#crowd = crowd;
+    else this.#tenant.refused.connections += 1;
+    return this.#crowd === undefined;
   }
 
   #planned(): RequestPlan {

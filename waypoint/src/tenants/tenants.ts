@@ -1,7 +1,8 @@
 // Machine. The tenants of a waypoint, which are the namespaces of its callers or their accounts, and what each of them holds: requests,
-// bodies that are kept, copies of requests. One that floods meets its own share and nobody else does.
+// bodies that are kept, copies of requests, dials. One that floods meets its own share and nobody else does.
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import { type SpiffeId, type TrustDomain, trustDomainOf, workloadOf } from "@culvert/shared/identity/spiffe-id.ts";
+import type { PoolUser } from "@culvert/shared/tunnel/pool-shares.ts";
 import { Pool, Share } from "./share.ts";
 
 /** How callers are told apart, and what there is for all of them together. */
@@ -25,6 +26,9 @@ export const DEFAULT_TENANT_LIMITS: TenantLimits = {
 /** Copies on their way, of all tenants: half of them for one tenant alone. */
 const MOST_COPIES = 2_000;
 
+/** Names of the outside that are being resolved, for all tenants: each costs a socket and a question. */
+const MOST_NAMES = 64;
+
 /** Tenants that hold nothing and are remembered, for the sake of their counters. */
 const MOST_IDLE = 1_024;
 
@@ -33,23 +37,29 @@ export interface Refused {
   requests: number;
   bodies: number;
   copies: number;
+  connections: number;
 }
 
-/** One tenant. */
-export class Tenant {
+/** One tenant. To the tunnels' pool it is one of its users. */
+export class Tenant implements PoolUser {
   readonly name: string;
   /** Kept by `Tenants`; whoever holds one that is not asks for it anew. */
   isKept = true;
   readonly requests: Share;
   readonly heldBytes: Share;
   readonly copies: Share;
-  readonly refused: Refused = { requests: 0, bodies: 0, copies: 0 };
+  /** Names of the outside that are being resolved for it. */
+  readonly names: Share;
+  dials = 0;
+  waiting = 0;
+  readonly refused: Refused = { requests: 0, bodies: 0, copies: 0, connections: 0 };
 
   constructor(name: string, pools: Pools) {
     this.name = name;
     this.requests = new Share(pools.requests);
     this.heldBytes = new Share(pools.heldBytes);
     this.copies = new Share(pools.copies);
+    this.names = new Share(pools.names);
   }
 
   /** One more request; `requests.give(1)` is owed unless it fails with TENANT_OVER_SHARE. */
@@ -74,7 +84,8 @@ export class Tenant {
   }
 
   get isIdle(): boolean {
-    return this.requests.used === 0 && this.heldBytes.used === 0 && this.copies.used === 0;
+    const held = this.requests.used + this.heldBytes.used + this.copies.used + this.names.used;
+    return held + this.dials + this.waiting === 0;
   }
 }
 
@@ -82,6 +93,7 @@ interface Pools {
   readonly requests: Pool;
   readonly heldBytes: Pool;
   readonly copies: Pool;
+  readonly names: Pool;
 }
 
 /** All tenants of a process. */
@@ -92,7 +104,12 @@ export class Tenants {
 
   constructor({ by, requests, heldBytes }: TenantLimits = DEFAULT_TENANT_LIMITS) {
     this.#by = by;
-    this.#pools = { requests: new Pool(requests), heldBytes: new Pool(heldBytes), copies: new Pool(MOST_COPIES) };
+    this.#pools = {
+      requests: new Pool(requests),
+      heldBytes: new Pool(heldBytes),
+      copies: new Pool(MOST_COPIES),
+      names: new Pool(MOST_NAMES),
+    };
   }
 
   /** Whose requests those of a caller are. `domain` is our own trust domain: names of others have theirs before them. */

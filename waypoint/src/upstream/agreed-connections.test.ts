@@ -8,6 +8,7 @@ import type { UpstreamRequest } from "../http/message.ts";
 import { AgreedConnections, type VersionPool } from "./agreed-connections.ts";
 
 const ENDPOINT: Endpoint = { key: "k", address: "192.0.2.1:443", speaks: "alpn" };
+const ME = {};
 
 class AgreedChannel extends FakeChannel {
   readonly alpn: string | undefined;
@@ -29,7 +30,11 @@ class Pool implements VersionPool {
   take(): UpstreamRequest | undefined {
     return undefined;
   }
-  async open(_endpoint: Endpoint, dial: () => Promise<ByteChannel | Failure>): Promise<UpstreamRequest | Failure> {
+  async open(
+    _endpoint: Endpoint,
+    _opener: object,
+    dial: () => Promise<ByteChannel | Failure>,
+  ): Promise<UpstreamRequest | Failure> {
     this.opened += 1;
     if (this.full) return fail("TOO_MANY_CONNECTIONS", "");
     this.dials += 1;
@@ -63,7 +68,7 @@ test("the first connection finds out, and the others wait for it", async () => {
     [undefined, "http1"],
   ] as const) {
     const { connections, agree, http1, http2 } = setting();
-    const all = await Promise.all([1, 2, 3].map(() => connections.open(ENDPOINT, agree(alpn))));
+    const all = await Promise.all([1, 2, 3].map(() => connections.open(ENDPOINT, ME, agree(alpn))));
     assert.deepEqual(all, [expected, expected, expected]);
     assert.equal((expected === "http2" ? http1 : http2).opened, 0);
   }
@@ -78,29 +83,37 @@ test("what the first one failed for is said to those that waited, and the next o
     dials += 1;
     return refused;
   };
-  const all = await Promise.all([1, 2, 3].map(() => connections.open(ENDPOINT, dial)));
+  const all = await Promise.all([1, 2, 3].map(() => connections.open(ENDPOINT, ME, dial)));
   assert.deepEqual([all, dials], [[refused, refused, refused], 1]);
-  assert.equal(await connections.open(ENDPOINT, agree("h2")), "http2");
-  const thrown = await setting().connections.open(ENDPOINT, () => Promise.reject(new Error("defect")));
+  assert.equal(await connections.open(ENDPOINT, ME, agree("h2")), "http2");
+  const thrown = await setting().connections.open(ENDPOINT, ME, () => Promise.reject(new Error("defect")));
   assert.ok(isFailure(thrown) && thrown.code === "INTERNAL");
 });
 
 test("an application that changes its version is asked again, and not for ever", async () => {
   const { connections, agree, channels } = setting();
-  assert.equal(await connections.open(ENDPOINT, agree("h2")), "http2");
-  assert.equal(await connections.open(ENDPOINT, agree("http/1.1")), "http1");
+  assert.equal(await connections.open(ENDPOINT, ME, agree("h2")), "http2");
+  assert.equal(await connections.open(ENDPOINT, ME, agree("http/1.1")), "http1");
   assert.equal(channels[1]?.wasReset, true, "the connection that came for the other pool");
   let turn = 0;
   const fickle = (): Promise<ByteChannel> => agree((turn += 1) % 2 === 0 ? "http/1.1" : "h2")();
-  const given = await connections.open(ENDPOINT, fickle);
+  const given = await connections.open(ENDPOINT, ME, fickle);
   assert.ok(isFailure(given) && given.code === "BACKEND_TLS_FAILURE");
   assert.equal(turn, 3);
+});
+
+test("nobody waits for a connection that is being opened for somebody else", async () => {
+  const { connections, agree, http2 } = setting();
+  const { promise: never } = Promise.withResolvers<ByteChannel>();
+  void connections.open(ENDPOINT, {}, () => never);
+  assert.equal(await connections.open(ENDPOINT, ME, agree("h2")), "http2");
+  assert.equal(http2.dials, 1);
 });
 
 test("a connection that its pool has no place for is let go", async () => {
   const { connections, agree, http2, channels } = setting();
   http2.full = true;
-  const full = await connections.open(ENDPOINT, agree("h2"));
+  const full = await connections.open(ENDPOINT, ME, agree("h2"));
   assert.ok(isFailure(full) && full.code === "TOO_MANY_CONNECTIONS");
   assert.equal(channels[0]?.wasReset, true);
 });

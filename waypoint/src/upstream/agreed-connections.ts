@@ -10,7 +10,7 @@ type Dial = () => Promise<ByteChannel | Failure>;
 /** What the pool of either version does. */
 export interface VersionPool {
   take(key: string): UpstreamRequest | undefined;
-  open(endpoint: Endpoint, dial: Dial): Promise<UpstreamRequest | Failure>;
+  open(endpoint: Endpoint, opener: object, dial: Dial): Promise<UpstreamRequest | Failure>;
 }
 
 /** Endpoints of which the version is remembered; of one that is forgotten it is found out again. */
@@ -27,7 +27,8 @@ export class AgreedConnections {
   readonly #http2: VersionPool;
   /** By the endpoint's key: whether it speaks HTTP/2. */
   readonly #known = new Map<string, boolean>();
-  readonly #finding = new Map<string, Promise<Failure | undefined>>();
+  /** By the endpoint's key, and for whom: see `Http2Pool`. */
+  readonly #finding = new Map<string, Map<object, Promise<Failure | undefined>>>();
 
   constructor(http1: VersionPool, http2: VersionPool) {
     this.#http1 = http1;
@@ -38,25 +39,31 @@ export class AgreedConnections {
     return this.#http2.take(key) ?? this.#http1.take(key);
   }
 
-  async open(endpoint: Endpoint, dial: Dial): Promise<UpstreamRequest | Failure> {
+  async open(endpoint: Endpoint, opener: object, dial: Dial): Promise<UpstreamRequest | Failure> {
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const known = this.#known.get(endpoint.key);
-      const finding = known === undefined ? this.#finding.get(endpoint.key) : undefined;
-      if (known === undefined && finding === undefined) return this.#find(endpoint, dial);
+      const finding = known === undefined ? this.#finding.get(endpoint.key)?.get(opener) : undefined;
+      if (known === undefined && finding === undefined) return this.#find(endpoint, opener, dial);
       const failure = await finding;
       if (failure !== undefined) return failure;
       if (known === undefined) continue;
-      const opened = await this.#pool(known).open(endpoint, () => this.#dialAgain(endpoint.key, known, dial));
+      const opened = await this.#pool(known).open(endpoint, opener, () => this.#dialAgain(endpoint.key, known, dial));
       if (opened !== CHANGED) return opened;
     }
     return CHANGED;
   }
 
   /** The first connection, which its own request goes by. */
-  async #find(endpoint: Endpoint, dial: Dial): Promise<UpstreamRequest | Failure> {
+  async #find(endpoint: Endpoint, opener: object, dial: Dial): Promise<UpstreamRequest | Failure> {
     const { key } = endpoint;
     const { promise, resolve } = Promise.withResolvers<Failure | undefined>();
-    this.#finding.set(key, promise);
+    const finding = this.#finding.get(key) ?? new Map<object, Promise<Failure | undefined>>();
+    this.#finding.set(key, finding.set(opener, promise));
+    const found = (failure?: Failure): void => {
+      finding.delete(opener);
+      if (finding.size === 0) this.#finding.delete(key);
+      resolve(failure);
+    };
     let channel: ByteChannel | Failure;
     try {
       channel = await dial();
@@ -64,20 +71,18 @@ export class AgreedConnections {
       channel = fail("INTERNAL", String(error));
     }
     if (isFailure(channel)) {
-      this.#finding.delete(key);
-      resolve(channel);
+      found(channel);
       return channel;
     }
     const isHttp2 = this.#learn(key, channel);
     const ready = channel;
     let isUsed = false;
-    const opened = this.#pool(isHttp2).open(endpoint, () => {
+    const opened = this.#pool(isHttp2).open(endpoint, opener, () => {
       isUsed = true;
       return Promise.resolve(ready);
     });
     // Whoever waits goes on only now, and finds a session that is being opened.
-    this.#finding.delete(key);
-    resolve(undefined);
+    found();
     const request = await opened;
     if (!isUsed) ready.reset(undefined);
     return request;

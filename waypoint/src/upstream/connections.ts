@@ -27,15 +27,17 @@ export class UpstreamConnections {
   /**
    * A new way: to be started, or given back. Never rejects.
    *
+   * @param opener for whom: a connection that is being dialled for somebody else is not waited for
    * @param dial opens a connection to the endpoint, if one is needed
    */
   async open(
     endpoint: Endpoint,
     asked: HttpVersion,
+    opener: object,
     dial: () => Promise<ByteChannel | Failure>,
   ): Promise<UpstreamRequest | Failure> {
     try {
-      return await this.#waysTo(endpoint, asked).open(endpoint, dial);
+      return await this.#waysTo(endpoint, asked).open(endpoint, opener, dial);
     } catch (error) {
       return fail("INTERNAL", String(error));
     }

@@ -9,10 +9,13 @@ import type { Endpoint } from "../exchange-services.ts";
 import type { BackendTlsUse } from "../mesh/backend-tls.ts";
 import type { WaypointSelf } from "../mesh/destination.ts";
 import { servedAccount } from "../mesh/own-placement.ts";
+import type { Crowd } from "../tenants/crowd.ts";
 
 /** Requests in flight at one endpoint. Outlives snapshots, so that a change of configuration forgets no load. */
 export interface EndpointLoad {
   inFlight: number;
+  /** Once there are many. */
+  crowd: Crowd | undefined;
 }
 
 /**
@@ -58,7 +61,7 @@ export class EndpointLoads {
   of(key: string): EndpointLoad {
     let load = this.#own.get(key);
     if (load === undefined) {
-      load = this.#before.get(key) ?? { inFlight: 0 };
+      load = this.#before.get(key) ?? { inFlight: 0, crowd: undefined };
       this.#own.set(key, load);
     }
     return load;
@@ -170,7 +173,18 @@ export function passEndpoint(
   const key = `tcp ${address}`;
   const reach: Reach = ip === undefined ? { kind: "name", host: asked, isOutside } : { kind: "plain", ip };
   const speaks = spokenAs(appProtocol, undefined);
-  return { key, address, speaks, workload, ip, port, reach, tls: undefined, weight: 1, load: { inFlight: 0 } };
+  return {
+    key,
+    address,
+    speaks,
+    workload,
+    ip,
+    port,
+    reach,
+    tls: undefined,
+    weight: 1,
+    load: { inFlight: 0, crowd: undefined },
+  };
 }
 
 function usable(context: EndpointContext, workload: Workload): boolean {

@@ -5,13 +5,13 @@ import { Resolver } from "node:dns/promises";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { parseIp, type Ip } from "@culvert/shared/net/ip.ts";
+import type { Share } from "../tenants/share.ts";
 
 /** All addresses of a name; rejects when it cannot be resolved. */
 export type LookupOutside = (host: string) => Promise<readonly Ip[]>;
 
-/** Names that a caller may make us remember, and ask for at once: each costs a socket and a question. */
+/** Names that callers may make us remember. How many are asked for at once is a matter of shares. */
 const MOST_KEPT = 1_024;
-const MOST_IN_FLIGHT = 64;
 /** Records tell how long they live, and many say a minute or less; a name that moves is found again this soon. */
 const KEPT_MS = 10_000;
 /** After a failure: nobody asks the resolvers more often than this about one name. */
@@ -39,22 +39,22 @@ export class OutsideNames {
 
   /**
    * The addresses of a name, the families in turns. Never rejects; fails with NO_HEALTHY_UPSTREAM,
-   * DNS_UPSTREAM_FAILED or TOO_MANY_WAITERS.
+   * DNS_UPSTREAM_FAILED or TENANT_OVER_SHARE.
+   *
+   * @param share of the names that may be asked for at once, of whoever asks
    */
-  addresses(host: string): Promise<readonly Ip[] | Failure> {
+  addresses(host: string, share: Share): Promise<readonly Ip[] | Failure> {
     const kept = this.#kept.get(host);
     if (kept !== undefined && kept.until > this.#clock.monotonic()) return Promise.resolve(kept.answer);
     const asked = this.#asked.get(host);
     if (asked !== undefined) return asked;
-    if (this.#asked.size >= MOST_IN_FLIGHT) {
-      return Promise.resolve(fail("TOO_MANY_WAITERS", `${MOST_IN_FLIGHT} names are being resolved`));
-    }
-    const answer = this.#ask(host);
+    if (!share.take(1)) return Promise.resolve(fail("TENANT_OVER_SHARE", `${share.used} names are being resolved`));
+    const answer = this.#ask(host, share);
     this.#asked.set(host, answer);
     return answer;
   }
 
-  async #ask(host: string): Promise<readonly Ip[] | Failure> {
+  async #ask(host: string, share: Share): Promise<readonly Ip[] | Failure> {
     const late = Promise.withResolvers<never>();
     const deadline = this.#clock.after(DEADLINE_MS, () => late.reject(new Error(`no answer in ${DEADLINE_MS} ms`)));
     let answer: readonly Ip[] | Failure;
@@ -64,6 +64,7 @@ export class OutsideNames {
       answer = failureOf(host, error);
     }
     deadline.cancel();
+    share.give(1);
     this.#asked.delete(host);
     this.#keep(host, answer);
     return answer;

@@ -9,6 +9,7 @@ import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
 import type { ByteChannel } from "../channel/channel.ts";
+import type { Tenant } from "../tenants/tenants.ts";
 import { socketChannel } from "../channel/socket-channel.ts";
 import { streamChannel } from "../channel/stream-channel.ts";
 import { dialEndpoint } from "../dial.ts";
@@ -60,9 +61,16 @@ export class Upstream {
    * Opens one connection to an application, inside TLS where a policy asks for it. Deadlines are those of the limits.
    *
    * @param permit of the request or connection that it is for
+   * @param tenant whose that is: its dials and questions are its own share of them (TENANT_OVER_SHARE)
    */
-  async open(endpoint: UpstreamEndpoint, permit: Permit, origin?: Origin): Promise<ByteChannel | Failure> {
-    const channel = await this.#connect(endpoint, permit, origin);
+  async open(
+    endpoint: UpstreamEndpoint,
+    permit: Permit,
+    tenant: Tenant,
+    origin?: Origin,
+  ): Promise<ByteChannel | Failure> {
+    const channel = await this.#connect(endpoint, permit, tenant, origin);
+    if (isFailure(channel) && channel.code === "TENANT_OVER_SHARE") tenant.refused.connections += 1;
     const { tls, speaks } = endpoint;
     if (isFailure(channel) || tls === undefined || origin?.speaksTls === true) return channel;
     const inside = await this.#handshakes.secure(channel, tls, origin === undefined ? offered(speaks) : []);
@@ -76,11 +84,12 @@ export class Upstream {
   async #connect(
     endpoint: UpstreamEndpoint,
     permit: Permit,
+    tenant: Tenant,
     origin: Origin | undefined,
   ): Promise<ByteChannel | Failure> {
     const { pool, limits, clock } = this.#options;
     const { port, reach } = endpoint;
-    if (reach.kind === "name") return this.#openByName(reach, port, permit);
+    if (reach.kind === "name") return this.#openByName(reach, port, permit, tenant);
     if (reach.kind === "plain") {
       const { ip } = reach;
       const socket = await dialEndpoint(permit, { ip, port, timeoutMs: limits.connectTimeoutMs }, clock);
@@ -91,7 +100,7 @@ export class Upstream {
         ? this.#sharedHeaders
         : { ...tunnelHeaders({ ...origin, baggage: this.#baggage }), "x-istio-source": "waypoint" };
     const target = { ip: reach.ip, port: reach.port, expected: [reach.expected] };
-    const tunnel = await pool.open(target, { authority: reach.authority, headers });
+    const tunnel = await pool.open(target, { authority: reach.authority, headers }, tenant);
     return isFailure(tunnel) ? tunnel : streamChannel(tunnel.stream, "upstream");
   }
 
@@ -100,9 +109,10 @@ export class Upstream {
     { host, isOutside }: Extract<Reach, { kind: "name" }>,
     port: number,
     permit: Permit,
+    tenant: Tenant,
   ): Promise<ByteChannel | Failure> {
     const { names, limits, clock } = this.#options;
-    const found = await names.addresses(host);
+    const found = await names.addresses(host, tenant.names);
     if (isFailure(found)) return found;
     const outside = found.filter(isOutside);
     let outcome: Failure = fail("EGRESS_REFUSED", `${host} does not lie outside: ${found.join(", ")}`);
