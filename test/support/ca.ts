@@ -2,7 +2,7 @@
 // Certificates are built with @peculiar/x509, so that a test's idea of a certificate never comes from the code it tests.
 // oxlint-disable-next-line import/no-unassigned-import -- @peculiar/x509 needs its side effect before it is loaded.
 import "reflect-metadata";
-import { KeyObject, X509Certificate, randomBytes, webcrypto } from "node:crypto";
+import { KeyObject, X509Certificate, createPrivateKey, createPublicKey, randomBytes, webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
 import { parseTrustDomain, trustDomainId } from "@culvert/shared/identity/spiffe-id.ts";
@@ -43,7 +43,8 @@ export interface CertificateSpec {
   readonly uris?: readonly string[];
   readonly dns?: readonly string[];
   readonly emails?: readonly string[];
-  /** The whole subjectAltName extension value, for what no library would write. Replaces `uris`, `dns`, `emails`. */
+  readonly ips?: readonly string[];
+  /** The whole subjectAltName extension value, for what no library would write. Replaces `uris`, `dns`, `emails`, `ips`. */
   readonly rawSubjectAltName?: Uint8Array<ArrayBuffer>;
   readonly subject?: string;
   /** Basic constraints; absent: not a CA, no extension. */
@@ -102,6 +103,15 @@ export async function testAuthority(name = "culvert.test", intermediate: Certifi
 /** A certificate for `id` with everything as it should be, but for what `spec` says otherwise. */
 export async function mintSvid(authority: TestAuthority, id: string, spec: CertificateSpec = {}): Promise<Minted> {
   return mint(authority.intermediate, { uris: [id], ...spec });
+}
+
+/** Who signs with a P-256 key that lies in a file beside its certificate. */
+export async function issuerFromPem(certificatePem: string, keyPem: string): Promise<Issuer> {
+  const certificate = new x509.X509Certificate(certificatePem);
+  const algorithm = { name: "ECDSA", namedCurve: "P-256" };
+  const privateKey = createPrivateKey(keyPem).toCryptoKey(algorithm, true, ["sign"]);
+  const publicKey = createPublicKey(keyPem).toCryptoKey(algorithm, true, ["verify"]);
+  return { certificate, keys: { privateKey, publicKey }, above: [certificate] };
 }
 
 /** `spiffe://<trust domain>/ns/<namespace>/sa/<service account>` of an authority. */
@@ -168,6 +178,7 @@ async function extensionsOf(
     ...(spec.uris ?? []).map((value) => ({ type: "url" as const, value })),
     ...(spec.dns ?? []).map((value) => ({ type: "dns" as const, value })),
     ...(spec.emails ?? []).map((value) => ({ type: "email" as const, value })),
+    ...(spec.ips ?? []).map((value) => ({ type: "ip" as const, value })),
   ];
   const extensions: x509.Extension[] = [await x509.SubjectKeyIdentifierExtension.create(publicKey)];
   if (issuer !== undefined) {

@@ -4,9 +4,12 @@ import { mkdirSync } from "node:fs";
 import { request, type IncomingMessage } from "node:http";
 import { dirname, join } from "node:path";
 import { json } from "node:stream/consumers";
+import { readRoots } from "@culvert/authority/state/authority-folder.ts";
 import { initAuthority, startAuthority } from "./authority.ts";
+import { issuerFromPem, type Issuer } from "./ca.ts";
 import { ask } from "./http.ts";
 import type { Mesh, Proxy } from "./mesh.ts";
+import { must } from "./must.ts";
 import type { Host } from "./netns.ts";
 import type { Program } from "./process.ts";
 import { runProgram } from "./programs.ts";
@@ -91,6 +94,12 @@ export class ConfigAuthority {
     };
     const { program } = await startAuthority(dirname(this.#admin), this.#ca, config, deadlineMs, prefix);
     this.#program = program;
+  }
+
+  /** Who signs for it: for those who stand in its place. */
+  async issuer(): Promise<Issuer> {
+    const { certificatePem, keyPem } = must(await readRoots(this.#ca)).signing.authority.intermediate;
+    return issuerFromPem(certificatePem, keyPem);
   }
 
   /** In order, as a restart does. */

@@ -9,7 +9,7 @@ import { titleOf } from "../resources/title.ts";
 import type { Problem } from "../snapshot.ts";
 import type { Node } from "../tree.ts";
 import { FRAME_LIMITS } from "./frames.ts";
-import type { WholeUpdate } from "./stream-call.ts";
+import type { WholeUpdate } from "./update-parts.ts";
 
 /** What a proxy holds at most, beside their number. */
 export const DOCUMENT_LIMITS = {
@@ -17,6 +17,8 @@ export const DOCUMENT_LIMITS = {
   bytes: 128 * 1024 * 1024,
 } as const;
 
+/** Of an update with as many errors the rest is not read: it is refused, and more of them tell nobody anything. */
+const MOST_PROBLEMS = 1_000;
 /** Documents that are parsed before others get a turn: some milliseconds. */
 const DOCUMENTS_PER_TURN = 32;
 
@@ -66,7 +68,8 @@ export async function judgeUpdate(
   let documents = 0;
   for (const [id, { version, document }] of set) {
     const one = readDocument(id, version, document, share, reading);
-    problems.push(...one.parsed.problems.filter(({ severity }) => severity === "error"));
+    for (const problem of one.parsed.problems) if (problem.severity === "error") problems.push(problem);
+    if (problems.length > MOST_PROBLEMS) break;
     held.set(id, one);
     documents += 1;
     if (documents % DOCUMENTS_PER_TURN === 0) await turn();

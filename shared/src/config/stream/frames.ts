@@ -2,6 +2,7 @@
 // its bytes before anything is built from them, and then field by field; a field that is not known is passed over, so that either
 // side may be the newer one.
 import { hash } from "node:crypto";
+import { LOAD_LIMITS } from "../load.ts";
 import { pack, Packed, refusal, unpack, type Plain, type PlainMap } from "../messagepack.ts";
 import { packNode, TREE_DEPTH, unpackNode } from "../packed-tree.ts";
 import type { Node } from "../tree.ts";
@@ -85,6 +86,8 @@ export interface UpdateFrame {
   readonly version: string;
   /** New and changed documents by id, `Kind namespace/name` (`titleOf`). */
   readonly set: ReadonlyMap<string, SentDocument>;
+  /** Nodes of all documents of `set`. */
+  readonly nodes: number;
   /** Ids of documents that are to be forgotten. */
   readonly removed: readonly string[];
   /** Keys whose documents are all there once this update is applied. Each is told once for each subscription. */
@@ -101,7 +104,7 @@ export interface PackedDocument {
 }
 
 /** An update's message as an authority makes it, of documents that are packed already. */
-export interface PackedUpdate extends Omit<UpdateFrame, "set"> {
+export interface PackedUpdate extends Omit<UpdateFrame, "set" | "nodes"> {
   readonly set: ReadonlyMap<string, PackedDocument>;
 }
 
@@ -219,21 +222,24 @@ export function decodeUpdate(bytes: Uint8Array): UpdateFrame | string {
   const packed = fields.get("set") ?? new Map<string, Plain>();
   if (!isMap(packed) || packed.size > FRAME_LIMITS.documents) return "set: expected a map of documents by id";
   const set = new Map<string, SentDocument>();
+  let nodes = 0;
   for (const [id, value] of packed) {
-    const sent = isId(id) ? sentOf(value) : undefined;
+    const room = { nodes: LOAD_LIMITS.expandedNodes };
+    const sent = isId(id) ? sentOf(value, room) : undefined;
+    nodes += LOAD_LIMITS.expandedNodes - room.nodes;
     if (sent === undefined) return `set[${JSON.stringify(id.slice(0, 80))}]: expected version, file, line and tree`;
     set.set(id, sent);
   }
-  return { nonce, version, set, removed, answered, more };
+  return { nonce, version, set, nodes, removed, answered, more };
 }
 
-function sentOf(value: Plain): SentDocument | undefined {
+function sentOf(value: Plain, room: { nodes: number }): SentDocument | undefined {
   if (!isList(value) || value.length !== 4) return undefined;
   const [version, file, line, tree] = value;
   if (typeof version !== "string" || !HEX_VERSION.test(version) || !isText(file, FRAME_LIMITS.textLength))
     return undefined;
   if (typeof line !== "number" || !Number.isSafeInteger(line) || line < 0) return undefined;
-  const document = unpackNode(tree, file, line);
+  const document = unpackNode(tree, file, line, room);
   return document === undefined ? undefined : { version, document };
 }
 

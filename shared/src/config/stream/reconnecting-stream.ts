@@ -8,8 +8,9 @@ import { formatHostPort } from "../../net/ip.ts";
 import type { ResourceAuthority } from "../process/process-config.ts";
 import { clientOf } from "./authority-client.ts";
 import type { Hello } from "./frames.ts";
-import { StreamCall, type WholeUpdate } from "./stream-call.ts";
+import { StreamCall } from "./stream-call.ts";
 import type { StreamEvents, StreamNeeds } from "./stream-options.ts";
+import type { WholeUpdate } from "./update-parts.ts";
 
 /** From half a second to a second after the first failure, at most half a minute: with jitter, for many are lost together. */
 const RETRY = { baseMs: 1_000, capMs: 30_000 };

@@ -7,43 +7,14 @@ import {
   CONFIG_STREAM_TYPE,
   decodeUpdate,
   encodeClientFrame,
-  FRAME_LIMITS,
   type ClientFrame,
   type Hello,
   type RefusedField,
-  type SentDocument,
 } from "./frames.ts";
-
-/** What one update may hold. */
-export const UPDATE_LIMITS = {
-  /** All its messages: as much as a folder of resources. */
-  bytes: 64 * 1024 * 1024,
-  /** Messages: an update of that size in parts of the usual one, many times over. */
-  parts: 4_096,
-} as const;
+import { UpdateParts, type WholeUpdate } from "./update-parts.ts";
 
 /** Messages that wait for an authority that takes none: more changes than that are a stream that is dead. */
 const MAX_WAITING_FRAMES = 1_000;
-
-/** All of an update. */
-export interface WholeUpdate {
-  readonly nonce: number;
-  readonly version: string;
-  readonly set: ReadonlyMap<string, SentDocument>;
-  readonly removed: ReadonlySet<string>;
-  readonly answered: readonly string[];
-  /** What its messages took. */
-  readonly bytes: number;
-}
-
-interface Parts {
-  readonly nonce: number;
-  readonly set: Map<string, SentDocument>;
-  readonly removed: Set<string>;
-  readonly answered: string[];
-  bytes: number;
-  count: number;
-}
 
 /** See the head of the file. */
 export class StreamCall {
@@ -53,7 +24,7 @@ export class StreamCall {
   readonly #stream: GrpcDuplex;
   readonly #waiting: ClientFrame[] = [];
   #takes = true;
-  #parts: Parts | undefined;
+  #parts: UpdateParts | undefined;
   /** Of the update that has neither been acknowledged nor refused. */
   #open: number | undefined;
   #lastNonce = 0;
@@ -117,46 +88,20 @@ export class StreamCall {
     if (this.#parts === undefined && frame.nonce <= this.#lastNonce) {
       return this.#breakOff(`update ${frame.nonce} after ${this.#lastNonce}`);
     }
-    const parts: Parts = (this.#parts ??= {
-      nonce: frame.nonce,
-      set: new Map(),
-      removed: new Set(),
-      answered: [],
-      bytes: 0,
-      count: 0,
-    });
+    const parts = (this.#parts ??= new UpdateParts(frame.nonce));
     if (frame.nonce !== parts.nonce) return this.#breakOff(`a part of update ${frame.nonce} within ${parts.nonce}`);
-    parts.bytes += message.length;
-    parts.count += 1;
-    for (const id of frame.removed) {
-      parts.set.delete(id);
-      parts.removed.add(id);
-    }
-    for (const [id, sent] of frame.set) {
-      parts.removed.delete(id);
-      parts.set.set(id, sent);
-    }
-    parts.answered.push(...frame.answered);
-    const excess = excessOf(parts);
+    const excess = parts.add(message, frame);
     if (excess !== undefined) return this.#breakOff(`update ${parts.nonce}: ${excess}`);
     if (frame.more) return;
     this.#parts = undefined;
     this.#open = parts.nonce;
     this.#lastNonce = parts.nonce;
-    const { nonce, set, removed, answered, bytes } = parts;
-    this.#onUpdate({ nonce, version: frame.version, set, removed, answered, bytes });
+    this.#onUpdate(parts.whole(frame));
   }
 
   #breakOff(why: string): void {
     this.#broken ??= why;
+    this.#parts = undefined;
     this.#stream.cancel();
   }
-}
-
-function excessOf({ set, removed, answered, bytes, count }: Parts): string | undefined {
-  if (bytes > UPDATE_LIMITS.bytes) return `expected at most ${UPDATE_LIMITS.bytes} bytes, found more`;
-  if (count > UPDATE_LIMITS.parts) return `expected at most ${UPDATE_LIMITS.parts} messages, found more`;
-  const documents = Math.max(set.size, removed.size);
-  if (documents > FRAME_LIMITS.documents) return `expected at most ${FRAME_LIMITS.documents} documents, found more`;
-  return answered.length > FRAME_LIMITS.keys ? `expected at most ${FRAME_LIMITS.keys} answers, found more` : undefined;
 }

@@ -99,6 +99,11 @@ export class FakeStream {
     stream.respond({ ":status": 200, "content-type": "application/grpc+msgpack" }, { waitForTrailers: true });
   }
 
+  /** Of the update that was said last. */
+  get lastNonce(): number {
+    return this.#nonce;
+  }
+
   get hello(): Hello & { readonly subscribe: readonly string[] } {
     const [first] = this.frames;
     if (first?.kind !== "hello") throw new Error("no hello");

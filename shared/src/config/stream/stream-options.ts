@@ -2,6 +2,7 @@
 import type { Failure } from "../../failure/failure.ts";
 import type { Identity } from "../../identity/source.ts";
 import type { Ip } from "../../net/ip.ts";
+import type { Problem } from "../snapshot.ts";
 
 /** Who asks, beside what the certificate proves. */
 export type Asker =
@@ -51,6 +52,8 @@ export interface StreamStatus {
   readonly waiting: number;
   readonly applied: number;
   readonly refused: number;
+  /** The first problems of the newest update, while it is refused. */
+  readonly problems: readonly Problem[];
   /** How often a stream has begun. */
   readonly connects: number;
 }

@@ -57,6 +57,7 @@ describe("opening", () => {
       applied: 1,
       refused: 0,
       connects: 1,
+      problems: [],
     });
     assert.deepEqual(f.authority.shown, [OWN.svid.id]);
   });
@@ -126,6 +127,10 @@ describe("updates", () => {
     assert.deepEqual(names(source), ["a"]);
     assert.equal(keptProblems(f.events).length, 1);
     assert.equal(source.stream?.refused, 1);
+    assert.deepEqual(
+      source.stream.problems.map(({ file, line, resource, path }) => [file, line, resource, path]),
+      [["bad.yaml", 4, "Service default/bad", "spec.ports[0].port"]],
+    );
     // The same again is no news; what is good then counts, even if it is what was there before.
     await stream.outcome(stream.say({ set }));
     assert.equal(keptProblems(f.events).length, 1);
@@ -133,6 +138,7 @@ describe("updates", () => {
     await stream.outcome(stream.say({}));
     assert.equal(source.get().version, version + 1);
     assert.deepEqual(names(source), ["a"]);
+    assert.deepEqual(source.stream?.problems, []);
   });
 
   test("two of one name, and a document under another's id, are refused", async (context) => {

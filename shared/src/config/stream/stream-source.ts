@@ -12,9 +12,10 @@ import { unfitRoots } from "./authority-client.ts";
 import { joined, judgeUpdate, type DocumentReading, type Held } from "./documents.ts";
 import { FRAME_LIMITS, type Hello } from "./frames.ts";
 import { ReconnectingStream, type ReconnectingOptions, type StreamUser } from "./reconnecting-stream.ts";
-import type { StreamCall, WholeUpdate } from "./stream-call.ts";
+import type { StreamCall } from "./stream-call.ts";
 import type { StreamLimits, StreamNeeds, StreamStatus } from "./stream-options.ts";
 import { Subscriptions } from "./subscriptions.ts";
+import type { WholeUpdate } from "./update-parts.ts";
 
 /** What `openResourceStream` needs. */
 export interface ResourceStreamOptions extends ResourcesOptions, StreamNeeds, ReconnectingOptions {
@@ -57,8 +58,8 @@ class ResourceStream implements ResourceSource, StreamUser {
   /** When an earlier process kept what is held, until something is in use. */
   #keptAt: number | undefined;
   #restoring: Timer | undefined;
-  /** The problems that were last reported, as text; empty while the newest update is in use. */
-  #reported = "";
+  /** The first problems of the newest update; empty while it is in use. */
+  #problems: readonly Problem[] = [];
   /** States are taken into use one after another. */
   #applying: Promise<void> = Promise.resolve();
   readonly #reloading: (() => void)[] = [];
@@ -112,6 +113,7 @@ class ResourceStream implements ResourceSource, StreamUser {
       waiting: this.#subscriptions.waiting,
       connects: this.#authority.connects,
       ...this.#counts,
+      problems: this.#problems,
     };
   }
 
@@ -181,7 +183,7 @@ class ResourceStream implements ResourceSource, StreamUser {
 
   /** Whether what is in use is what the authority says now. */
   get #isUpToDate(): boolean {
-    return this.#authority.isConnected && this.#reported === "";
+    return this.#authority.isConnected && this.#problems.length === 0;
   }
 
   /** Never rejects. */
@@ -193,13 +195,13 @@ class ResourceStream implements ResourceSource, StreamUser {
       : await judgeUpdate(this.#held, update, this.#reading);
     if (this.#isClosed) return;
     if (!("held" in judged)) return this.#refuse(call, update, judged);
-    if (judged.parsed !== undefined || !this.#inUse.any || this.isRestored || this.#reported !== "") {
+    if (judged.parsed !== undefined || !this.#inUse.any || this.isRestored || this.#problems.length > 0) {
       const parsed = judged.parsed ?? joined(judged.held);
       if (!(await this.#inUse.use(parsed, () => this.#options.clock.now()))) return;
     }
     this.#held = judged.held;
     this.#version = update.version;
-    this.#reported = "";
+    this.#problems = [];
     this.#counts.applied += 1;
     this.#subscriptions.answered(update.answered);
     this.#store?.save(() => this.#keptFiles?.(this.#held, this.#subscriptions.answeredKeys()) ?? []);
@@ -217,9 +219,9 @@ class ResourceStream implements ResourceSource, StreamUser {
     );
     const failure = fail("CONFIGURATION_UNAVAILABLE", `what the authority sends is refused: ${text}`);
     this.#subscriptions.refused(update.answered, failure);
-    const report = JSON.stringify(problems);
-    if (report !== this.#reported) this.#options.onEvent({ kind: "kept", problems });
-    this.#reported = report;
+    const shown = problems.slice(0, FRAME_LIMITS.problems);
+    if (JSON.stringify(shown) !== JSON.stringify(this.#problems)) this.#options.onEvent({ kind: "kept", problems });
+    this.#problems = shown;
     if (this.#inUse.any) this.#answerReloads();
     else {
       this.#options.onWaiting(failure.toString());
