@@ -106,6 +106,24 @@ describe("opening", () => {
   });
 });
 
+test("a folder that loses all it had is no new state, a folder that has not begun is one", async (context) => {
+  const folder = await folderFor(context);
+  const { source, events, clock } = await open(context, folder);
+  assert.deepEqual(names(source), []);
+  await put(join(folder, "a.yaml"), entry("a"));
+  await untilNames(source, ["a"], clock);
+
+  await rm(join(folder, "a.yaml"));
+  await source.reload();
+  assert.deepEqual(names(source), ["a"]);
+  const last = events.at(-1);
+  assert.ok(last?.kind === "kept");
+  assert.match(last.problems.map(formatProblem).join(), /: expected at least one resource, found none$/);
+
+  await put(join(folder, "b.yaml"), entry("b"));
+  await untilNames(source, ["b"], clock);
+});
+
 test("a change while the first names are awaited comes after them", async (context) => {
   const folder = await folderFor(context);
   await put(join(folder, "a.yaml"), entry("a", "slow.local"));

@@ -2,7 +2,7 @@
 import { watch, type FSWatcher } from "node:fs";
 import type { Clock, Timer } from "../net/clock.ts";
 import { duplicates } from "./cross-check.ts";
-import { readFolder, scanFolder, type FolderScan, type ReadFile } from "./folder.ts";
+import { folderProblem, NO_RESOURCE, readFolder, scanFolder, type FolderScan, type ReadFile } from "./folder.ts";
 import type { LastGoodStore } from "./last-good.ts";
 import type { ResourceEvent, ResourceSource } from "./resource-source.ts";
 import { openLastGood, ResourcesInUse, type ResourcesOptions } from "./resources-in-use.ts";
@@ -49,10 +49,13 @@ class WatchedFolder implements ResourceSource {
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<void> | undefined;
   #isClosed = false;
+  /** There were resources once, or they were saved: a mesh that has not begun is told from one that has been lost. */
+  #mayNotBeEmpty: boolean;
   readonly #store: LastGoodStore | undefined;
 
   constructor(options: ResourceFolderOptions, store: LastGoodStore | undefined) {
     this.#store = store;
+    this.#mayNotBeEmpty = store !== undefined;
     this.#folder = options.folder;
     this.#routing = options.routing;
     this.#clock = options.clock;
@@ -159,9 +162,12 @@ class WatchedFolder implements ResourceSource {
       return undefined;
     }
     const problems = [...state.parsed.problems, ...duplicates(state.parsed.resources)];
+    const isEmpty = state.parsed.resources.length + problems.length === 0;
+    if (isEmpty && this.#mayNotBeEmpty) problems.push(folderProblem(this.#folder, NO_RESOURCE));
     if (problems.some(({ severity }) => severity === "error")) return problems;
     if (!(await this.#inUse.use(state.parsed, () => this.#clock.now()))) return undefined;
     this.#reported = "";
+    this.#mayNotBeEmpty ||= !isEmpty;
     const packed = [...state.files.values()].flatMap((file) => (file.packed === undefined ? [] : [file.packed]));
     this.#store?.save(() => packed);
     return undefined;

@@ -52,6 +52,9 @@ export interface FolderScan {
   readonly signature: string;
 }
 
+/** A folder that is empty is mostly a mount that is missing. To believe it would take the mesh away, and let its traffic pass unprotected. */
+export const NO_RESOURCE = "expected at least one resource, found none";
+
 /** One whole state of a folder. */
 export interface FolderState {
   readonly scan: FolderScan;
@@ -178,7 +181,8 @@ async function parseFile(
   return pack === undefined ? { resources, problems } : { resources, problems, packed: pack(path, nodes) };
 }
 
-function folderProblem(path: string, text: string): Problem {
+/** A problem of a folder as a whole. */
+export function folderProblem(path: string, text: string): Problem {
   return { file: path, line: 0, resource: "", path: "", text, severity: "error" };
 }
 

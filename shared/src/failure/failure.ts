@@ -72,7 +72,7 @@ export const FAILURES = {
   POLICY_NOT_UNDERSTOOD: traits("us", false, 401, 403, 7, CANCEL, "DENY", "a policy that selects this workload cannot be understood, so it denies"),
   MTLS_REQUIRED: traits("downstream", false, 401, 403, 16, CANCEL, "DENY", "this port takes mutual TLS only (PeerAuthentication STRICT), and the connection is plaintext"),
   WAYPOINT_REQUIRED: traits("downstream", false, 401, 403, 7, CANCEL, "DENY", "this workload takes connections from its waypoint only"),
-  IDENTITY_MALFORMED: traits("downstream", false, 401, 403, 16, CANCEL, "IDENTITY_ERROR", "a certificate, key or bundle is malformed, or is not for exactly one SPIFFE ID"),
+  IDENTITY_MALFORMED: traits("downstream", false, 401, 403, 16, CANCEL, "IDENTITY_ERROR", "a certificate, key, bundle or SPIFFE ID is not well-formed"),
   IDENTITY_MISMATCH: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "the peer proved another identity than the expected one"),
   IDENTITY_UNTRUSTED: traits("upstream", false, 503, 503, 14, CANCEL, "TLS_FAILURE", "a certificate does not chain to the bundle of its own trust domain"),
   IDENTITY_EXPIRED: traits("upstream", false, 503, 503, 14, CANCEL, "IDENTITY_ERROR", "a certificate is outside its validity"),

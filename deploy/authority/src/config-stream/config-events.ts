@@ -60,6 +60,14 @@ export class ConfigEvents {
     this.#options.log.info("resources in use", { version, documents, changed });
   }
 
+  notUnderstood(problems: readonly Problem[]): void {
+    for (const problem of problems.slice(0, MOST_LINES)) {
+      this.#options.log.warn("resource not-understood", { resource: problem.resource, error: formatProblem(problem) });
+    }
+    const more = problems.length - MOST_LINES;
+    if (more > 0) this.#options.log.warn("further resources are not understood", { problems: more });
+  }
+
   kept(problems: readonly Problem[]): void {
     const { log } = this.#options;
     for (const problem of problems.slice(0, MOST_LINES)) log.error("resource error", { error: formatProblem(problem) });

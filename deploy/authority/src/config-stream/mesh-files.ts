@@ -3,7 +3,7 @@
 import { hash } from "node:crypto";
 import { setImmediate as turn } from "node:timers/promises";
 import { buildSnapshot } from "@culvert/shared/config/build.ts";
-import { FOLDER_LIMITS, scanFolder } from "@culvert/shared/config/folder.ts";
+import { FOLDER_LIMITS, NO_RESOURCE, scanFolder } from "@culvert/shared/config/folder.ts";
 import type { FolderScan } from "@culvert/shared/config/folder.ts";
 import { LOAD_LIMITS, loadDocuments } from "@culvert/shared/config/load.ts";
 import { readBounded } from "@culvert/shared/config/read-bounded.ts";
@@ -56,7 +56,9 @@ export async function readMesh(
     const files = await readAll(scan, before, now);
     if (typeof files === "string") return [problemOf(folder, files)];
     const after = await scanFolder(folder);
-    if (typeof after !== "string" && after.signature === scan.signature) return { scan, files };
+    if (typeof after === "string" || after.signature !== scan.signature) continue;
+    const isEmpty = [...files.values()].every(({ documents, problems }) => documents.length + problems.length === 0);
+    return isEmpty ? [problemOf(folder, NO_RESOURCE)] : { scan, files };
   }
   return [problemOf(folder, "keeps changing while it is read")];
 }

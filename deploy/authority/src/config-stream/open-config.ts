@@ -43,6 +43,7 @@ export async function openConfig(options: OpenConfigOptions): Promise<ServedConf
       void streams.changed(change);
     },
     onKept: (problems) => events.kept(problems),
+    onNotUnderstood: (problems) => events.notUnderstood(problems),
   });
   const streams = new ConfigStreams({ trustDomain, source, limits, clock, events });
   await source.reload();

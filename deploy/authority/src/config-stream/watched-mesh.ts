@@ -14,6 +14,8 @@ export interface WatchedMeshOptions {
   readonly onChange: (change: MeshChange) => void;
   /** The folder has errors; what was in use stays. Told once for each set of them. */
   readonly onKept: (problems: readonly Problem[]) => void;
+  /** Resources that are in use and fail closed, for they cannot be understood. Told once for each set of them that is not empty. */
+  readonly onNotUnderstood: (problems: readonly Problem[]) => void;
 }
 
 /** See the head of the file. */
@@ -24,6 +26,7 @@ export class WatchedMesh {
   #isUsable = false;
   #signature = "";
   #reported = "";
+  #notUnderstood = "";
   #running: Promise<void> = Promise.resolve();
   #isWaiting = false;
   #isClosed = false;
@@ -84,7 +87,16 @@ export class WatchedMesh {
     const isNews = !this.#isUsable || change.ids.size > 0 || this.#reported !== "";
     this.#isUsable = true;
     this.#reported = "";
-    if (isNews) onChange(change);
+    if (!isNews) return;
+    onChange(change);
+    this.#tellNotUnderstood([...files.values()].flatMap(({ problems }) => problems));
+  }
+
+  #tellNotUnderstood(problems: readonly Problem[]): void {
+    const text = problems.map(formatProblem).join("\n");
+    if (text === this.#notUnderstood) return;
+    this.#notUnderstood = text;
+    if (problems.length > 0) this.#options.onNotUnderstood(problems);
   }
 
   #tell(problems: readonly Problem[]): void {

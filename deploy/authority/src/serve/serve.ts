@@ -140,7 +140,8 @@ class Server {
       else void this.#config.source.reload();
     });
     const { trustDomain } = authority.state.issuer();
-    this.#log.info("ready", {
+    // Certificates are signed meanwhile.
+    this.#log.info(this.#readiness.ready ? "ready" : "serving, but not ready: no usable resources yet", {
       trust_domain: trustDomain,
       port: port.listener.address.port,
       version: buildVersion().version,
