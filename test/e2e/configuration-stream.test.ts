@@ -206,7 +206,8 @@ describe("resources by the authority's stream", () => {
 
     write([workloadEntry("app-2", "10.99.9.9", { serviceAccount: "app", app: "app" })]);
     await authority.start();
-    await until("the stream again", async () => (await sourceOf(client)).stream.connected);
+    // After a while without it, tries come every 15 to 30 s.
+    await until("the stream again", async () => (await sourceOf(client)).stream.connected, 60_000);
     await until("the news", async () => {
       const { body: explained } = await ask(`http://${client.admin}/explain?to=app:${ECHO}`);
       return explained.includes("10.99.9.9");
