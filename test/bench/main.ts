@@ -1,4 +1,4 @@
-// Root. `pnpm bench pair|waypoint|authority|config-stream|handshakes|architectures|on-demand [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
+// Root. `pnpm bench pair|waypoint|authority|config-stream|handshakes|architectures|on-demand|tenants [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
 // Culvert beside others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,7 +45,7 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
 
 function usage(problem: string): never {
   process.stderr.write(
-    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "config-stream", "handshakes", "architectures", "on-demand"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
+    `${problem}\nusage: pnpm bench ${[...BENCHES.keys(), "authority", "config-stream", "handshakes", "architectures", "on-demand", "tenants"].join("|")} [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]\n`,
   );
   process.exit(2);
 }
@@ -132,6 +132,11 @@ if (positionals[0] === "architectures") {
 if (positionals[0] === "on-demand") {
   const { benchOnDemand } = await import("./on-demand.ts");
   await benchOnDemand(values.short);
+  process.exit();
+}
+if (positionals[0] === "tenants") {
+  const { benchTenants } = await import("./tenants.ts");
+  await benchTenants(values.short);
   process.exit();
 }
 const bench = BENCHES.get(positionals[0] ?? "") ?? usage("which bench?");
