@@ -9,6 +9,15 @@ import type { Destination, Endpoint, Hop, Self, UnknownDestinations } from "./ho
 import { throughGateways } from "./other-network.ts";
 import { throughWaypoint, type PlaceBehind } from "./through-waypoint.ts";
 
+/** What is asked, and by whom; the same from the first step to the last. */
+interface Question {
+  readonly directory: Directory;
+  readonly self: Self;
+  readonly destination: Destination;
+  /** Told each step of the reasoning, for `explain`. */
+  readonly note: ((step: string) => void) | undefined;
+}
+
 /**
  * Decides the next hop of a connection to `destination`.
  *
@@ -26,6 +35,7 @@ export function resolve(
 ): Hop | Failure {
   const { directory } = snapshot;
   const { namespace } = self;
+  const question: Question = { directory, self, destination, note };
   const service =
     destination.kind === "name"
       ? directory.serviceByHost(destination.host, namespace)
@@ -33,26 +43,26 @@ export function resolve(
   if (service !== undefined) {
     const isVirtual = destination.kind === "ip" && !service.vips.includes(destination.ip);
     note?.(`${describe(destination)} is ${isVirtual ? "a virtual address of " : ""}${titleOf(service)}`);
-    return toService(snapshot, self, service, destination, note);
+    return toService(question, service);
   }
   if (destination.kind === "ip") {
     const { ip, port } = destination;
     const workload = workloadAt(directory.workloadsAt(ip), self);
     if (workload !== undefined) {
       note?.(`${describe(destination)} is an address of workload ${workload.uid}`);
-      return toWorkload(snapshot, self, workload, ip, port, note);
+      return toWorkload(question, workload, ip, port);
     }
     // What an app has resolved by itself is known by the endpoints; they say more than the block around them.
     const direct = directory.serviceByEndpoint(ip, port, namespace);
     if (direct !== undefined) {
       const [entry, entryPort] = direct;
       note?.(`${describe(destination)} is an endpoint of port ${entryPort.port} of ${titleOf(entry)}`);
-      return toPort(snapshot, self, entry, entryPort, destination, note);
+      return toPort(question, entry, entryPort);
     }
     const block = directory.serviceByBlock(ip, namespace);
     if (block !== undefined) {
       note?.(`${describe(destination)} is in a block of ${titleOf(block)}`);
-      return toService(snapshot, self, block, destination, note);
+      return toService(question, block);
     }
   }
   note?.(`${describe(destination)} is in no resource; unknown destinations: ${unknown}`);
@@ -60,28 +70,17 @@ export function resolve(
   return passthrough(destination, undefined);
 }
 
-function toService(
-  snapshot: Snapshot,
-  self: Self,
-  service: Service,
-  destination: Destination,
-  note: ((step: string) => void) | undefined,
-): Hop | Failure {
+function toService(question: Question, service: Service): Hop | Failure {
+  const { destination } = question;
   const port = service.ports.find((candidate) => candidate.port === destination.port);
-  if (port !== undefined) return toPort(snapshot, self, service, port, destination, note);
+  if (port !== undefined) return toPort(question, service, port);
   const known = service.ports.map((candidate) => candidate.port).join(", ");
   const text = `${titleOf(service)} has no port ${destination.port} (it has ${known})`;
   return fail(service.entry === undefined ? "DESTINATION_UNKNOWN" : "EGRESS_REFUSED", text);
 }
 
-function toPort(
-  snapshot: Snapshot,
-  self: Self,
-  service: Service,
-  port: ServicePort,
-  destination: Destination,
-  note: ((step: string) => void) | undefined,
-): Hop | Failure {
+function toPort(question: Question, service: Service, port: ServicePort): Hop | Failure {
+  const { directory, self, destination, note } = question;
   const { entry } = service;
   if (entry?.notUnderstood !== undefined) {
     return fail("EGRESS_REFUSED", `${titleOf(service)} is not understood: ${entry.notUnderstood}`);
@@ -92,15 +91,15 @@ function toPort(
       traffic: "service",
       target: waypointTarget(service, port, destination),
       asked: { service, port: port.port },
-      behind: () => placesBehind(snapshot.directory, service, port, destination),
+      behind: () => placesBehind(question, service, port),
     } as const;
-    return throughWaypoint(snapshot.directory, self, use, note);
+    return throughWaypoint(directory, self, use, note);
   }
   if (entry?.resolution === "none") {
     note?.("resolution NONE: the connection goes on to where it was made to");
     return passthrough(destination, service);
   }
-  const endpoints = serviceEndpoints(snapshot, self, service, port, note);
+  const endpoints = serviceEndpoints(question, service, port);
   if (isFailure(endpoints)) return endpoints;
   // Endpoints that an app chose by address may differ, as the brokers of one cluster do.
   const chosen = endpoints.filter(
@@ -128,10 +127,9 @@ function waypointTarget(service: Service, port: ServicePort, destination: Destin
 
 /** The addresses to which the waypoint before a service may lead. */
 function placesBehind(
-  directory: Directory,
+  { directory, destination }: Question,
   service: Service,
   port: ServicePort,
-  destination: Destination,
 ): readonly PlaceBehind[] | "outside" {
   const { entry } = service;
   if (entry?.location === "external" || entry?.resolution === "none") return "outside";
@@ -149,15 +147,13 @@ function passthrough(destination: Destination, service: Service | undefined): Ho
 }
 
 function serviceEndpoints(
-  snapshot: Snapshot,
-  self: Self,
+  { directory, self, note }: Question,
   service: Service,
   port: ServicePort,
-  note: ((step: string) => void) | undefined,
 ): Endpoint[] | Failure {
   const endpoints: Endpoint[] = [];
   const remote: Workload[] = [];
-  for (const workload of snapshot.directory.endpoints(service)) {
+  for (const workload of directory.endpoints(service)) {
     const target = targetPort(service, port, workload);
     if (target === undefined) {
       note?.(`workload ${workload.uid} has no port named ${String(port.targetPort)}: left out`);
@@ -181,7 +177,7 @@ function serviceEndpoints(
   // A wildcard is no name that a gateway could be asked for.
   if (remote.length === 0 || service.hostname.startsWith("*")) return endpoints;
   const authority = formatHostPort(service.hostname, port.port);
-  const others = throughGateways(snapshot.directory, self.trustDomain, authority, remote, note);
+  const others = throughGateways(directory, self.trustDomain, authority, remote, note);
   return isFailure(others) ? others : [...endpoints, ...others];
 }
 
@@ -194,19 +190,12 @@ function isElsewhere(self: Self, workload: Workload): boolean {
   return isOtherNetwork(workload.network, self.network ?? "");
 }
 
-function toWorkload(
-  snapshot: Snapshot,
-  self: Self,
-  workload: Workload,
-  ip: Ip,
-  port: number,
-  note: ((step: string) => void) | undefined,
-): Hop | Failure {
+function toWorkload({ directory, self, note }: Question, workload: Workload, ip: Ip, port: number): Hop | Failure {
   if (workload.waypoint !== undefined) {
     const target = formatHostPort(ip, port);
     const behind = (): readonly PlaceBehind[] => [{ workload, ip }];
     const use = { ref: workload.waypoint, traffic: "workload", target, asked: undefined, behind } as const;
-    return throughWaypoint(snapshot.directory, self, use, note);
+    return throughWaypoint(directory, self, use, note);
   }
   if (isElsewhere(self, workload)) {
     return fail("NO_HEALTHY_UPSTREAM", `${workload.uid} is in network ${workload.network}, where only services lead`);
