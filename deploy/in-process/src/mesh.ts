@@ -13,7 +13,7 @@ import { Outbound } from "@culvert/uproxy/outbound/outbound.ts";
 import { leadsBack } from "@culvert/uproxy/own-listeners.ts";
 import { selfHints } from "@culvert/uproxy/self-hints.ts";
 import { readConfiguration, type MeshConfiguration } from "./configuration.ts";
-import { openFoundation, type MeshOptions, type OpenFoundation } from "./foundation.ts";
+import { openFoundation, type Holds, type MeshOptions, type OpenFoundation } from "./foundation.ts";
 import { MeshAgent } from "./http-agent.ts";
 import { MeshSocket } from "./mesh-socket.ts";
 import { Serving, type Served, type Service } from "./serving.ts";
@@ -222,7 +222,7 @@ export class Mesh {
     await connections.empty();
   }
 
-  #holds(): ReturnType<Parameters<OpenFoundation["setHolds"]>[0]> {
+  #holds(): Holds {
     const { connections, pool } = this.#member;
     const { sessions, streams } = pool.stats();
     return {

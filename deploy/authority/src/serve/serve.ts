@@ -13,6 +13,7 @@ import { processMemory } from "@culvert/shared/net/memory.ts";
 import type { ListenAddress, UnixAddress } from "@culvert/shared/net/listen-address.ts";
 import { lifecycleHandlers, loggingHandlers } from "@culvert/shared/observe/admin-handlers.ts";
 import { serveAdmin } from "@culvert/shared/observe/admin.ts";
+import type { AdminHandler } from "@culvert/shared/observe/admin.ts";
 import type { HttpEndpoint, HttpListen } from "@culvert/shared/observe/http-endpoint.ts";
 import { LineWriter } from "@culvert/shared/observe/line-writer.ts";
 import { Log } from "@culvert/shared/observe/log.ts";
@@ -253,7 +254,7 @@ class Server {
     void this.#port?.listener.idle().then(() => this.#ended.resolve());
   }
 
-  #adminHandlers(): Parameters<typeof serveAdmin>[0]["handlers"] {
+  #adminHandlers(): readonly AdminHandler[] {
     return [
       ...loggingHandlers(this.#log),
       ...(this.#config?.handlers ?? []),

@@ -3,10 +3,17 @@
 import { parseCidr, ipFamily, type Ip } from "../../net/ip.ts";
 import { CLUSTER_DOMAIN } from "../../workload/directory.ts";
 import { virtualCandidates } from "../../workload/virtual-address.ts";
-import { namedWaypoint } from "../../workload/waypoint-of.ts";
+import { namedWaypoint, type Labels } from "../../workload/waypoint-of.ts";
 import type { BackendRef } from "../http-route.ts";
 import { NETWORK_LABEL } from "../resources/metadata.ts";
-import type { EndpointPlace, FilterDraft, Resource } from "../resources/resource.ts";
+import type {
+  AuthorizationPolicyResource,
+  EndpointPlace,
+  FilterDraft,
+  Resource,
+  ServiceEntryResource,
+  ServiceResource,
+} from "../resources/resource.ts";
 import { titleOf } from "../resources/title.ts";
 
 /** Every resource that may be a destination: only who must know all addresses asks for it. */
@@ -98,28 +105,20 @@ export function networkOf({ network, labels }: Pick<EndpointPlace, "network" | "
 
 /** Everything that a resource is found under; each once. */
 export function topicsOf(resource: Resource): ReadonlySet<string> {
-  const { kind, metadata } = resource;
+  const { metadata } = resource;
   const { namespace } = metadata;
   const topics = new Set([`id ${titleOf(resource)}`]);
-  if (kind === "Service" || kind === "ServiceEntry" || kind === "WorkloadEntry") {
-    topics.add(EVERYTHING).add(insideTopic("destinations", namespace));
-    const labels = kind === "WorkloadEntry" ? resource.labels : metadata.labels;
-    const ref = namedWaypoint(labels, namespace);
-    if (ref !== undefined && ref !== "none") topics.add(waypointTopic(ref.namespace, ref.name));
-  }
-  if (kind === "Service" || kind === "ServiceEntry") {
-    for (const vip of resource.vips) topics.add(addressTopic(vip));
-    const [first] = [...(resource.selector ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1));
-    if (first !== undefined) topics.add(selectsTopic(namespace, ...first));
-    for (const host of virtualHosts(resource)) for (const ip of virtualCandidates(host)) topics.add(addressTopic(ip));
-  }
-  switch (kind) {
-    case "Namespace": {
-      const ref = namedWaypoint(metadata.labels, metadata.name);
-      if (ref !== undefined && ref !== "none") topics.add(waypointTopic(ref.namespace, ref.name));
+  switch (resource.kind) {
+    case "Namespace":
+      addWaypoint(namedWaypoint(metadata.labels, metadata.name), topics);
       break;
-    }
+    case "Service":
+      addDestination(namespace, metadata.labels, topics);
+      addNamed(resource, topics);
+      break;
     case "ServiceEntry":
+      addDestination(namespace, metadata.labels, topics);
+      addNamed(resource, topics);
       for (const host of resource.hosts) topics.add(`host ${host}`);
       for (const { text } of resource.cidrs) topics.add(`block ${text}`);
       for (const place of resource.endpoints) addPlace(place, topics);
@@ -127,22 +126,17 @@ export function topicsOf(resource: Resource): ReadonlySet<string> {
       if (resource.resolution === "dns" && resource.endpoints.length === 0) topics.add(NAMED_PLACES);
       break;
     case "WorkloadEntry":
+      addDestination(namespace, resource.labels, topics);
       addPlace(resource, topics);
       topics.add(accountTopic(namespace, resource.serviceAccount));
       for (const [name, value] of resource.labels) topics.add(labelTopic(namespace, name, value));
       break;
     case "Gateway":
       if (resource.entersNetwork !== undefined) topics.add(networkTopic(resource.entersNetwork));
-      for (const { ref } of resource.waypoint?.shares ?? []) topics.add(waypointTopic(ref.namespace, ref.name));
+      for (const { ref } of resource.waypoint?.shares ?? []) addWaypoint(ref, topics);
       break;
     case "AuthorizationPolicy":
-      if (resource.policy.target.kind !== "refs") topics.add(insideTopic("policies", namespace));
-      else {
-        for (const ref of resource.policy.target.refs) {
-          if (ref.kind === "Gateway") topics.add(waypointTopic(namespace, ref.name));
-          else topics.add(targetTopic(ref.kind === "Service" ? "service" : "entry", namespace, ref.name));
-        }
-      }
+      addTarget(resource, topics);
       break;
     case "PeerAuthentication":
       topics.add(insideTopic("peers", namespace));
@@ -158,7 +152,6 @@ export function topicsOf(resource: Resource): ReadonlySet<string> {
     case "BackendTLSPolicy":
       for (const { name } of resource.policy.targets) topics.add(targetTopic("service", namespace, name));
       break;
-    case "Service":
     case "HTTPFilter":
     case "ConfigMap":
     case "Secret":
@@ -189,6 +182,36 @@ export function referencesOf(resource: Resource): { backends: readonly BackendRe
     for (const rule of resource.route.rules) backends.push(...rule.backends);
   }
   return { backends, filters: names };
+}
+
+/** What connections may lead to. */
+function addDestination(namespace: string, labels: Labels, topics: Set<string>): void {
+  topics.add(EVERYTHING).add(insideTopic("destinations", namespace));
+  addWaypoint(namedWaypoint(labels, namespace), topics);
+}
+
+function addWaypoint(ref: ReturnType<typeof namedWaypoint>, topics: Set<string>): void {
+  if (ref !== undefined && ref !== "none") topics.add(waypointTopic(ref.namespace, ref.name));
+}
+
+/** The addresses and the selector of what has a name. */
+function addNamed(resource: ServiceResource | ServiceEntryResource, topics: Set<string>): void {
+  for (const vip of resource.vips) topics.add(addressTopic(vip));
+  const [first] = [...(resource.selector ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  if (first !== undefined) topics.add(selectsTopic(resource.metadata.namespace, ...first));
+  for (const host of virtualHosts(resource)) for (const ip of virtualCandidates(host)) topics.add(addressTopic(ip));
+}
+
+function addTarget({ metadata, policy }: AuthorizationPolicyResource, topics: Set<string>): void {
+  const { namespace } = metadata;
+  if (policy.target.kind !== "refs") {
+    topics.add(insideTopic("policies", namespace));
+    return;
+  }
+  for (const { kind, name } of policy.target.refs) {
+    if (kind === "Gateway") topics.add(waypointTopic(namespace, name));
+    else topics.add(targetTopic(kind === "Service" ? "service" : "entry", namespace, name));
+  }
 }
 
 function addPlace({ address }: EndpointPlace, topics: Set<string>): void {
