@@ -10,6 +10,7 @@ import { formatHostPort as hostPort } from "@culvert/shared/net/ip.ts";
 import { parse } from "yaml";
 import { spiffeId } from "../support/identities.ts";
 import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import { unready } from "../support/unready.ts";
 import type { Result } from "../support/process.ts";
 import { runProgram, writeResources } from "../support/programs.ts";
 import {
@@ -183,10 +184,11 @@ describe("the commands of a waypoint", () => {
     assert.equal(result.code, 4);
   });
 
-  test("wait ends with 0 once the waypoint is ready, with 1 after its timeout", async () => {
+  test("wait ends with 0 once the waypoint is ready, with 1 after its timeout", async (context) => {
     const ready = await cli("wait", "--config", config, "--timeout", "10s");
     assert.equal(ready.code, 0, ready.stderr);
-    const never = await cli("wait", "--address", hostPort(running.address, 1), "--timeout", "100ms");
+    const { address, port } = await unready(context);
+    const never = await cli("wait", "--address", hostPort(address, port), "--timeout", "100ms");
     assert.equal(never.code, 1);
     assert.match(never.stderr, /not ready after 100 ms/);
   });

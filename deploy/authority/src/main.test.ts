@@ -8,6 +8,7 @@ import { runCommandLine } from "@culvert/shared/config/cli.ts";
 import { identityFromTexts, readIdentityTexts } from "@culvert/shared/identity/sources/identity-folder.ts";
 import { selfCheck } from "@culvert/shared/identity/identity.ts";
 import { isFailure } from "@culvert/shared/failure/failure.ts";
+import { unready } from "@culvert/test/support/unready.ts";
 import { authorityProgram } from "./program.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
@@ -248,8 +249,9 @@ async function copyPart(name: string, folder: string): Promise<void> {
   for (const file of ["intermediate.pem", "intermediate-key.pem"]) await cp(join(parts, file), join(folder, file));
 }
 
-test("wait says that nobody is ready, and wants a duration", async () => {
-  const nobody = await authority("wait", "--address", "127.0.0.1:1", "--timeout", "1ms");
+test("wait says that nobody is ready, and wants a duration", async (context) => {
+  const { address, port } = await unready(context);
+  const nobody = await authority("wait", "--address", `${address}:${port}`, "--timeout", "1ms");
   assert.equal(nobody.exit, 1);
   assert.match(nobody.err, /^authority wait: not ready after 1 ms: /);
   assert.equal((await authority("wait", "--timeout", "soon")).exit, 2);
