@@ -7,22 +7,18 @@ import { buildVersion } from "@culvert/shared/config/version.ts";
 import { bundleProgram, interpreterFlags, type BundledPackage, type ProgramName } from "../bundle/bundle-program.ts";
 import { strip } from "./elf.ts";
 import { symbolNames, withoutExports } from "./elf-exports.ts";
-import { imageOf, type Image } from "./image.ts";
+import { imageOf } from "./image.ts";
 import { PATHS, programPath, USER, type ImageKind } from "./image-kinds.ts";
 import { digestOf, foldersTo, layerOf, type Entry, type Layer } from "./layer.ts";
+import type { ListedImage } from "./layout.ts";
 import { commandsOf, librariesOf, type DebianFile } from "./libraries.ts";
 import { integrityOf, sbomOf } from "./sbom.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
-/** An image with the list of what is in it. */
-export interface BuiltImage extends Image {
-  readonly sbom: string;
-}
-
 /** All images of one build. */
 export interface Build {
-  readonly images: readonly BuiltImage[];
+  readonly images: readonly ListedImage[];
   /** As images call it: `amd64`. */
   readonly architecture: string;
 }
@@ -40,7 +36,7 @@ export async function buildImages(kinds: readonly ImageKind[]): Promise<Build> {
   const programs = new Map<ProgramName, ProgramFile>();
   const integrity = integrityOf(readFileSync(join(ROOT, "pnpm-lock.yaml"), "utf8"));
   const version = buildVersion();
-  const images: BuiltImage[] = [];
+  const images: ListedImage[] = [];
   for (const kind of kinds) {
     const { program } = kind;
     const base = program === undefined ? undefined : node;

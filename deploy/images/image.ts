@@ -1,13 +1,8 @@
 // Pure. One image: its configuration, its manifest and its layers, as the specification of OCI has them.
 import type { BuildVersion } from "@culvert/shared/config/version.ts";
+import { blobOf, CREATED, MEDIA, type Blob } from "./blob.ts";
 import { COMMANDS, entrypoint, USER, type ImageKind } from "./image-kinds.ts";
 import { digestOf, type Layer } from "./layer.ts";
-
-/** Something that is stored under its digest. */
-export interface Blob {
-  readonly digest: string;
-  readonly content: Buffer;
-}
 
 /** A whole image. */
 export interface Image {
@@ -19,15 +14,6 @@ export interface Image {
   readonly manifest: Blob;
 }
 
-/** Media types that every registry and engine of the last years knows. */
-const MEDIA = {
-  config: "application/vnd.oci.image.config.v1+json",
-  layer: "application/vnd.oci.image.layer.v1.tar+gzip",
-  manifest: "application/vnd.oci.image.manifest.v1+json",
-} as const;
-
-/** The same for every build of the same content. */
-const CREATED = "1970-01-01T00:00:00Z";
 const NANOSECONDS = 1_000_000_000;
 
 /** What an image is made of. */
@@ -108,9 +94,4 @@ function configOf({ kind, layers, version, architecture, interpreterFlags, sbomD
     rootfs: { type: "layers", diff_ids: layers.map(({ diffId }) => diffId) },
     history: layers.map(() => ({ created: CREATED, created_by: "pnpm images" })),
   };
-}
-
-function blobOf(value: object): Blob {
-  const content = Buffer.from(JSON.stringify(value));
-  return { digest: digestOf(content), content };
 }

@@ -6,9 +6,9 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { buildImages, type Build, type BuiltImage } from "./build.ts";
+import { buildImages, type Build } from "./build.ts";
 import { IMAGE_KINDS } from "./image-kinds.ts";
-import { archiveOf, writeLayout } from "./layout.ts";
+import { archiveOf, writeLayout, type ListedImage } from "./layout.ts";
 
 const MB = 1_000_000;
 /** Files smaller than this are told together. */
@@ -36,7 +36,7 @@ for (const image of build.images) {
 process.stdout.write(`layout in ${folder}\n`);
 if (values.load === true) load(build);
 
-function describe({ tag, config, manifest, layers }: BuiltImage): string {
+function describe({ tag, config, manifest, layers }: ListedImage): string {
   const files = layers.flatMap(({ entries }) => entries).filter(({ content }) => content !== undefined);
   const sizes = files.map(({ path, content }) => ({ path, bytes: content?.length ?? 0 }));
   const large = sizes.filter(({ bytes }) => bytes >= SMALL_BYTES).toSorted((a, b) => b.bytes - a.bytes);

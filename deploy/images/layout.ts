@@ -2,16 +2,27 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createTar } from "nanotar";
-import { descriptorOf, type Blob, type Image } from "./image.ts";
+import type { Blob } from "./blob.ts";
+import { descriptorOf, type Image } from "./image.ts";
 import { digestOf } from "./layer.ts";
+import { referrerDescriptor, referrerOf } from "./referrer.ts";
+
+/** An image with the list of what is in it. */
+export interface ListedImage extends Image {
+  readonly sbom: string;
+}
 
 /** Files of a layout, by their paths in it. */
 type Files = ReadonlyMap<string, Buffer>;
 
-/** Writes a layout; what is there of an earlier one under other names stays. */
-export function writeLayout(folder: string, images: readonly Image[], architecture: string): void {
+/** Writes a layout, in which each list refers to its image; what is there of an earlier one under other names stays. */
+export function writeLayout(folder: string, images: readonly ListedImage[], architecture: string): void {
   mkdirSync(join(folder, "blobs/sha256"), { recursive: true });
-  for (const [path, content] of layoutOf(images, architecture)) writeFileSync(join(folder, path), content);
+  const referrers = images.map((image) => referrerOf(image, image.sbom));
+  const entries = [...images.map((image) => descriptorOf(image, architecture)), ...referrers.map(referrerDescriptor)];
+  const lists = referrers.flatMap(({ blobs }) => blobs);
+  for (const [path, content] of layoutOf(entries, [...blobsOf(images), ...lists]))
+    writeFileSync(join(folder, path), content);
 }
 
 /**
@@ -24,23 +35,26 @@ export function archiveOf(images: readonly Image[], architecture: string): Uint8
     RepoTags: [tag],
     Layers: layers.map(({ compressed }) => blobPath(digestOf(compressed))),
   }));
-  const files = new Map([...layoutOf(images, architecture), ["manifest.json", Buffer.from(JSON.stringify(manifest))]]);
+  const entries = images.map((image) => descriptorOf(image, architecture));
+  const files = new Map([
+    ...layoutOf(entries, blobsOf(images)),
+    ["manifest.json", Buffer.from(JSON.stringify(manifest))],
+  ]);
   return createTar(
     [...files].map(([name, data]) => ({ name, data, attrs: { mode: "644", uid: 0, gid: 0, mtime: 0 } })),
   );
 }
 
-function layoutOf(images: readonly Image[], architecture: string): Files {
-  const index = {
-    schemaVersion: 2,
-    mediaType: "application/vnd.oci.image.index.v1+json",
-    manifests: images.map((image) => descriptorOf(image, architecture)),
-  };
-  const blobs = images.flatMap(({ config, manifest, layers }): Blob[] => [
+function blobsOf(images: readonly Image[]): Blob[] {
+  return images.flatMap(({ config, manifest, layers }) => [
     ...layers.map(({ compressed }) => ({ digest: digestOf(compressed), content: compressed })),
     config,
     manifest,
   ]);
+}
+
+function layoutOf(manifests: readonly object[], blobs: readonly Blob[]): Files {
+  const index = { schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests };
   return new Map([
     ["oci-layout", Buffer.from(JSON.stringify({ imageLayoutVersion: "1.0.0" }))],
     ["index.json", Buffer.from(JSON.stringify(index))],

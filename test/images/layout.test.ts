@@ -22,6 +22,8 @@ function build(out: string): Promise<string> {
 }
 
 interface Descriptor {
+  readonly mediaType: string;
+  readonly artifactType?: string;
   readonly digest: string;
   readonly size: number;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -153,6 +155,26 @@ describe("images in a layout", needs({ root: true, commands: ["skopeo", "umoci",
     const { packages } = json("uproxy.spdx.json") as { packages: readonly { name: string }[] };
     const names = new Set(packages.map(({ name }) => name));
     for (const name of ["node", "libc6", "libstdc++6", "hyperid", "yaml"]) assert.ok(names.has(name), name);
+  });
+
+  test("each list refers to its image, as OCI 1.1 has it", () => {
+    const { manifests } = json("index.json") as { manifests: readonly Descriptor[] };
+    const lists = manifests.filter(({ artifactType }) => artifactType === "application/spdx+json");
+    assert.equal(lists.length, NAMES.length);
+    for (const [index, list] of lists.entries()) {
+      const name = NAMES[index] ?? "";
+      const { artifactType, config, layers, subject } = blob(list) as {
+        artifactType: string;
+        config: Descriptor;
+        layers: readonly [Descriptor];
+        subject: Descriptor;
+      };
+      const { mediaType, digest, size } = manifestOf(name).descriptor;
+      assert.deepEqual([artifactType, subject], ["application/spdx+json", { mediaType, digest, size }]);
+      assert.deepEqual([config.mediaType, blob(config)], ["application/vnd.oci.empty.v1+json", {}]);
+      assert.equal(layers[0].mediaType, artifactType);
+      assert.deepEqual(blob(layers[0]), json(`${name}.spdx.json`));
+    }
   });
 
   /** Runs a script as the user and under the flags of an image; all of them have the same Node. */
