@@ -18,6 +18,7 @@ const PLACES: Places = {
   sysusers: "/usr/lib/sysusers.d",
   config: "/etc/culvert",
   doc: "/usr/share/doc/culvert",
+  man: "/usr/share/man",
 };
 
 /** What is made, and how. */

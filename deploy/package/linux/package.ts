@@ -38,6 +38,7 @@ function tarball(contents: Contents, { version, architecture, epoch, isFast }: B
       sysusers: `${at}/sysusers.d`,
       config: `${at}/etc`,
       doc: `${at}/doc`,
+      man: `${at}/share/man`,
     });
     sameTimes(root, epoch);
     const path = join(out, `culvert-${version}-linux-${architecture}.tar.gz`);
@@ -72,7 +73,7 @@ const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"))
 const build: Build = { version, architecture, epoch: commitTime(), isFast: values.fast };
 const out = resolve(positionals[0] ?? join(ROOT, "dist"));
 mkdirSync(out, { recursive: true });
-const contents = await Contents.make();
+const contents = await Contents.make(build);
 try {
   const packages = values.revision.map((revision) => debianPackage(contents, build, Number(revision), out));
   for (const path of [...packages, tarball(contents, build, out)]) {

@@ -1,11 +1,14 @@
 // Machine. Fills a folder with what is installed on a host: the pinned Node.js without its symbols, a bundled file per program, commands,
 // units of systemd, configuration to begin with. The same for a Debian package and a tarball, at other places.
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
 import { bundleProgram, interpreterFlags } from "../../bundle/bundle-program.ts";
+import { commandsIn, manPage, type Release } from "./man.ts";
 
 const HERE = import.meta.dirname;
 const ROOT = join(HERE, "../../..");
@@ -23,23 +26,34 @@ export interface Places {
   readonly sysusers: string;
   readonly config: string;
   readonly doc: string;
+  /** Manual pages, of all sections. */
+  readonly man: string;
 }
 
 /** What is the same wherever it is installed, made once. */
 export class Contents {
   /** Files by their names. */
   readonly #built: string;
+  /** Manual pages by their programs. */
+  readonly #pages: ReadonlyMap<string, string>;
 
-  private constructor(built: string) {
+  private constructor(built: string, pages: ReadonlyMap<string, string>) {
     this.#built = built;
+    this.#pages = pages;
   }
 
-  /** Bundles the programs and strips Node; `close` when done. */
-  static async make(): Promise<Contents> {
+  /** Bundles the programs, strips Node and writes the manual; `close` when done. */
+  static async make(release: Release): Promise<Contents> {
     const built = mkdtempSync(join(tmpdir(), "culvert-package-"));
     for (const program of PROGRAMS) await bundleProgram(program, built);
-    execFileSync("strip", ["--strip-all", "-o", join(built, "node"), process.execPath]);
-    return new Contents(built);
+    execFileSync("strip", ["--strip-all", "--remove-section=.comment", "-o", join(built, "node"), process.execPath]);
+    const pages = await Promise.all(
+      PROGRAMS.map(async (name): Promise<[string, string]> => [
+        name,
+        await manual(name, join(built, `${name}.mjs`), release),
+      ]),
+    );
+    return new Contents(built, new Map(pages));
   }
 
   close(): void {
@@ -48,7 +62,7 @@ export class Contents {
 
   /** Writes everything below `root` as it is to lie on the host. */
   install(root: string, places: Places): void {
-    const { bin, lib, units, sysusers, config, doc } = places;
+    const { bin, lib, units, sysusers, config, doc, man } = places;
     const filled = (name: string, more: Readonly<Record<string, string>> = {}): string =>
       fill(readFileSync(join(HERE, name), "utf8"), { BIN: bin, LIB: lib, DOC: doc, ...more });
     put(root, join(lib, "node"), readFileSync(join(this.#built, "node")), EXECUTABLE);
@@ -56,6 +70,9 @@ export class Contents {
       const flags = ["--no-strip-types", ...interpreterFlags(program)].join(" ");
       put(root, join(lib, `${program}.mjs`), bundled(join(this.#built, `${program}.mjs`)), PLAIN);
       put(root, join(bin, program), filled("program.sh", { FLAGS: flags, PROGRAM: program }), EXECUTABLE);
+    }
+    for (const [program, page] of this.#pages) {
+      put(root, join(man, "man1", `${program}.1.gz`), gzipSync(page, { level: 9 }), PLAIN);
     }
     put(root, join(lib, "service.sh"), filled("service.sh"), EXECUTABLE);
     for (const unit of readdirSync(join(HERE, "units"))) put(root, join(units, unit), filled(`units/${unit}`), PLAIN);
@@ -66,6 +83,18 @@ export class Contents {
     put(root, join(doc, "copyright"), filled("copyright"), PLAIN);
     put(root, join(doc, "examples/memory.conf"), filled("memory.conf"), PLAIN);
   }
+}
+
+/** The manual page of a bundled program, from what it answers. */
+async function manual(name: string, bundle: string, release: Release): Promise<string> {
+  const help = async (...command: readonly string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)(process.execPath, [bundle, ...command, "--help"]);
+    return stdout;
+  };
+  const program = await help();
+  const commands: string[] = [];
+  for (const command of commandsIn(name, program)) commands.push(await help(command));
+  return manPage({ name, program, commands }, release);
 }
 
 /** A bundle without the line that starts it by its name: the command has its flags, and lines keep their numbers. */
