@@ -25,12 +25,17 @@ function json(status: number, value: unknown): (response: Parameters<RequestList
 /** Fetches JSON; in the demo from one of the app's own loopback listeners, behind which its uproxy waits. */
 function fetchJson(url: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    get(url, (response) => {
+    const request = get(url, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => (text += chunk));
       response.on("end", () => resolve(response.statusCode === 200 ? JSON.parse(text) : { error: text.trim() }));
-    }).on("error", reject);
+    });
+    request.on("error", (error: NodeJS.ErrnoException) => {
+      // The other end may close a kept connection just when it is used again: whoever keeps connections asks once more.
+      if (request.reusedSocket && error.code === "ECONNRESET") resolve(fetchJson(url));
+      else reject(error);
+    });
   });
 }
 
