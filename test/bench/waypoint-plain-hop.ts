@@ -27,6 +27,7 @@ import { UpstreamPool } from "@culvert/waypoint/http1/upstream-pool.ts";
 import { Http2Shared } from "@culvert/waypoint/http2/shared-state.ts";
 import { Http2Downstream } from "@culvert/waypoint/http2/downstream.ts";
 import { Http2Pool } from "@culvert/waypoint/http2/upstream-pool.ts";
+import { LiveTunnels } from "@culvert/waypoint/inbound/live-tunnels.ts";
 import { TunnelServices } from "@culvert/waypoint/inbound/tunnel-services.ts";
 import { tunnelOf } from "@culvert/waypoint/inbound/tunnel.ts";
 import { MeshView } from "@culvert/waypoint/mesh/view.ts";
@@ -170,6 +171,7 @@ const options = {
 };
 const caller = id("default/caller");
 let connections = 0;
+const live = new LiveTunnels(clock, { restMs: 0, untoldMs: 0 });
 
 /** Serves what comes at an address as if it came by tunnels to a service. */
 async function serve(
@@ -187,7 +189,7 @@ async function serve(
       const request = { peer: { id: caller }, authority, rawAuthority: `${name}:80`, source, local };
       connections += 1;
       const tunnel = tunnelOf(`c${connections}`, request as unknown as TunnelRequest, self, clock.monotonic());
-      return start(socketChannel(socket, "downstream"), new TunnelServices(tunnel, options, () => {}));
+      return start(socketChannel(socket, "downstream"), new TunnelServices(live.register(tunnel), options, () => {}));
     },
   });
   must(listening);

@@ -58,7 +58,7 @@ export type Serve = (connection: Duplex, authority: string) => void;
 /** The waypoint, its client and its apps. Make it with `startBench`. */
 export class Bench {
   readonly lines: Record<string, unknown>[] = [];
-  readonly live = new LiveTunnels();
+  readonly live = new LiveTunnels(systemClock, { restMs: 30_000, untoldMs: 60_000 });
   readonly metrics = new Metrics({ clock: systemClock });
   readonly tenants: Tenants;
   readonly #identities = new Map<string, Awaited<ReturnType<typeof testIdentity>>>();

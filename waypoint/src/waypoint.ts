@@ -58,15 +58,17 @@ export async function startWaypoint(foundation: Foundation, config: WaypointConf
 /** Which waypoint a configuration and an identity make. */
 export function selfOf(config: WaypointConfig, identity: Identity): WaypointSelf {
   const { id } = identity.svid;
-  const { gateway, pathNormalization, hbone } = config;
+  const { gateway, pathNormalization, hbone, resources } = config;
   const place = { addresses: ownAddresses(hbone.host), port: hbone.port };
-  return { gateway, id, trustDomain: trustDomainOf(id), aliases: identity.aliases, place, pathNormalization };
+  const holdsScope = "address" in resources;
+  const trustDomain = trustDomainOf(id);
+  return { gateway, id, trustDomain, aliases: identity.aliases, place, holdsScope, pathNormalization };
 }
 
 class Waypoint implements Service {
   readonly #foundation: Foundation;
   readonly #config: WaypointConfig;
-  readonly #live = new LiveTunnels();
+  readonly #live: LiveTunnels;
   readonly #tunnelPool: TunnelPool;
   readonly #connections: UpstreamConnections;
   readonly #acceptor: Acceptor;
@@ -80,6 +82,9 @@ class Waypoint implements Service {
     const { clock, identity, resources, log, metrics, accessLog, countFailure, tunnelLimits: limits } = foundation;
     this.#foundation = foundation;
     this.#config = config;
+    // A workload takes this waypoint for `configurationWait` after it was left, and may have heard a moment earlier.
+    const restMs = limits.configurationWaitMs / 2;
+    this.#live = new LiveTunnels(clock, { restMs, untoldMs: config.drain.timeoutMs });
     this.#view = this.#derive(undefined);
     this.#tunnelPool = new TunnelPool({
       identity,

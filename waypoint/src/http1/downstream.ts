@@ -55,6 +55,8 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   /** The client has sent its FIN. */
   #ended = false;
   #draining = false;
+  /** How long a client that draining has found at rest may take for one more request. */
+  #lastWithinMs = 0;
   #keepAlive = true;
   /** Of the request in flight. */
   #expects = false;
@@ -92,7 +94,8 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
   }
 
   /** Ends the connection with the next response, which says so, or when none is asked for in a little while. */
-  drain(): void {
+  drain(withinMs: number = this.#shared.limits.drainIdleMs): void {
+    this.#lastWithinMs = this.#draining ? Math.min(this.#lastWithinMs, withinMs) : withinMs;
     this.#draining = true;
     if (this.#state === WAITING && this.#stash.length === 0 && !this.#headBegun) this.#awaitLast();
   }
@@ -238,7 +241,7 @@ export class Http1Downstream implements ByteSink, Due, ExchangeClient {
 
   /** Nobody has told the client: its next request may be on its way. */
   #awaitLast(): void {
-    this.dueAt = Math.min(this.dueAt, this.#shared.deadlines.in(this.#shared.limits.drainIdleMs));
+    this.dueAt = Math.min(this.dueAt, this.#shared.deadlines.in(this.#lastWithinMs));
   }
 
   /** Goes on with the bytes that were kept, and reads again if they are used up. */

@@ -82,13 +82,13 @@ export class Http2Downstream implements Due, StreamOwner {
   }
 
   /** No more requests after those that are on their way: they go on, and the last one takes the connection with it. */
-  drain(): void {
+  drain(withinMs: number = this.#shared.messages.drainIdleMs): void {
     const session = this.#session;
-    if (this.#closesAt !== NEVER || this.#over || session === undefined || session.destroyed) return;
-    const { deadlines, messages } = this.#shared;
-    this.#closesAt = deadlines.in(messages.drainIdleMs);
+    if (this.#over || session === undefined || session.destroyed) return;
+    const isFirst = this.#closesAt === NEVER;
+    this.#closesAt = Math.min(this.#closesAt, this.#shared.deadlines.in(withinMs));
     this.dueAt = Math.min(this.dueAt, this.#closesAt);
-    session.goaway(0, ANY_STREAM);
+    if (isFirst) session.goaway(0, ANY_STREAM);
   }
 
   /** Ends the connection because of `failure`, which is the answer to the requests in flight of which none has begun. */

@@ -24,6 +24,7 @@ import {
   type OpeningReader,
 } from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
+import type { Standing } from "./standing.ts";
 import { TunnelServices, type RequestServicesOptions } from "./tunnel-services.ts";
 import { tenantOf, tunnelOf } from "./tunnel.ts";
 
@@ -39,10 +40,8 @@ export interface AcceptorOptions {
 }
 
 /** What is known of a tunnel once its destination is. */
-interface Arrival {
+interface Arrival extends Standing {
   readonly live: LiveTunnel;
-  readonly view: MeshView;
-  readonly destination: Destination;
   /** Something before the destination can only be answered by an HTTP request. */
   readonly needsHttp: boolean;
   /** The routes by which its connections are passed through. */
@@ -104,10 +103,11 @@ export class Acceptor {
 
   #servicesOf(live: LiveTunnel): TunnelServices {
     const { services, live: tunnels } = this.#options;
-    return new TunnelServices(live.tunnel, services, () => tunnels.release(live));
+    return new TunnelServices(live, services, () => tunnels.release(live));
   }
 
-  #serveOpaque({ live, view, destination }: Arrival, answer: Answer, opening: Opening): void {
+  #serveOpaque(arrival: Arrival, answer: Answer, opening: Opening): void {
+    const { live, view, destination } = arrival;
     const { services, opaque, live: tunnels } = this.#options;
     const tenant = tenantOf(services.tenants, live.tunnel, view.self);
     const over = tenant.begin();
@@ -118,7 +118,7 @@ export class Acceptor {
       tenant.requests.give(1);
       tunnels.release(live);
     };
-    void new OpaqueTunnel(live.tunnel, tenant, answer, report, opaque, ended).serve(live, view, destination, opening);
+    void new OpaqueTunnel(live, tenant, answer, report, opaque, ended).serve(arrival, opening);
   }
 
   /** The first bytes decide: answers, and reads them. */
@@ -172,7 +172,8 @@ export class Acceptor {
       },
       end,
       // Asked twice: who has just connected is about to speak, and who has not done so by the second time is not.
-      drain: () => {
+      drain: (withinMs) => {
+        if (withinMs !== undefined) return;
         if (isDraining) end(fail("DRAINING", "nothing was said"));
         isDraining = true;
       },
@@ -203,21 +204,26 @@ function serveRequests(
 ): void {
   live.protocol = "http";
   connection.start();
-  live.serve({ recheck, end: (failure) => connection.dismiss(failure), drain: () => connection.drain() });
+  live.serve({
+    recheck,
+    end: (failure) => connection.dismiss(failure),
+    drain: (withinMs) => connection.drain(withinMs),
+  });
 }
 
 /** What a view says of a tunnel. */
 function arrivalOf(live: LiveTunnel, view: MeshView): Arrival | Failure {
-  const { request, caller } = live.tunnel;
-  const destination = view.destination(request.authority, caller);
-  if (isFailure(destination)) return destination;
-  const needsHttp = view.guard(destination).needsHttp || view.routes(destination, caller.namespace) !== undefined;
-  return { live, view, destination, needsHttp, streams: view.streamRoutes(destination, caller.namespace) };
+  const { namespace } = live.tunnel.caller;
+  const standing = live.stand(view);
+  if (isFailure(standing)) return standing;
+  const { destination, guard } = standing;
+  const needsHttp = guard.needsHttp || standing.view.routes(destination, namespace) !== undefined;
+  return { ...standing, live, needsHttp, streams: standing.view.streamRoutes(destination, namespace) };
 }
 
 /** Why nothing that a tunnel may say would be let through. */
-function settledDenial({ view, live, destination }: Arrival): Failure | undefined {
-  return guardOf(view, live.tunnel, destination).settledDenial?.failure;
+function settledDenial({ live, guard }: Arrival): Failure | undefined {
+  return guardOf(guard, live.tunnel).settledDenial?.failure;
 }
 
 /** The answer to a tunnel that has none yet. */

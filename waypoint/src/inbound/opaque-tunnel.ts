@@ -4,7 +4,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
 import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { ByteChannel } from "../channel/channel.ts";
-import { protocolOf, type Destination } from "../mesh/destination.ts";
+import { protocolOf } from "../mesh/destination.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { ConnectionReport } from "../report.ts";
 import { chooseBackend } from "../route/backend.ts";
@@ -16,6 +16,7 @@ import type { LiveTunnel, TunnelUser } from "./live-tunnels.ts";
 import { OpaqueRelay } from "./opaque.ts";
 import type { Opening } from "./opening.ts";
 import { guardOf } from "./request-plan.ts";
+import type { Standing } from "./standing.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** How the caller gets its answer: a status while the tunnel is unanswered, a reset after that. */
@@ -38,6 +39,7 @@ const MOST_TRIES = 3;
 
 /** Serves one tunnel to its end. */
 export class OpaqueTunnel implements TunnelUser {
+  readonly #live: LiveTunnel;
   readonly #tunnel: Tunnel;
   readonly #tenant: Tenant;
   readonly #report: ConnectionReport;
@@ -50,14 +52,15 @@ export class OpaqueTunnel implements TunnelUser {
 
   /** @param ended called once, when nothing of the tunnel is left */
   constructor(
-    tunnel: Tunnel,
+    live: LiveTunnel,
     tenant: Tenant,
     answer: Answer,
     report: ConnectionReport,
     options: OpaqueTunnelOptions,
     ended: () => void,
   ) {
-    this.#tunnel = tunnel;
+    this.#live = live;
+    this.#tunnel = live.tunnel;
     this.#tenant = tenant;
     this.#answer = answer;
     this.#report = report;
@@ -66,11 +69,11 @@ export class OpaqueTunnel implements TunnelUser {
   }
 
   /** Never throws or rejects. */
-  async serve(live: LiveTunnel, view: MeshView, destination: Destination, opening: Opening): Promise<void> {
-    live.serve(this);
-    const decision = guardOf(view, this.#tunnel, destination).decideConnection();
+  async serve(standing: Standing, opening: Opening): Promise<void> {
+    this.#live.serve(this);
+    const decision = guardOf(standing.guard, this.#tunnel).decideConnection();
     this.#report.decided(decision);
-    const opened = decision.allowed ? await this.#connect(view, destination, opening, decision) : decision.failure;
+    const opened = decision.allowed ? await this.#connect(standing, opening, decision) : decision.failure;
     if (isFailure(opened)) return this.#refuse(opened);
     const { endpoint, channel } = opened;
     const client = this.#cut === undefined ? this.#answer.accept() : undefined;
@@ -82,9 +85,9 @@ export class OpaqueTunnel implements TunnelUser {
   }
 
   recheck(view: MeshView): Failure | undefined {
-    const destination = view.destination(this.#tunnel.request.authority, this.#tunnel.caller);
-    if (isFailure(destination)) return destination;
-    const decision = guardOf(view, this.#tunnel, destination).decideConnection();
+    const standing = this.#live.stand(view);
+    if (isFailure(standing)) return standing;
+    const decision = guardOf(standing.guard, this.#tunnel).decideConnection();
     if (decision.allowed) return undefined;
     this.#report.decided(decision);
     return fail("POLICY_CHANGED", decision.failure.detail);
@@ -103,12 +106,12 @@ export class OpaqueTunnel implements TunnelUser {
   }
 
   async #connect(
-    view: MeshView,
-    destination: Destination,
+    standing: Standing,
     opening: Opening,
     permit: Permit,
   ): Promise<{ endpoint: UpstreamEndpoint; channel: ByteChannel } | Failure> {
-    const group = this.#route(view, destination, opening);
+    const { destination } = standing;
+    const group = this.#route(standing, opening);
     if (isFailure(group)) return group;
     const { source } = this.#tunnel.request;
     const origin = {
@@ -135,7 +138,7 @@ export class OpaqueTunnel implements TunnelUser {
   }
 
   /** Where the connection goes: a backend of the routes of its destination, else the endpoints of that itself. */
-  #route(view: MeshView, destination: Destination, { serverName }: Opening): EndpointGroup | Failure {
+  #route({ view, destination }: Standing, { serverName }: Opening): EndpointGroup | Failure {
     const routes = view.streamRoutes(destination, this.#tunnel.caller.namespace);
     if (routes === undefined) return view.group(destination);
     const routed = routes.find(serverName);

@@ -2,14 +2,18 @@
 import { isFailure, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
 import { protocolOf, type Destination } from "../mesh/destination.ts";
-import { ConnectionGuard } from "../mesh/guard.ts";
+import { ConnectionGuard, type Guard } from "../mesh/guard.ts";
 import type { MeshView } from "../mesh/view.ts";
 import type { RouteGroup } from "../route/route-group.ts";
 import { headerPlan, type HeaderPlan } from "./header-plan.ts";
+import type { LiveTunnel } from "./live-tunnels.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** The part of the answers that a tunnel and a view settle. */
 export class RequestPlan {
+  /** What was asked for a plan. */
+  readonly asked: MeshView;
+  /** What routes and endpoints come from: an earlier one where another waypoint stands before the destination now. */
   readonly view: MeshView;
   readonly destination: Destination | Failure;
   /** `undefined` when the destination is a failure. */
@@ -19,11 +23,14 @@ export class RequestPlan {
   /** Clients speak gRPC-Web, or gRPC, and the application gRPC only. */
   readonly isGrpcWeb: boolean;
 
-  constructor(view: MeshView, tunnel: Tunnel) {
-    this.view = view;
-    this.destination = view.destination(tunnel.request.authority, tunnel.caller);
-    const { destination } = this;
-    this.guard = isFailure(destination) ? undefined : guardOf(view, tunnel, destination);
+  constructor(asked: MeshView, live: LiveTunnel) {
+    const { tunnel } = live;
+    const standing = live.stand(asked);
+    this.asked = asked;
+    this.view = isFailure(standing) ? asked : standing.view;
+    this.destination = isFailure(standing) ? standing : standing.destination;
+    const { destination, view } = this;
+    this.guard = isFailure(standing) ? undefined : guardOf(standing.guard, tunnel);
     this.group = isFailure(destination) ? undefined : view.routes(destination, tunnel.caller.namespace);
     this.headers = headerPlan(this.group);
     this.isGrpcWeb = !isFailure(destination) && protocolOf(destination) === "grpc-web";
@@ -39,8 +46,8 @@ export class RequestPlan {
 }
 
 /** What the policies before a destination say to the connection of a tunnel. */
-export function guardOf(view: MeshView, tunnel: Tunnel, destination: Destination): ConnectionGuard {
-  return new ConnectionGuard(view.guard(destination), connectionFacts(tunnel));
+export function guardOf(guard: Guard, tunnel: Tunnel): ConnectionGuard {
+  return new ConnectionGuard(guard, connectionFacts(tunnel));
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Tenant, Tenants } from "../tenants/tenants.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import { RequestPlan } from "./request-plan.ts";
 import { RequestServices } from "./request-services.ts";
+import type { LiveTunnel } from "./live-tunnels.ts";
 import { tenantOf, type Tunnel } from "./tunnel.ts";
 
 /** What the requests of a tunnel are served with; the same for all tunnels. */
@@ -38,6 +39,7 @@ export class TunnelServices implements ConnectionServices {
   readonly hop: HopHeaders;
   readonly tunnel: Tunnel;
   readonly options: RequestServicesOptions;
+  readonly #live: LiveTunnel;
   readonly #onClosed: () => void;
   readonly #series = new Map<UpstreamEndpoint | undefined, RequestSeries>();
   readonly #grpcSeries = new Map<UpstreamEndpoint | undefined, RequestSeries>();
@@ -47,12 +49,14 @@ export class TunnelServices implements ConnectionServices {
   #host: CanonicalHost | Failure | undefined;
   #rawHost = "";
 
-  constructor(tunnel: Tunnel, options: RequestServicesOptions, onClosed: () => void) {
+  constructor(live: LiveTunnel, options: RequestServicesOptions, onClosed: () => void) {
+    const { tunnel } = live;
     this.tunnel = tunnel;
+    this.#live = live;
     this.options = options;
     this.#onClosed = onClosed;
     const view = options.view();
-    this.#plan = new RequestPlan(view, tunnel);
+    this.#plan = new RequestPlan(view, live);
     this.#tenant = tenantOf(options.tenants, tunnel, view.self);
     this.hop = new HopHeaders({
       id: tunnel.request.peer.id,
@@ -80,8 +84,8 @@ export class TunnelServices implements ConnectionServices {
   begin(request: RequestServices): RequestPlan {
     this.#inFlight.add(request);
     const view = this.options.view();
-    if (view !== this.#plan.view) {
-      this.#plan = new RequestPlan(view, this.tunnel);
+    if (view !== this.#plan.asked) {
+      this.#plan = new RequestPlan(view, this.#live);
       this.#series.clear();
       this.#grpcSeries.clear();
     }
@@ -95,7 +99,7 @@ export class TunnelServices implements ConnectionServices {
 
   /** Why a request in flight may not go on under `view`; `undefined` when all may. */
   recheck(view: MeshView): Failure | undefined {
-    const plan = new RequestPlan(view, this.tunnel);
+    const plan = new RequestPlan(view, this.#live);
     for (const request of this.#inFlight) {
       const failure = request.recheck(plan);
       if (failure !== undefined) return failure;
@@ -105,7 +109,7 @@ export class TunnelServices implements ConnectionServices {
 
   /** Tells of each request why it may not go on under `view`; `undefined` when it may, or is not in flight. */
   judge(view: MeshView): (request: ExchangeServices) => Failure | undefined {
-    const plan = new RequestPlan(view, this.tunnel);
+    const plan = new RequestPlan(view, this.#live);
     return (request) => (request instanceof RequestServices ? request.recheck(plan) : undefined);
   }
 

@@ -22,6 +22,8 @@ export interface WaypointSelf {
   readonly place: OwnPlace;
   /** See `otherAccountThanOwn`: it is not asked for the time being. */
   readonly isLeaving?: boolean;
+  /** It is told only of what it serves: what it knows nothing of may be there all the same. */
+  readonly holdsScope?: boolean;
   readonly pathNormalization: PathNormalization;
 }
 
@@ -62,12 +64,15 @@ const PROXY_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
  *
  * DESTINATION_UNKNOWN when no resource knows it or another waypoint serves it, SELF_CALL when it is this waypoint or a
  * proxy's own port, LOOP_DETECTED when the caller is this waypoint.
+ *
+ * @param isPast what it would mean if this waypoint stood before it, as it once did
  */
 export function resolveDestination(
   directory: Directory,
   self: WaypointSelf,
   authority: Authority,
   caller: Caller,
+  isPast = false,
 ): Destination | Failure {
   if (caller.id === self.id && !sharesIdentity(directory, self)) {
     return fail("LOOP_DETECTED", `the caller is this waypoint (${caller.id})`);
@@ -80,16 +85,17 @@ export function resolveDestination(
   if (authority.kind === "name") {
     const service = directory.serviceByHost(host, namespace);
     if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
-    return toService(directory, self, service, authority);
+    return toService(directory, self, service, authority, isPast);
   }
   const ip = authority.host;
   const service = directory.serviceByVip(ip, namespace);
-  if (service !== undefined) return toService(directory, self, service, authority);
-  if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port);
+  if (service !== undefined) return toService(directory, self, service, authority, isPast);
+  if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port, isPast);
   const direct = directory.serviceByEndpoint(ip, port, namespace);
-  if (direct !== undefined) return toPort(directory, self, ...direct, authority);
+  if (direct !== undefined) return toPort(directory, self, ...direct, authority, isPast);
   const block = directory.serviceByBlock(ip, namespace);
-  return block === undefined ? toWorkload(directory, self, ip, port) : toService(directory, self, block, authority);
+  if (block !== undefined) return toService(directory, self, block, authority, isPast);
+  return toWorkload(directory, self, ip, port, isPast);
 }
 
 /**
@@ -134,10 +140,11 @@ function toService(
   self: WaypointSelf,
   service: Service,
   asked: Authority,
+  isPast: boolean,
 ): Destination | Failure {
   const servicePort = service.ports.find((candidate) => candidate.port === asked.port);
   if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${asked.port}`);
-  return toPort(directory, self, service, servicePort, asked);
+  return toPort(directory, self, service, servicePort, asked, isPast);
 }
 
 function toPort(
@@ -146,9 +153,10 @@ function toPort(
   service: Service,
   port: ServicePort,
   asked: Authority,
+  isPast: boolean,
 ): Destination | Failure {
   const { entry } = service;
-  if (!directory.mayStandFor(self.gateway, service.waypoint)) {
+  if (!isPast && !directory.mayStandFor(self.gateway, service.waypoint)) {
     const served = service.waypoint === undefined ? "no waypoint" : `waypoint ${gatewayUid(service.waypoint)}`;
     return fail("DESTINATION_UNKNOWN", `service ${service.uid} has ${served}, this is ${gatewayUid(self.gateway)}`);
   }
@@ -173,13 +181,20 @@ function toPort(
   };
 }
 
-function toWorkload(directory: Directory, self: WaypointSelf, ip: Ip, port: number): Destination | Failure {
+function toWorkload(
+  directory: Directory,
+  self: WaypointSelf,
+  ip: Ip,
+  port: number,
+  isPast: boolean,
+): Destination | Failure {
   const asked = formatAuthority(ip, port);
   const all = directory.workloadsAt(ip);
   const instances = directory.waypointInstances(self.gateway).filter((instance) => all.includes(instance));
   const here = all.filter((workload) => !instances.includes(workload));
-  const served = here.filter((workload) =>
-    directory.waypointsBefore(workload).some((waypoint) => isSameGateway(waypoint, self.gateway)),
+  const served = here.filter(
+    (workload) =>
+      isPast || directory.waypointsBefore(workload).some((waypoint) => isSameGateway(waypoint, self.gateway)),
   );
   if (PROXY_PORTS.has(port) || served.some((workload) => workload.hbonePort === port)) return fail("SELF_CALL", asked);
   // Workloads that share an address are told apart by their ports; a port that none of them claims may be anybody's.

@@ -61,6 +61,23 @@ export class MeshView {
     return resolveDestination(this.snapshot.directory, this.self, authority, caller);
   }
 
+  /** What it would mean if this waypoint stood before it, as it once did. */
+  pastDestination(authority: Authority, caller: Caller): Destination | Failure {
+    return resolveDestination(this.snapshot.directory, this.self, authority, caller, true);
+  }
+
+  /** Whether something is there that an earlier view has led to; `undefined`: that is not told to this waypoint. */
+  holds(destination: Destination): boolean | undefined {
+    const { directory, self } = { directory: this.snapshot.directory, self: this.self };
+    const isThere =
+      destination.kind === "service"
+        ? directory.service(destination.service.uid) !== undefined
+        : directory.workload(destination.workload.uid) !== undefined;
+    if (isThere) return true;
+    const isNarrow = self.holdsScope === true || directory.waypoint(self.gateway)?.placement === "service-account";
+    return isNarrow ? undefined : false;
+  }
+
   /** The policies before a destination. */
   guard(destination: Destination): Guard {
     const key = destination.kind === "service" ? `s ${destination.service.uid}` : `w ${destination.workload.uid}`;
