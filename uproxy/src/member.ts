@@ -5,12 +5,14 @@ import { fail, isFailure, type Failure } from "@culvert/shared/failure/failure.t
 import { registerPoolMetrics } from "@culvert/shared/observe/pool-metrics.ts";
 import { TcpMetrics } from "@culvert/shared/observe/tcp-metrics.ts";
 import type { ConnectionFacts } from "@culvert/shared/policy/authorization.ts";
+import type { Timer } from "@culvert/shared/net/clock.ts";
 import type { Foundation } from "@culvert/shared/service/service.ts";
 import { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { TunnelEvent } from "@culvert/shared/tunnel/server.ts";
 import { Connections } from "./connection/connections.ts";
 import { Reporter } from "./connection/report.ts";
 import { Ejections, keyOf } from "./outbound/ejections.ts";
+import { untilLess, type Overlap } from "./former-waypoints.ts";
 import type { SelfHints } from "./self.ts";
 import { deriveState, judge, type UproxyState } from "./state.ts";
 
@@ -27,18 +29,25 @@ export class Member {
   readonly demand: ((destination: Demanded) => Promise<Failure | undefined> | undefined) | undefined;
   readonly #foundation: Foundation;
   readonly #hints: () => Omit<SelfHints, "id">;
+  readonly #overlap: Overlap;
   readonly #stops: (() => void)[];
+  /** Runs until less counts of what was required once. */
+  #overlapping: Timer | undefined;
   #state: UproxyState;
   #onRefresh: () => void = () => undefined;
 
-  /** @param hints what configuration and host say of which workload this is, asked at each change */
-  constructor(foundation: Foundation, hints: () => Omit<SelfHints, "id">) {
+  /**
+   * @param hints what configuration and host say of which workload this is, asked at each change
+   * @param drainMs how long what is to end may go on
+   */
+  constructor(foundation: Foundation, hints: () => Omit<SelfHints, "id">, drainMs: number) {
     const { clock, identity, resources, log, tunnelLimits } = foundation;
     this.#foundation = foundation;
     this.#hints = hints;
+    this.#overlap = { openMs: tunnelLimits.configurationWaitMs, keepMs: drainMs };
     this.connections = new Connections(foundation.newId);
     this.demand = resources.demand?.bind(resources);
-    this.#state = this.#derive();
+    this.#state = deriveState(resources.get(), identity.get(), hints());
     this.pool = new TunnelPool({
       identity,
       compliance: foundation.compliance,
@@ -99,6 +108,7 @@ export class Member {
   /** Follows identity and resources no longer. */
   stop(): void {
     for (const stop of this.#stops) stop();
+    this.#overlapping?.cancel();
   }
 
   #keep(users: () => Iterable<Demanded>): void {
@@ -107,8 +117,13 @@ export class Member {
   }
 
   #derive(): UproxyState {
-    const { identity, resources } = this.#foundation;
-    return deriveState(resources.get(), identity.get(), this.#hints());
+    const { identity, resources, clock } = this.#foundation;
+    const before = { state: this.#state, nowMs: clock.monotonic(), overlap: this.#overlap };
+    const state = deriveState(resources.get(), identity.get(), this.#hints(), before);
+    const lessInMs = untilLess(state.former, before.nowMs, this.#overlap);
+    this.#overlapping?.cancel();
+    this.#overlapping = lessInMs === undefined ? undefined : clock.after(lessInMs, () => this.#refresh());
+    return state;
   }
 
   /** Takes new resources or a new identity into use, and ends the connections that they no longer permit. */
@@ -125,7 +140,7 @@ export class Member {
   }
 
   #revoked(facts: ConnectionFacts): Failure | undefined {
-    const verdict = judge(this.#state, facts);
+    const verdict = judge(this.#state, facts, true);
     if (verdict.allowed) return undefined;
     if (verdict.failure.code === "MTLS_REQUIRED") return verdict.failure;
     return fail("POLICY_CHANGED", [verdict.policy, verdict.rule, verdict.failure.code].filter(Boolean).join(" "));

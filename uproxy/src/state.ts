@@ -20,14 +20,23 @@ import {
   PERMISSIVE_MODES,
   type PeerModes,
 } from "@culvert/shared/policy/peer-authentication.ts";
+import type { Directory } from "@culvert/shared/workload/directory.ts";
 import { instancesBefore } from "@culvert/shared/workload/placement.ts";
-import type { Workload } from "@culvert/shared/workload/workload.ts";
+import type { WaypointRef, Workload } from "@culvert/shared/workload/workload.ts";
 import { identityOfWorkload } from "@culvert/shared/workload/workload-identity.ts";
+import {
+  formerWaypoints,
+  lateCallers,
+  union,
+  type Overlap,
+  type RequiredWaypoint,
+  type Requirement,
+} from "./former-waypoints.ts";
 import type { Self } from "./outbound/hop.ts";
 import { findSelf, type SelfHints } from "./self.ts";
 
 /** Everything that a connection is decided by; one connection sees one state whole. */
-export interface UproxyState {
+export interface UproxyState extends Requirement {
   readonly snapshot: Snapshot;
   readonly id: SpiffeId;
   readonly self: Self;
@@ -42,10 +51,28 @@ export interface UproxyState {
   readonly aliases: ReadonlySet<TrustDomain>;
   /** Identities of the waypoints through which callers must come; `undefined`: callers may come directly. */
   readonly requiredCallers: ReadonlySet<SpiffeId> | undefined;
+  /** Identities of those that were required until a moment ago, who may come all the same; and who may keep what they have open. */
+  readonly lateCallers: ReadonlySet<SpiffeId>;
+  readonly keptCallers: ReadonlySet<SpiffeId>;
 }
 
+/** The state that another takes the place of. */
+export interface Predecessor {
+  readonly state: UproxyState;
+  /** Monotonic milliseconds. */
+  readonly nowMs: number;
+  readonly overlap: Overlap;
+}
+
+const NOBODY: ReadonlySet<SpiffeId> = new Set();
+
 /** Derives the state. Called on each change of resources or identity, never per connection. */
-export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<SelfHints, "id">): UproxyState {
+export function deriveState(
+  snapshot: Snapshot,
+  identity: Identity,
+  hints: Omit<SelfHints, "id">,
+  before?: Predecessor,
+): UproxyState {
   const { id } = identity.svid;
   const trustDomain = trustDomainOf(id);
   const workload = findSelf(snapshot.directory, { ...hints, id });
@@ -54,6 +81,8 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     known === undefined
       ? []
       : policiesForWorkload(snapshot.policies, { namespace: known.namespace, labels: known.labels });
+  const required = known === undefined ? undefined : requiredWaypoints(snapshot, known, trustDomain);
+  const former = before === undefined || known === undefined ? [] : formerOf(before, snapshot, known, required);
   return {
     snapshot,
     id,
@@ -69,15 +98,22 @@ export function deriveState(snapshot: Snapshot, identity: Identity, hints: Omit<
     baggage: known === undefined ? "" : baggageOf(known),
     peerModes: known === undefined ? PERMISSIVE_MODES : effectiveModes(snapshot.peerAuthentications, known),
     policies: compilePolicies(applying, "l4", trustDomain, identity.aliases),
-    requiredCallers: known === undefined ? undefined : requiredCallers(snapshot, known, trustDomain),
+    required,
+    former,
+    requiredCallers: required === undefined ? undefined : union(required),
+    lateCallers:
+      before === undefined || former.length === 0 ? NOBODY : lateCallers(former, before.nowMs, before.overlap),
+    keptCallers: former.length === 0 ? NOBODY : union(former),
   };
 }
 
 /**
  * Decides about one inbound connection: whether it may be plaintext, by the policies, and whether it must have come through
  * a waypoint. A caller without identity is plaintext: the tunnel port lets nobody in without one.
+ *
+ * @param isOpen it was let in before
  */
-export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Denial {
+export function judge(state: UproxyState, facts: ConnectionFacts, isOpen = false): Permit | Denial {
   if (facts.principal === undefined && modeOfPort(state.peerModes, facts.destinationPort) === "STRICT") {
     return refusal("security.istio.io/PeerAuthentication", fail("MTLS_REQUIRED", `port ${facts.destinationPort}`));
   }
@@ -85,7 +121,8 @@ export function judge(state: UproxyState, facts: ConnectionFacts): Permit | Deni
   if (!verdict.allowed || state.requiredCallers === undefined) return verdict;
   if (facts.principal !== undefined) {
     const name = homeName(facts.principal, state.self.trustDomain, state.aliases);
-    if (state.requiredCallers.has(name)) return verdict;
+    if (state.requiredCallers.has(name) || state.lateCallers.has(name)) return verdict;
+    if (isOpen && state.keptCallers.has(name)) return verdict;
   }
   const caller = facts.principal ?? "a caller without identity";
   const required = [...state.requiredCallers].join(", ") || "(no waypoint)";
@@ -107,19 +144,41 @@ function baggageOf(workload: Workload): string {
   );
 }
 
-function requiredCallers(
-  snapshot: Snapshot,
+function requiredWaypoints(
+  { directory }: Snapshot,
   workload: Workload,
   trustDomain: Self["trustDomain"],
-): ReadonlySet<SpiffeId> | undefined {
-  const { directory } = snapshot;
+): readonly RequiredWaypoint[] | undefined {
   if (!workload.requireWaypoint) return undefined;
+  return directory
+    .waypointsBefore(workload)
+    .map((ref) => ({ ref, callers: callersOf(ref, directory, workload, trustDomain) }));
+}
+
+function callersOf(
+  ref: WaypointRef,
+  directory: Directory,
+  workload: Workload,
+  trustDomain: Self["trustDomain"],
+): ReadonlySet<SpiffeId> {
   const callers = new Set<SpiffeId>();
-  for (const ref of directory.waypointsBefore(workload)) {
-    for (const instance of instancesBefore(directory, ref, workload)) {
-      const id = identityOfWorkload(instance, trustDomain);
-      if (!isFailure(id)) callers.add(id);
-    }
+  for (const instance of instancesBefore(directory, ref, workload)) {
+    const id = identityOfWorkload(instance, trustDomain);
+    if (!isFailure(id)) callers.add(id);
   }
   return callers;
+}
+
+function formerOf(
+  { state, nowMs, overlap }: Predecessor,
+  { directory }: Snapshot,
+  workload: Workload,
+  required: readonly RequiredWaypoint[] | undefined,
+): UproxyState["former"] {
+  const isTheSame = !isFailure(state.workload) && state.workload.uid === workload.uid;
+  if (!isTheSame) return [];
+  const { trustDomain } = state.self;
+  const instances = (ref: WaypointRef): ReadonlySet<SpiffeId> | undefined =>
+    directory.waypoint(ref) === undefined ? undefined : callersOf(ref, directory, workload, trustDomain);
+  return formerWaypoints(state, required, instances, nowMs, overlap);
 }

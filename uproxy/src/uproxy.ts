@@ -46,7 +46,7 @@ class Uproxy implements Service {
     this.#foundation = foundation;
     this.#config = config;
     this.#limits = foundation.tunnelLimits;
-    this.#member = new Member(foundation, () => selfHints(config));
+    this.#member = new Member(foundation, () => selfHints(config), config.drain.timeoutMs);
   }
 
   /** Binds all listeners; the first that cannot be bound is the failure. */

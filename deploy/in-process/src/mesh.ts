@@ -78,7 +78,7 @@ export class Mesh {
     this.#open = open;
     this.#foundation = foundation;
     this.#config = config;
-    this.#member = new Member(foundation, () => selfHints(config));
+    this.#member = new Member(foundation, () => selfHints(config), config.drain.timeoutMs);
     const { state, connections, reporter, pool, ejections, demand } = this.#member;
     const { hbone } = config.inbound;
     const own = hbone === undefined ? [] : [hbone];
