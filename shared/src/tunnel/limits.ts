@@ -82,7 +82,10 @@ export interface TunnelLimits {
   /** Captured plaintext connections that a uproxy holds at once. */
   readonly maxPlaintext: number;
 
-  /** How long a connection to a destination that the authority has not been asked for yet waits for its answer (uproxy). */
+  /**
+   * How long a connection to a destination that the authority has not been asked for yet waits for its answer (uproxy); and how late the
+   * programs may hear that another waypoint stands before a destination.
+   */
   readonly configurationWaitMs: number;
   /** A destination that nothing has gone to for this long is no longer asked of the authority (uproxy). */
   readonly subscriptionIdleMs: number;

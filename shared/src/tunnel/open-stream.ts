@@ -119,11 +119,12 @@ function statusFailure(remote: string, headers: IncomingHttpHeaders & IncomingHt
   const status = headers[":status"] ?? 0;
   const code = headers["culvert-code"];
   const detail = `${remote}: ${status}${typeof code === "string" ? ` ${code.slice(0, 64)}` : ""}`;
-  if (status === 401 || status === 403) return fail("PEER_DENIED", detail);
-  if (status === 404) return fail("PEER_NO_DESTINATION", detail);
+  const told = isFailureCode(code) ? code : undefined;
+  if (status === 401 || status === 403) return new Failure("PEER_DENIED", detail, told);
+  if (status === 404) return new Failure("PEER_NO_DESTINATION", detail, told);
   if (status === 400) return fail("PEER_BAD_REQUEST", detail);
   if (status < 300) return fail("PEER_PROTOCOL_ERROR", detail);
-  return new Failure("PEER_UNAVAILABLE", detail, isFailureCode(code) ? code : undefined);
+  return new Failure("PEER_UNAVAILABLE", detail, told);
 }
 
 /** A peer that is full says so by the one code or, where it counts what it has not yet put away, by the other. */

@@ -4,7 +4,7 @@ import type { Failure, FailureCode } from "@culvert/shared/failure/failure.ts";
 import { backoffDelay } from "@culvert/shared/net/backoff.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
-import { mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
+import { mayBeLate, mayTryElsewhere } from "@culvert/shared/tunnel/elsewhere.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { Endpoint } from "./hop.ts";
 
@@ -86,7 +86,7 @@ export class Ejections {
   /** A connection to one of `group` could not be opened. `true` if another endpoint may be tried for it. */
   failed(endpoint: Endpoint, group: readonly Endpoint[], failure: Failure): boolean {
     const { who } = failure.traits;
-    if (ANSWERS.has(failure.code)) this.succeeded(endpoint);
+    if (ANSWERS.has(failure.code) || mayBeLate(failure)) this.succeeded(endpoint);
     else if (who === "upstream") this.#count(endpoint, group, failure);
     else this.#giveUpTrial(endpoint);
     return mayTryElsewhere(failure);

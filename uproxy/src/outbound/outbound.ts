@@ -6,7 +6,9 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import type { Endpoint as Address } from "@culvert/shared/net/endpoint.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
+import { mayBeLate } from "@culvert/shared/tunnel/elsewhere.ts";
 import { newTraceparent, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import type { LateNews } from "@culvert/shared/tunnel/late-news.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { OpenTunnel, TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import { pump, type Pump } from "@culvert/shared/tunnel/pump.ts";
@@ -83,6 +85,8 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
   readonly #groups = new WeakMap<Choices, EndpointGroup>();
   readonly #standing: Standing;
   #resolvedFor: UproxyState | undefined;
+  /** Loaded at the first refusal that it may outlast. */
+  #lateNews: LateNews | undefined;
 
   constructor(options: OutboundOptions<Client>) {
     this.#options = options;
@@ -119,7 +123,16 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
       hboneAddress: undefined,
       destinationAddress: asked,
     });
-    const opened = isFailure(hop) ? hop : await this.#open(hop, now, client, report);
+    let opened = isFailure(hop) ? hop : await this.#open(hop, now, client, report);
+    if (isFailure(opened) && mayBeLate(opened)) {
+      const isOver = (): boolean => client.destroyed || connection.ended !== undefined;
+      opened = await this.#openLate(opened, asked, () => {
+        if (isOver()) return Promise.resolve(connection.ended ?? fail("DOWNSTREAM_CLOSED", "the app left meanwhile"));
+        const current = state();
+        const again = this.#resolve(current, destination, asked);
+        return isFailure(again) ? Promise.resolve(again) : this.#open(again, current, client, report);
+      });
+    } else this.#lateNews?.heard(asked);
     const failure = isFailure(opened) ? opened : await this.#forward(client, opened, connection, report, answer);
     if (failure !== undefined && connection.bytes === undefined) answer.refused(connection.ended ?? failure);
     connections.release(connection);
@@ -142,6 +155,15 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
       this.#resolved.set(asked, hop);
     }
     return hop;
+  }
+
+  /** A waypoint or a workload has refused, as it may while a change of who stands before whom is on its way. */
+  async #openLate(first: Failure, asked: string, again: () => Promise<Opened | Failure>): Promise<Opened | Failure> {
+    if (this.#lateNews === undefined) {
+      const { LateNews: Late } = await import("@culvert/shared/tunnel/late-news.ts");
+      this.#lateNews ??= new Late(this.#options.clock, this.#options.limits);
+    }
+    return this.#lateNews.outlast(asked, first, again);
   }
 
   async #forward(
@@ -197,7 +219,9 @@ export class Outbound<Client extends OutboundClient = BulkSocket> {
       }
       failure = opened;
       // Nothing has been sent yet, so another endpoint is always safe; a denial would be the same everywhere.
-      if (!ejections.failed(endpoint, group.endpoints, opened)) return failure;
+      if (ejections.failed(endpoint, group.endpoints, opened)) continue;
+      const isNoNews = opened.told === "WAYPOINT_REQUIRED" && endpoint.workload.requireWaypoint;
+      return isNoNews ? fail(opened.code, opened.detail) : opened;
     }
     return failure;
   }

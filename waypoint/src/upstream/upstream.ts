@@ -5,6 +5,7 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import { formatHostPort } from "@culvert/shared/net/ip.ts";
 import type { Permit } from "@culvert/shared/policy/decide.ts";
 import { formatBaggage, tunnelHeaders } from "@culvert/shared/tunnel/headers.ts";
+import { LateNews } from "@culvert/shared/tunnel/late-news.ts";
 import type { TunnelLimits } from "@culvert/shared/tunnel/limits.ts";
 import type { TunnelPool } from "@culvert/shared/tunnel/pool.ts";
 import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
@@ -41,12 +42,14 @@ export interface UpstreamOptions {
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #handshakes: BackendHandshakes;
+  readonly #lateNews: LateNews;
   readonly #baggage: string;
   readonly #sharedHeaders: Readonly<Record<string, string>>;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
     this.#handshakes = new BackendHandshakes(options.clock, options.limits.handshakeTimeoutMs);
+    this.#lateNews = new LateNews(options.clock, options.limits);
     const { namespace, name } = options.gateway;
     this.#baggage = formatBaggage(
       new Map([
@@ -100,7 +103,13 @@ export class Upstream {
         ? this.#sharedHeaders
         : { ...tunnelHeaders({ ...origin, baggage: this.#baggage }), "x-istio-source": "waypoint" };
     const target = { ip: reach.ip, port: reach.port, expected: [reach.expected] };
-    const tunnel = await pool.open(target, { authority: reach.authority, headers }, tenant);
+    const request = { authority: reach.authority, headers };
+    let tunnel = await pool.open(target, request, tenant);
+    // It may not have heard yet that we stand before it. What else it refuses is no news.
+    if (isFailure(tunnel) && tunnel.told === "WAYPOINT_REQUIRED") {
+      const key = formatHostPort(reach.ip, reach.port);
+      tunnel = await this.#lateNews.outlast(key, tunnel, () => pool.open(target, request, tenant));
+    }
     return isFailure(tunnel) ? tunnel : streamChannel(tunnel.stream, "upstream");
   }
 

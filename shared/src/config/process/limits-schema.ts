@@ -89,7 +89,7 @@ const SPECS: { readonly [K in keyof TunnelLimits]: LimitSpec } = {
     "duration",
     100,
     HOUR,
-    "how long a connection to a new destination waits for the authority's answer (uproxy)",
+    "how long a connection to a new destination waits for the authority's answer (uproxy), and for programs that hear late of another waypoint",
   ),
   subscriptionIdleMs: limit(
     "duration",
