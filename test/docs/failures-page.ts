@@ -44,7 +44,7 @@ export const ADVICE: Readonly<Record<FailureCode, string>> = {
   MTLS_REQUIRED:
     "The caller has no uproxy, or its uproxy does not know that this workload is in the mesh. Put it into the mesh, or let plaintext into this port by a PeerAuthentication with `portLevelMtls` PERMISSIVE.",
   WAYPOINT_REQUIRED:
-    "The workload has `culvert.dev/require-waypoint`. The caller bypassed the waypoint: see whether it knows the label `istio.io/use-waypoint` (`uproxy explain --to` at the caller).",
+    "The workload has `culvert.dev/require-waypoint`. The caller bypassed the waypoint: see whether it knows the label `istio.io/use-waypoint` (`uproxy explain --to` at the caller). While that label changes it is no failure: who was refused asks again (docs/placement.md).",
   IDENTITY_MALFORMED:
     "The detail says what is wrong and whose it is. A certificate must carry exactly one URI name, a SPIFFE ID, and a key must be that of its certificate. Look at what issued it.",
   IDENTITY_MISMATCH:
