@@ -111,6 +111,18 @@ describe("a client in this process", () => {
     await server.access({ direction: "inbound", "src.identity": spiffeId("client"), bytes_recv: 3 * MIB + 17 });
   });
 
+  test("http.request: an idle connection that the server has ended is not taken for the next request", async () => {
+    const agent = client.mesh.httpAgent({});
+    const first = await get(agent, "app", "/");
+    await text(first.response);
+    const idle = await until("an idle connection", () => Object.values(agent.freeSockets).flat()[0]);
+    const closed = once(idle, "close");
+    for (const socket of counter.sockets) socket.end();
+    await within("the end of the idle connection", closed);
+    const { response, reused } = await get(agent, "app", "/");
+    assert.deepEqual([reused, await text(response)], [false, "GET 0"]);
+  });
+
   test("a reset of either side is a reset on the other, with its code", async () => {
     const { socket, app } = await bothSides();
     app.resetAndDestroy();

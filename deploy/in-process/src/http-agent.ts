@@ -28,7 +28,10 @@ export class MeshAgent extends Agent {
 
   override createConnection(options: ClientRequestArgs): Duplex {
     const { host, port } = options;
-    return this.#connect({ host: host ?? "localhost", port: Number(port ?? HTTP_PORT) });
+    const socket = this.#connect({ host: host ?? "localhost", port: Number(port ?? HTTP_PORT) });
+    // As of a `net.Socket`: one that the server has ended ends, or an idle one would be taken for the next request.
+    socket.allowHalfOpen = false;
+    return socket;
   }
 
   /** Node's own answer says whether the connection is kept; the type does not know that there is one. */
