@@ -1,4 +1,4 @@
-// Root. `pnpm bench pair|waypoint|authority|config-stream|handshakes|architectures|on-demand|tenants [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
+// Root. `pnpm bench pair|waypoint|authority|config-stream|handshakes|architectures|on-demand|tenants|in-process [--short] [--only NAME,…] [--rounds N] [--json FILE] [--strict]`: measures
 // Culvert beside others in one run and prints tables and the ratios that have targets.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,11 +7,13 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { mintIdentities } from "../support/identities.ts";
 import { reserveSubnet } from "../support/loopback.ts";
+import type { Program } from "../support/process.ts";
 import { runProgram } from "../support/programs.ts";
 import { startAnswering, startGrpc, startIperf } from "./apps.ts";
 import { FULL, SHORT, type Effort } from "./effort.ts";
 import { PAIR_SUBJECTS, PAIR_TABLES, PAIR_TARGETS, pairMeasurements } from "./pair.ts";
 import { judge, table, verdictLines, type Column, type Target } from "./report.ts";
+import { IN_PROCESS_SUBJECTS, IN_PROCESS_TABLES, inProcessMeasurements } from "./in-process.ts";
 import { interleave, type Measurement, type Results } from "./rounds.ts";
 import type { Place, Subject } from "./subject.ts";
 import { WAYPOINT_SUBJECTS, WAYPOINT_TABLES, WAYPOINT_TARGETS, waypointMeasurements } from "./waypoint.ts";
@@ -28,6 +30,8 @@ interface Bench {
   readonly measurements: (effort: Effort) => Measurement[];
   readonly tables: readonly { readonly title: string; readonly columns: readonly Column[] }[];
   readonly targets: readonly Target[];
+  /** Whether its subjects bring the applications with them. */
+  readonly hasApps?: boolean;
 }
 
 const BENCHES: ReadonlyMap<string, Bench> = new Map([
@@ -39,6 +43,16 @@ const BENCHES: ReadonlyMap<string, Bench> = new Map([
       measurements: waypointMeasurements,
       tables: WAYPOINT_TABLES,
       targets: WAYPOINT_TARGETS,
+    },
+  ],
+  [
+    "in-process",
+    {
+      subjects: IN_PROCESS_SUBJECTS,
+      measurements: inProcessMeasurements,
+      tables: IN_PROCESS_TABLES,
+      targets: [],
+      hasApps: true,
     },
   ],
 ]);
@@ -54,15 +68,13 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-async function measure(bench: Bench, subjects: readonly Subject[], effort: Effort, folder: string): Promise<Results> {
-  // The first start after a change of the sources compiles them; that is not what is measured.
-  for (const program of ["uproxy", "waypoint"] as const) await runProgram(program, ["--version"]);
-  const subnet = await reserveSubnet();
-  const identities = join(folder, "identities");
-  await mintIdentities(identities, ACCOUNTS);
-  const base = (subject: Subject): number => 1 + subjects.indexOf(subject) * ADDRESSES_PER_SUBJECT;
-  const appHost = (subject: Subject): string => subnet.address(base(subject));
-  const apps = [
+/** What the load tools ask for at the end of each way. */
+async function startApps(
+  subjects: readonly Subject[],
+  appHost: (subject: Subject) => string,
+  folder: string,
+): Promise<Program[]> {
+  return [
     await startAnswering(
       folder,
       subjects.map((subject) => ({ host: appHost(subject), port: APP_PORT })),
@@ -71,6 +83,17 @@ async function measure(bench: Bench, subjects: readonly Subject[], effort: Effor
     await startGrpc(subjects.map((subject) => ({ host: appHost(subject), port: GRPC_PORT }))),
     ...(await Promise.all(subjects.map((subject) => startIperf({ host: appHost(subject), port: BULK_PORT })))),
   ];
+}
+
+async function measure(bench: Bench, subjects: readonly Subject[], effort: Effort, folder: string): Promise<Results> {
+  // The first start after a change of the sources compiles them; that is not what is measured.
+  for (const program of ["uproxy", "waypoint"] as const) await runProgram(program, ["--version"]);
+  const subnet = await reserveSubnet();
+  const identities = join(folder, "identities");
+  await mintIdentities(identities, ACCOUNTS);
+  const base = (subject: Subject): number => 1 + subjects.indexOf(subject) * ADDRESSES_PER_SUBJECT;
+  const appHost = (subject: Subject): string => subnet.address(base(subject));
+  const apps = bench.hasApps === true ? [] : await startApps(subjects, appHost, folder);
   const place = (subject: Subject, round: number): Place => {
     const own = join(folder, `${subject.name.replaceAll(/\W+/g, "-")}-${round}`);
     mkdirSync(own, { recursive: true });

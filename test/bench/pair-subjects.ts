@@ -114,7 +114,8 @@ export const uproxyPair: Subject = {
   },
 };
 
-function spawnUproxy(place: Place, account: string, address: string, listeners: readonly object[]): Program {
+/** A uproxy as the README shows it, over the resources in the place's folder. Not waited for. */
+export function spawnUproxy(place: Place, account: string, address: string, listeners: readonly object[]): Program {
   mkdirSync(place.folder, { recursive: true });
   return spawnWithConfig("uproxy", {
     name: account,
