@@ -46,3 +46,23 @@ test("leaves alone what has ended, and what it was not told of", async (context)
   await observe(1_500);
   equal(killed.length, 0);
 });
+
+test("hears of a file by tests that another one declares", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "culvert-silence-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "waits.test.mjs");
+  writeFileSync(file, "setInterval(() => {}, 1000);");
+  const waits = spawn(process.execPath, [file], { stdio: "ignore" });
+  context.after(() => waits.kill("SIGKILL"));
+  const killed: string[] = [];
+  const watch = new SilenceWatch(2_000, (name) => void killed.push(name));
+  context.after(() => watch.close());
+  watch.heard(begun(file));
+  for (let turn = 0; turn < 80; turn += 1) {
+    await observe(50);
+    watch.heard({ type: "test:pass", data: { name: "one", file: join(folder, "bodies.mjs"), entryFile: file } });
+  }
+  equal(killed.length, 0);
+  await once(waits, "exit");
+  equal(killed.join(), file);
+});

@@ -29,8 +29,10 @@ export class SilenceWatch {
 
   /** Takes note that a file has begun, or that one which has begun is heard of. */
   heard({ type, data }: RunnerEvent): void {
-    if (data === undefined || !("file" in data) || typeof data.file !== "string") return;
-    const { file } = data;
+    if (data === undefined || !("file" in data)) return;
+    // A test may be declared in another file than the one that runs it.
+    const file = "entryFile" in data ? data.entryFile : data.file;
+    if (typeof file !== "string") return;
     const begins = type === "test:dequeue" && "name" in data && data.name === file;
     if (begins || this.#lastHeardMs.has(file)) this.#lastHeardMs.set(file, systemClock.monotonic());
   }
