@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { startArchitecture, type Architecture } from "../support/architecture.ts";
-import { INSTANCES, type Placement } from "../support/architecture-resources.ts";
+import type { Placement } from "@culvert/shared/workload/workload.ts";
+import { INSTANCES } from "../support/architecture-resources.ts";
 import { until } from "../support/until.ts";
 
 /** Through all four, each left and entered. */

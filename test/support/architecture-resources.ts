@@ -1,10 +1,10 @@
 // Pure. The mesh of `architecture.ts` as resources: who is where, the instances that a placement wants, the route and the policy.
-import { SIDECAR_PORTS } from "./mesh.ts";
-import { httpRoute, service, waypoint, workloadEntry, type Resource } from "./resources.ts";
+import type { Placement } from "@culvert/shared/workload/workload.ts";
+import { nodeLabel, placedGateway, placedInstance, type PlacedInstance } from "./placed-waypoint.ts";
+import { httpRoute, service, workloadEntry, type Resource } from "./resources.ts";
 
 /** The four placements of a waypoint. */
-export const PLACEMENTS = ["sidecar", "node", "service-account", "remote"] as const;
-export type Placement = (typeof PLACEMENTS)[number];
+export const PLACEMENTS: readonly Placement[] = ["sidecar", "node", "service-account", "remote"];
 
 /** Pods by the node that they run on. */
 export const NODES = {
@@ -29,12 +29,9 @@ export const DENIED_PATH = "/denied";
 /** What the route of `reviews` sends to `ratings`. */
 export const RATINGS_PATH = "/ratings";
 
-/** An instance of the waypoint: the pod that it is in, and who it is. */
-interface InstancePlan {
-  readonly name: string;
+/** An instance of the waypoint, and the pod that it is in. */
+interface InstancePlan extends PlacedInstance {
   readonly pod: Pod;
-  readonly account: string;
-  readonly isBeside: boolean;
 }
 
 /** The instances that a placement wants. Names tell them apart in logs and resources. */
@@ -74,21 +71,16 @@ export interface Said {
 /** The resources of the mesh. */
 export function resourcesOf(said: Said, places: Readonly<Record<Pod, Place>>): Resource[] {
   const { placement, withoutLocal, listed, without, nodeless, more } = said;
-  const node = (pod: Pod): Record<string, string> =>
-    nodeless.includes(pod) ? {} : { "kubernetes.io/hostname": NODES[pod] };
+  const node = (pod: Pod): Readonly<Record<string, string>> => (nodeless.includes(pod) ? {} : nodeLabel(NODES[pod]));
   const entry = (pod: Pod, account: string): Resource =>
     workloadEntry(pod, places[pod].address, { serviceAccount: account, app: account, labels: node(pod) });
   const ports = [{ name: "http", port: 80, targetPort: APP_PORT, appProtocol: "http" }];
-  const [gateway] = waypoint("waypoint", "", {
-    serviceAccount: "",
-    annotations: {
-      "culvert.dev/placement": placement,
-      "istio.io/for-service-account": "reviews",
-      ...(withoutLocal === undefined ? {} : { "culvert.dev/without-local-instance": withoutLocal }),
-    },
-  });
   return [
-    ...(gateway === undefined ? [] : [gateway]),
+    placedGateway(
+      placement,
+      "reviews",
+      withoutLocal === undefined ? {} : { "culvert.dev/without-local-instance": withoutLocal },
+    ),
     service("reviews", ports, {
       labels: { "istio.io/use-waypoint": "waypoint" },
       annotations: { "culvert.dev/require-waypoint": "true" },
@@ -118,26 +110,7 @@ export function resourcesOf(said: Said, places: Readonly<Record<Pod, Place>>): R
     ...listed
       .flatMap((each) => INSTANCES[each])
       .filter(({ name }) => !without.includes(name))
-      .map((instance) => instanceEntry(instance, places, node(instance.pod))),
+      .map((instance) => placedInstance(instance, places[instance.pod].address, node(instance.pod))),
     ...more,
   ];
-}
-
-function instanceEntry(
-  { name, pod, account, isBeside }: InstancePlan,
-  places: Readonly<Record<Pod, Place>>,
-  node: Readonly<Record<string, string>>,
-): Resource {
-  return {
-    apiVersion: "networking.istio.io/v1",
-    kind: "WorkloadEntry",
-    metadata: {
-      name,
-      namespace: "default",
-      // Beside an endpoint it is where that is: nobody has to say so again.
-      labels: { "gateway.networking.k8s.io/gateway-name": "waypoint", ...(isBeside ? {} : node) },
-      ...(isBeside ? { annotations: { "culvert.dev/hbone-port": String(SIDECAR_PORTS.hbone) } } : {}),
-    },
-    spec: { address: places[pod].address, serviceAccount: account },
-  };
 }

@@ -3,6 +3,7 @@
 // how the client's application reaches the mesh is the site's, so that the same mesh runs on loopback or on hosts, from any source.
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
+import type { Placement } from "@culvert/shared/workload/workload.ts";
 import { startHttpApp, type Echoed } from "./apps.ts";
 import { ask, type HttpAnswer } from "./http.ts";
 import { PORTS, SIDECAR_PORTS, startMesh, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
@@ -15,7 +16,6 @@ import {
   TO_RATINGS,
   TO_REVIEWS,
   type Place,
-  type Placement,
   type Pod,
   type Said,
 } from "./architecture-resources.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import type { Echoed } from "./apps.ts";
 import { command } from "./env.ts";
-import { startMesh, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
+import { PORTS, startMesh, type Mesh, type Proxy, type ProxyOptions } from "./mesh.ts";
 import { createNetwork, type Host, type Network } from "./netns.ts";
 import { run, startProgram, succeed, type Program, type Result } from "./process.ts";
 import { commandLine } from "./programs.ts";
@@ -76,11 +76,17 @@ export class Lab {
     return this.mesh.uproxy({ name, address, prefix, ...options, config: { ...USUAL, ...config } });
   }
 
-  /** Starts an instance of a waypoint on a host. */
-  waypoint(name: string, host: Host, gateway: string): Promise<Proxy> {
+  /** Starts an instance of a waypoint on a host, with the ports that it has when nothing is said, or others on the same addresses. */
+  waypoint(name: string, host: Host, gateway: string, options: Partial<ProxyOptions> = {}): Promise<Proxy> {
     const { address, prefix } = host;
-    const config = { hbone: ":15008", admin: undefined, readiness: undefined, metrics: undefined };
-    return this.mesh.waypoint({ name, address, prefix, gateway, config });
+    const { ports = PORTS, config } = options;
+    const own = {
+      hbone: `:${ports.hbone}`,
+      admin: `127.0.0.1:${ports.admin}`,
+      readiness: `:${ports.readiness}`,
+      metrics: `:${ports.metrics}`,
+    };
+    return this.mesh.waypoint({ name, address, prefix, gateway, ...options, config: { ...own, ...config } });
   }
 
   /** `uproxy capture` on a host, with the configuration of the uproxy of that name. */

@@ -10,9 +10,9 @@ import { command } from "./env.ts";
 import { ask } from "./http.ts";
 import { MeshAuthority, type IdentityFiles, type IssueOptions } from "./identities.ts";
 import { reserveSubnet, type Subnet } from "./loopback.ts";
-import { succeed, type Program } from "./process.ts";
+import type { Program } from "./process.ts";
 import { within } from "./until.ts";
-import { commandLine, spawnWithConfig, writeResources } from "./programs.ts";
+import { spawnWithConfig, writeResources } from "./programs.ts";
 import type { Resource } from "./resources.ts";
 
 /** The ports of one proxy. */
@@ -29,6 +29,9 @@ export const PORTS: Ports = { hbone: 15008, proxy: 15080, admin: 15000, readines
 
 /** Of a second proxy at the same address: a waypoint beside a uproxy in one pod. */
 export const SIDECAR_PORTS: Ports = { hbone: 25008, proxy: 25080, admin: 25000, readiness: 25021, metrics: 25020 };
+
+/** How long a start may take where several programs start together. */
+const START_MS = 30_000;
 
 /** One line of a program's log. */
 export type LogLine = Readonly<Record<string, unknown>>;
@@ -237,9 +240,9 @@ export class Mesh {
     this.#proxies.push(proxy);
     // Readiness may be answered by the one before.
     if (options.takeover !== undefined) await this.#takenOver(proxy, options.takeover);
-    // A proxy on another host is asked from there, by its own command.
+    // Another host could be asked only by a program that runs there.
     else if (prefix.length === 0) await proxy.ready();
-    else await waitOn(kind, prefix, hostPort(address, ports.readiness));
+    else await program.line(/"message":"ready"/, START_MS);
     return proxy;
   }
 
@@ -291,12 +294,6 @@ export function asUser(user: number, capability?: string): readonly string[] {
   const capabilities = [`--inh-caps=-all${kept}`, `--bounding-set=-all${kept}`];
   if (capability !== undefined) capabilities.push(`--ambient-caps=+${capability}`);
   return [command("setpriv"), ...ids, ...capabilities, "--no-new-privs"];
-}
-
-async function waitOn(kind: "uproxy" | "waypoint", prefix: readonly string[], address: string): Promise<void> {
-  const line = commandLine(kind, ["wait", "--address", address, "--timeout", "30s"]);
-  const [program = line.command, ...args] = [...prefix, line.command, ...line.args];
-  await succeed(program, args);
 }
 
 /** An empty mesh with an authority. */

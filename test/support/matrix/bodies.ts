@@ -225,15 +225,19 @@ async function rotation(lab: MatrixLab): Promise<void> {
     ...(shop === undefined ? [] : [{ account: "shop", host: shop.host, admin: "127.0.0.1:15000" }]),
     ...(instance === undefined ? [] : [{ ...instance, account: lab.waypointAccount }]),
   ];
-  for (const { account, host, admin } of programs) {
-    const certificates = async (): Promise<string> => validity(await lab.asked(host, admin, "/certificates"));
-    const old = await certificates();
-    await lab.renew(account);
-    await until(`the new certificate of ${account}`, async () => (await certificates()) !== old);
+  try {
+    for (const { account, host, admin } of programs) {
+      const certificates = async (): Promise<string> => validity(await lab.asked(host, admin, "/certificates"));
+      const old = await certificates();
+      await lab.renew(account);
+      await until(`the new certificate of ${account}`, async () => (await certificates()) !== old);
+    }
+    const { served } = state;
+    await until("requests after the last change", () => state.served > served + CAPTURES.length);
+  } finally {
+    // Or they would go on for ever.
+    state.done = true;
   }
-  const { served } = state;
-  await until("requests after the last change", () => state.served > served + CAPTURES.length);
-  state.done = true;
   await calls;
 }
 

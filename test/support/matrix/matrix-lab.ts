@@ -1,13 +1,14 @@
 // Machine. One architecture as hosts: a client with a uproxy that is reached in every way there is, the service `shop` with two workloads,
 // and the instances of its waypoint where the architecture has them. The same names, ports, routes and policies in all of them.
+import { ConfigAuthority } from "../config-authority.ts";
 import { echoed, startLab, type Lab } from "../lab.ts";
 import type { IdentityFiles } from "../identities.ts";
-import { PORTS, SIDECAR_PORTS, type Proxy } from "../mesh.ts";
+import { PORTS, SIDECAR_PORTS, type Proxy, type ProxyOptions } from "../mesh.ts";
 import type { Host } from "../netns.ts";
+import { nodeLabel, placedGateway, placedInstance, type PlacedInstance } from "../placed-waypoint.ts";
 import type { Result } from "../process.ts";
 import { authorizationPolicy, httpRoute, service, workloadEntry, type Resource } from "../resources.ts";
 import type { Architecture, Capture, Source } from "./cells.ts";
-import { resourcesFrom, type ResourcesFrom } from "./resources-from.ts";
 
 /** What the client's uproxy runs as, so that capture tells it from the app. */
 const PROXY_USER = 1337;
@@ -114,13 +115,8 @@ export async function startMatrixLab(architecture: Architecture, source: Source)
 }
 
 async function start(lab: Lab, architecture: Architecture, source: Source): Promise<MatrixLab> {
-  const [clientHost, first, second, near, far] = [
-    await lab.host(),
-    await lab.host(),
-    await lab.host(),
-    await lab.host(),
-    await lab.host(),
-  ];
+  const hosts = [lab.host(), lab.host(), lab.host(), lab.host(), lab.host()] as const;
+  const [clientHost, first, second, near, far] = await Promise.all(hosts);
   // A virtual address needs a route for the packet that is turned, though nobody has it; names are asked of nobody either.
   await lab.done(clientHost, "ip", "route", "add", "10.96.0.0/16", "dev", "eth0");
   lab.network.resolvConf(clientHost, `nameserver ${far.address}\n`);
@@ -130,19 +126,21 @@ async function start(lab: Lab, architecture: Architecture, source: Source): Prom
   ];
   const wanted = instancesOf(architecture, places, near, far);
   lab.mesh.write("mesh", meshOf(architecture, clientHost, places, wanted));
-  const from = await resourcesFrom(source, lab, far);
+  const config = source === "files" ? {} : { resources: await fromAuthority(lab, far) };
   const shopIdentity = await lab.mesh.issue("shop");
   const account = waypointAccount(architecture);
   const identity = account === "shop" ? shopIdentity : await lab.mesh.issue(account);
-  const shops = await Promise.all(
-    places.map(async ({ name, host }) => {
-      await lab.app("http", host, `${APP_HTTP},${SHOP_PORTS.open},${SHOP_PORTS.closed}`);
-      const proxy = await lab.uproxy(name, host, { ...from.config, workload: { name } }, { identity: shopIdentity });
-      return { name, host, proxy };
-    }),
-  );
-  const instances = await Promise.all(wanted.map((each) => startInstance(lab, from, each, identity)));
-  const client = await lab.uproxy("client", clientHost, { ...from.config, ...clientConfig() }, { user: PROXY_USER });
+  const [shops, instances, client] = await Promise.all([
+    Promise.all(
+      places.map(async ({ name, host }) => {
+        await lab.app("http", host, `${APP_HTTP},${SHOP_PORTS.open},${SHOP_PORTS.closed}`);
+        const proxy = await lab.uproxy(name, host, { ...config, workload: { name } }, { identity: shopIdentity });
+        return { name, host, proxy };
+      }),
+    ),
+    Promise.all(wanted.map((each) => startInstance(lab, config, each, identity))),
+    lab.uproxy("client", clientHost, { ...config, ...clientConfig() }, { user: PROXY_USER }),
+  ]);
   await lab.capture(clientHost, "apply", "client");
   return new MatrixLab({
     architecture,
@@ -153,6 +151,11 @@ async function start(lab: Lab, architecture: Architecture, source: Source): Prom
     instances: instances.filter(({ host }) => architecture !== "node" || host !== far),
     elsewhere: instances.filter(({ host }) => architecture === "node" && host === far),
   });
+}
+
+/** An authority on a host of its own that reads the folder. */
+async function fromAuthority({ mesh }: Lab, host: Host): Promise<ConfigAuthority["resources"]> {
+  return (await ConfigAuthority.start(mesh, { host, ca: await mesh.writeAuthority() })).resources;
 }
 
 /** Every way into the mesh at once. */
@@ -169,10 +172,10 @@ function clientConfig(): Readonly<Record<string, unknown>> {
 }
 
 /** An instance that is to be started. */
-interface Wanted {
-  readonly name: string;
+interface Wanted extends PlacedInstance {
   readonly host: Host;
-  readonly isSidecar: boolean;
+  /** Number of the node that it is on. */
+  readonly node: number;
 }
 
 function instancesOf(
@@ -182,11 +185,18 @@ function instancesOf(
   far: Host,
 ): readonly Wanted[] {
   if (architecture === "none") return [];
+  const account = waypointAccount(architecture);
   if (architecture === "sidecar") {
-    return pods.map(({ name, host }) => ({ name: `waypoint-of-${name}`, host, isSidecar: true }));
+    return pods.map(({ name, host }, index) => ({
+      name: `waypoint-of-${name}`,
+      account,
+      isBeside: true,
+      host,
+      node: index + 3,
+    }));
   }
-  const own = { name: "waypoint-1", host: near, isSidecar: false };
-  return architecture === "node" ? [own, { name: "waypoint-2", host: far, isSidecar: false }] : [own];
+  const own = { name: "waypoint-1", account, isBeside: false, host: near, node: 1 };
+  return architecture === "node" ? [own, { ...own, name: "waypoint-2", host: far, node: 2 }] : [own];
 }
 
 /** A waypoint beside a workload has the workload's account, one of an account that account, others one of their own. */
@@ -195,7 +205,7 @@ function waypointAccount(architecture: Architecture): "shop" | "waypoint" {
 }
 
 function node(number: number): Readonly<Record<string, string>> {
-  return { "kubernetes.io/hostname": `node-${number}` };
+  return nodeLabel(`node-${number}`);
 }
 
 function meshOf(
@@ -236,60 +246,19 @@ function meshOf(
     version(2),
     httpRoute("shop", "shop", [{ matches: [{ headers: [{ name: "x-version", value: "v2" }] }], ...to(2) }, to(1)]),
     authorizationPolicy("secret", "DENY", { service: "shop" }, secret),
-    gateway(architecture),
-    ...instances.map(({ name, host, isSidecar }, index) => ({
-      ...workloadEntry(name, host.address, {
-        serviceAccount: waypointAccount(architecture),
-        app: name,
-        labels: { "gateway.networking.k8s.io/gateway-name": "waypoint", ...node(isSidecar ? index + 3 : index + 1) },
-        ...(isSidecar ? { annotations: { "culvert.dev/hbone-port": String(SIDECAR_PORTS.hbone) } } : {}),
-      }),
-    })),
+    placedGateway(architecture, "shop"),
+    ...instances.map((each) => placedInstance(each, each.host.address, node(each.node))),
   ];
-}
-
-function gateway(architecture: Exclude<Architecture, "none">): Resource {
-  return {
-    apiVersion: "gateway.networking.k8s.io/v1",
-    kind: "Gateway",
-    metadata: {
-      name: "waypoint",
-      namespace: "default",
-      labels: { "istio.io/waypoint-for": "service" },
-      annotations: {
-        "culvert.dev/placement": architecture,
-        ...(architecture === "service-account" ? { "istio.io/for-service-account": "shop" } : {}),
-      },
-    },
-    spec: { gatewayClassName: "culvert-waypoint", listeners: [{ name: "mesh", port: 15008, protocol: "HBONE" }] },
-  };
 }
 
 async function startInstance(
   lab: Lab,
-  from: ResourcesFrom,
-  { name, host, isSidecar }: Wanted,
+  config: ProxyOptions["config"],
+  { name, host, isBeside }: Wanted,
   identity: IdentityFiles,
 ): Promise<Instance> {
-  const ports = isSidecar ? SIDECAR_PORTS : PORTS;
-  const own = isSidecar
-    ? {
-        hbone: `:${SIDECAR_PORTS.hbone}`,
-        admin: `127.0.0.1:${SIDECAR_PORTS.admin}`,
-        readiness: `:${SIDECAR_PORTS.readiness}`,
-        metrics: `:${SIDECAR_PORTS.metrics}`,
-      }
-    : { hbone: ":15008", admin: undefined, readiness: undefined, metrics: undefined };
-  const begin = (): Promise<Proxy> =>
-    lab.mesh.waypoint({
-      name,
-      identity,
-      address: host.address,
-      prefix: host.prefix,
-      gateway: "waypoint",
-      config: { ...from.config, ...own },
-      ports,
-    });
+  const ports = isBeside ? SIDECAR_PORTS : PORTS;
+  const begin = (): Promise<Proxy> => lab.waypoint(name, host, "waypoint", { identity, ports, config: { ...config } });
   const instance: Instance = {
     name,
     host,
