@@ -62,14 +62,15 @@ export async function sourceOf({ admin }: Pick<Proxy, "admin">): Promise<SourceF
 export class ConfigAuthority {
   /** Where it listens; the same after a restart. */
   readonly address: string;
+  /** Its own folder. */
+  readonly ca: string;
   readonly #mesh: Mesh;
-  readonly #ca: string;
   readonly #host: Pick<Host, "address" | "prefix">;
   #program: Program | undefined;
 
   private constructor(mesh: Mesh, ca: string, host: Pick<Host, "address" | "prefix">) {
     this.#mesh = mesh;
-    this.#ca = ca;
+    this.ca = ca;
     this.#host = host;
     this.address = `${host.address}:${PORT}`;
   }
@@ -92,13 +93,13 @@ export class ConfigAuthority {
       resources: { files: this.#mesh.resources },
       admin: `unix:${this.#admin}`,
     };
-    const { program } = await startAuthority(dirname(this.#admin), this.#ca, config, deadlineMs, prefix);
+    const { program } = await startAuthority(dirname(this.#admin), this.ca, config, deadlineMs, prefix);
     this.#program = program;
   }
 
   /** Who signs for it: for those who stand in its place. */
   async issuer(): Promise<Issuer> {
-    const { certificatePem, keyPem } = must(await readRoots(this.#ca)).signing.authority.intermediate;
+    const { certificatePem, keyPem } = must(await readRoots(this.ca)).signing.authority.intermediate;
     return issuerFromPem(certificatePem, keyPem);
   }
 
@@ -139,6 +140,11 @@ export class ConfigAuthority {
     return { result, questions: (await facts()).subscriptions - subscriptions };
   }
 
+  /** Has it look at its folder now. */
+  lookNow(): void {
+    this.#program?.signal("SIGHUP");
+  }
+
   /** Its log so far. */
   get log(): readonly string[] {
     return this.#program?.output ?? [];
@@ -162,7 +168,7 @@ export class ConfigAuthority {
   async proxyConfig(account: string, more: object = {}): Promise<Readonly<Record<string, unknown>>> {
     const folder = join(this.#mesh.folder, "issued", account);
     mkdirSync(dirname(folder), { recursive: true });
-    const args = ["issue", this.#ca, "--namespace", "default", "--service-account", account, "--out", folder];
+    const args = ["issue", this.ca, "--namespace", "default", "--service-account", account, "--out", folder];
     const issued = await runProgram("authority", args);
     if (issued.code !== 0) throw new Error(issued.stderr);
     return { identity: { files: folder }, resources: { ...this.resources, ...more } };
