@@ -3,9 +3,11 @@
 import { fail, isFailure } from "../../failure/failure.ts";
 import type { Failure } from "../../failure/failure.ts";
 import type { Clock, Timer } from "../../net/clock.ts";
-import { makeIdentity, sameTrust } from "../identity.ts";
+import { bundleFromPem } from "../bundle.ts";
+import { makeIdentity, sameTrust, selfCheck } from "../identity.ts";
 import { readPublicFile } from "../read-file.ts";
 import type { Identity, IdentityEvent, ReloadableSource, Revocations, SourceState } from "../source.ts";
+import { trustDomainOf } from "../spiffe-id.ts";
 import type { SpiffeId } from "../spiffe-id.ts";
 import { authoritiesOf, takeRevocations } from "../trust/revocations.ts";
 import { identityFromAnswer, objectionTo } from "./answer.ts";
@@ -30,6 +32,8 @@ export interface CaSourceOptions {
   readonly expected: (token: string) => SpiffeId | undefined | Failure;
   /** File that keeps the last certificate and key. */
   readonly store: string | undefined;
+  /** The roots of the authority, PEM, where they are those of the certificates that it gives, too. */
+  readonly roots?: string;
   readonly lifeMs: number;
   readonly clock: Clock;
   readonly onEvent: (event: IdentityEvent) => void;
@@ -98,9 +102,29 @@ class CaSource implements ReloadableSource {
     if (objection !== undefined) this.#options.onEvent({ kind: "awaited", failure: objection });
     if (kept !== undefined && objection === undefined) {
       this.#publish(kept);
-      this.#renewal.schedule();
+      const doubt = this.#doubtOf(kept);
+      if (doubt === undefined) this.#renewal.schedule();
+      else {
+        this.#options.onEvent({ kind: "doubtful", failure: doubt });
+        this.#certificateRefused = true;
+        void this.#renewal.now();
+      }
     } else void this.#renewal.now();
     return this.#first.promise;
+  }
+
+  /**
+   * What is kept may be of an authority that was made anew since: peers would refuse it for the rest of its life. The token is tried at
+   * once then; what is kept stays in use until there is another, for it may as well be the file of roots that is old.
+   */
+  #doubtOf({ svid }: Identity): Failure | undefined {
+    const { roots, clock } = this.#options;
+    if (roots === undefined) return undefined;
+    const domain = trustDomainOf(svid.id);
+    const bundle = bundleFromPem(domain, roots);
+    if (isFailure(bundle)) return bundle;
+    const judged = makeIdentity(svid, new Map([[domain, bundle]]));
+    return isFailure(judged) ? judged : selfCheck(judged, clock.now());
   }
 
   /** What is kept may have ended, or be what another workload has left here. */

@@ -4,8 +4,9 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { join } from "node:path";
 import { test } from "node:test";
 import { must } from "@culvert/test/support/must.ts";
+import { until } from "@culvert/test/support/until.ts";
 import { isFailure } from "../../failure/failure.ts";
-import { down, HOUR_MS, issue, lab, moving, ours, ratings, tokenOf } from "./ca-source-fixtures.ts";
+import { down, HOUR_MS, impostor, issue, lab, moving, ours, ratings, refused, reviews, tokenOf } from "./ca-source-fixtures.ts";
 import { accountIn } from "./open-authority.ts";
 
 test("what is kept makes a restart independent of token and authority", async (context) => {
@@ -27,6 +28,31 @@ test("what is kept makes a restart independent of token and authority", async (c
   await moving(one.clock, "the renewal", () => again.get().svid.chainPem !== first.get().svid.chainPem);
   assert.equal(one.requests.at(-1)?.token, undefined);
   assert(readFileSync(store, "utf8").includes(again.get().svid.chainPem));
+});
+
+test("what an authority gave that was made anew since gives way to the token at once, and stays where the token is spent", async (context) => {
+  const one = lab(context);
+  const store = join(one.folder, "identity.pem");
+  const first = must(await one.open({ store, roots: ours.bundlePem }));
+  first.close();
+  // Its own roots: the certificate is proof enough, and no token is spent.
+  must(await one.open({ store, roots: ours.bundlePem })).close();
+  assert.equal(one.requests.length, 1);
+  assert.deepEqual(one.codes("doubtful"), []);
+
+  one.part = async () => refused;
+  const spent = must(await one.open({ store, roots: impostor.bundlePem }));
+  await until("the try", () => spent.state.failures > 0);
+  assert.equal(one.requests.at(-1)?.token, "one-time");
+  assert.equal(spent.get().svid.chainPem, first.get().svid.chainPem);
+  assert.deepEqual(one.codes("doubtful"), ["IDENTITY_UNTRUSTED"]);
+  spent.close();
+
+  one.part = issue(one.clock, reviews, {}, impostor);
+  const anew = must(await one.open({ store, roots: impostor.bundlePem }));
+  await until("the new one", () => anew.get().svid.chainPem !== first.get().svid.chainPem);
+  assert.equal(one.requests.at(-1)?.token, "one-time");
+  assert(readFileSync(store, "utf8").includes(anew.get().svid.chainPem));
 });
 
 test("what is kept and has ended, is cut or is another's is not used", async (context) => {

@@ -25,10 +25,11 @@ export interface AuthoritySourceOptions {
 /** An identity from Culvert's authority: a token proves us the first time, then each certificate the next one. */
 export async function openAuthority(options: AuthoritySourceOptions): Promise<ReloadableSource | Failure> {
   const { address, clock } = options;
-  const unfit = await readRoots(address.bundle);
-  if (isFailure(unfit)) return unfit;
+  const roots = await readRoots(address.bundle);
+  if (isFailure(roots)) return roots;
   return openCaSource({
     ...options,
+    roots,
     name: `authority: ${nameOf(address)}`,
     signer: signerAt(address, clock),
     renewsByCertificate: true,
