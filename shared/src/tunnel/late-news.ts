@@ -43,21 +43,23 @@ export class LateNews {
   ): Promise<Opened | Failure> {
     if (this.#waiting >= this.#limits.maxWaiters) return first;
     this.#waiting += 1;
-    let failure = first;
-    for (let tries = 1; mayBeLate(failure); tries += 1) {
-      const leftMs = this.#leftMs(key);
-      if (leftMs <= 0) break;
-      await this.#pass(Math.min(leftMs, backoffDelay(PACE, tries, Math.random())));
-      const opened = await again();
-      if (!isFailure(opened)) {
-        this.heard(key);
-        this.#waiting -= 1;
-        return opened;
+    try {
+      let failure = first;
+      for (let tries = 1; mayBeLate(failure); tries += 1) {
+        const leftMs = this.#leftMs(key);
+        if (leftMs <= 0) break;
+        await this.#pass(Math.min(leftMs, backoffDelay(PACE, tries, Math.random())));
+        const opened = await again();
+        if (!isFailure(opened)) {
+          this.heard(key);
+          return opened;
+        }
+        failure = opened;
       }
-      failure = opened;
+      return failure;
+    } finally {
+      this.#waiting -= 1;
     }
-    this.#waiting -= 1;
-    return failure;
   }
 
   /** It was not refused: the next refusal is news again. */
