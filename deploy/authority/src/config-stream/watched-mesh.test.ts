@@ -45,4 +45,7 @@ test("an empty folder is no state, and what fails closed is told", async (contex
   // Once for each set: another change has no news of it.
   await writeFile(join(folder, "b.yaml"), service("ports").replace("name: a", "name: b"));
   assert.equal(await next(), "changed Service default/b");
+  // What is of no known kind is in nobody's scope, so that only this tells of it.
+  await writeFile(join(folder, "c.yaml"), "apiVersion: v1\nkind: Servce\nmetadata: {name: c}\n");
+  assert.match(await next(), /^not understood .*c\.yaml:1: kind: v1 Servce is not supported; did you mean Service/);
 });

@@ -87,8 +87,8 @@ export class WatchedMesh {
     const isNews = !this.#isUsable || change.ids.size > 0 || this.#reported !== "";
     this.#isUsable = true;
     this.#reported = "";
-    if (!isNews) return;
-    onChange(change);
+    if (isNews) onChange(change);
+    // Also without news: a resource of a kind that nobody knows is no document that would change.
     this.#tellNotUnderstood([...files.values()].flatMap(({ problems }) => problems));
   }
 
