@@ -241,8 +241,8 @@ export class Mesh {
     // Readiness may be answered by the one before.
     if (options.takeover !== undefined) await this.#takenOver(proxy, options.takeover);
     // Another host could be asked only by a program that runs there.
-    else if (prefix.length === 0) await proxy.ready();
-    else await program.line(/"message":"ready"/, START_MS);
+    else if (prefix.includes("netns")) await program.line(/"message":"ready"/, START_MS);
+    else await proxy.ready();
     return proxy;
   }
 
