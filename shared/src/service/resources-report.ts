@@ -9,6 +9,12 @@ import { processMemory } from "../net/memory.ts";
 import type { Log } from "../observe/log.ts";
 import type { ConfigFacts } from "../observe/proxy-metrics.ts";
 
+/**
+ * Problems of one change that get a line each; of the others the number is told, and `check` names them. Well below what the log lets
+ * through in a second, so that the first of the next change are not held back.
+ */
+const MOST_LINES = 20;
+
 /** What a report stands on. */
 export interface ResourcesReportOptions {
   readonly log: Log;
@@ -78,10 +84,12 @@ export class ResourcesReport {
 
   #tell(problems: readonly Problem[]): void {
     this.#problems = countsOf(problems);
-    for (const problem of problems) {
+    for (const problem of problems.slice(0, MOST_LINES)) {
       const fields = { resource: problem.resource, error: formatProblem(problem) };
       this.#options.log.warn(`resource ${problem.severity}`, fields);
     }
+    const more = problems.length - MOST_LINES;
+    if (more > 0) this.#options.log.warn("further problems of the resources", { problems: more });
     processMemory.worked();
   }
 }

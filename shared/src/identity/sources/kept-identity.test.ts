@@ -6,7 +6,19 @@ import { test } from "node:test";
 import { must } from "@culvert/test/support/must.ts";
 import { until } from "@culvert/test/support/until.ts";
 import { isFailure } from "../../failure/failure.ts";
-import { down, HOUR_MS, impostor, issue, lab, moving, ours, ratings, refused, reviews, tokenOf } from "./ca-source-fixtures.ts";
+import {
+  down,
+  HOUR_MS,
+  impostor,
+  issue,
+  lab,
+  moving,
+  ours,
+  ratings,
+  refused,
+  reviews,
+  tokenOf,
+} from "./ca-source-fixtures.ts";
 import { accountIn } from "./open-authority.ts";
 
 test("what is kept makes a restart independent of token and authority", async (context) => {
