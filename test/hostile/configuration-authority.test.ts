@@ -68,7 +68,7 @@ before(async () => {
   mesh.write("mesh", resources);
   authority = await ConfigAuthority.start(mesh);
   // The traffic would fill the log with a line for each connection.
-  const quiet = async (account: string): Promise<object> => ({
+  const quiet = async (account: string): Promise<Readonly<Record<string, unknown>>> => ({
     ...(await authority.proxyConfig(account)),
     log: { access: "failures" },
   });
