@@ -19,6 +19,8 @@ export const LIBRARY: Readonly<Record<string, string>> = {
   "http2/5.1: closed: Sends a HEADERS frame after sending RST_STREAM frame": FORGOTTEN,
   "http2/5.1: closed: Sends a DATA frame": FORGOTTEN,
   "http2/5.1: closed: Sends a HEADERS frame": FORGOTTEN,
+  // Where the answer was quicker than this frame; else the stream is still known, and reset.
+  'http2/6.1: Sends a DATA frame on the stream that is not in "open" or "half-closed (local)" state': FORGOTTEN,
   "http2/5.1.1: Sends stream identifier that is numerically smaller than previous": FORGOTTEN,
   "http2/5.3.1: Sends PRIORITY frame that depend on itself": NO_PRIORITY,
   "http2/6.3: Sends a PRIORITY frame with 0x0 stream identifier": NO_PRIORITY,
@@ -44,7 +46,7 @@ export async function runH2spec(
   let count = 0;
   for (const [, name, what, outcome] of cases) {
     count += 1;
-    if (outcome === "failure" || outcome === "error") failed.push(`${name}: ${what}`);
+    if (outcome === "failure" || outcome === "error") failed.push(`${name}: ${what?.replaceAll("&#34;", '"')}`);
   }
   assert.ok(count > 140, `h2spec ran ${count} cases:\n${stdout.slice(-4_000)}`);
   return { failed, stdout };
