@@ -9,119 +9,39 @@ import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import { after, before, describe, test } from "node:test";
 import { stringify } from "yaml";
 import { documents, entry, type FakeStream } from "@culvert/shared/config/stream/stream-fixtures.ts";
-import { echo, startTcpApp } from "../support/apps.ts";
 import { mint, mintSvid, testAuthority, type Minted } from "../support/ca.ts";
-import { ConfigAuthority } from "../support/config-authority.ts";
+import type { ConfigAuthority } from "../support/config-authority.ts";
 import { HostileAuthority, startImpostor, type Shown } from "../support/hostile-authority.ts";
 import { ask } from "../support/http.ts";
 import { spiffeId } from "../support/identities.ts";
-import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import type { Mesh, Proxy } from "../support/mesh.ts";
 import { REFUSED_UPDATES, regularExpressions, UNFIT_UPDATES } from "../support/poisoned-updates.ts";
 import { memory } from "../support/proc.ts";
-import { service, waypoint, workloadEntry, type Resource } from "../support/resources.ts";
-import { converse } from "../support/tcp.ts";
+import { workloadEntry } from "../support/resources.ts";
+import { DEADLINE_MS, startStreamedMesh, streamOf, type StreamedMesh } from "../support/streamed-mesh.ts";
 import { until } from "../support/until.ts";
 
-const ECHO = 7001;
-const BEHIND = 7002;
-/** How long one step may take on a machine that does much else. */
-const DEADLINE_MS = 60_000;
 /** What a proxy may hold after all of it, more than before, MiB. */
 const MOST_MORE_MIB = 96;
 
+let streamed: StreamedMesh;
 let mesh: Mesh;
 let authority: ConfigAuthority;
 let issuer: Awaited<ReturnType<ConfigAuthority["issuer"]>>;
 let client: Proxy;
 let app: Proxy;
 let through: Proxy;
-let resources: readonly Resource[];
 const host = (): string => authority.address.split(":")[0] ?? "";
 const port = (): number => Number(authority.address.split(":")[1]);
 
-/** Connections that were tried all the while, and what went wrong with them. */
-const load = { connections: 0, failures: [] as string[], isOver: false, done: Promise.resolve() };
-
-async function traffic(address: string): Promise<void> {
-  while (!load.isOver) {
-    for (const listener of [ECHO, BEHIND]) {
-      const { received, ended } = await converse(address, listener, "hello");
-      load.connections += 1;
-      if (String(received) !== "hello") load.failures.push(`${listener}: ${String(received)} ${ended}`);
-    }
-  }
-}
-
 before(async () => {
-  mesh = await startMesh();
-  const [own, workload, gateway] = [mesh.address(), mesh.address(), mesh.address()];
-  resources = [
-    service("app", [{ name: "tcp", port: ECHO }]),
-    service("behind", [{ name: "tcp", port: ECHO, appProtocol: "tcp" }], {
-      app: "app",
-      labels: { "istio.io/use-waypoint": "waypoint" },
-    }),
-    workloadEntry("app", workload, { serviceAccount: "app" }),
-    workloadEntry("client", own, { serviceAccount: "client" }),
-    ...waypoint("waypoint", gateway, { serviceAccount: "waypoint" }),
-  ];
-  mesh.write("mesh", resources);
-  authority = await ConfigAuthority.start(mesh);
   // The traffic would fill the log with a line for each connection.
-  const quiet = async (account: string): Promise<Readonly<Record<string, unknown>>> => ({
-    ...(await authority.proxyConfig(account)),
-    log: { access: "failures" },
-  });
+  streamed = await startStreamedMesh({ config: { log: { access: "failures" } } });
+  ({ mesh, authority, client, app, through } = streamed);
   issuer = await authority.issuer();
-  await mesh.with(startTcpApp(workload, ECHO, echo));
-  app = await mesh.uproxy({ name: "app", address: workload, config: await quiet("app") });
-  through = await mesh.waypoint({
-    name: "waypoint-1",
-    address: gateway,
-    account: "waypoint",
-    gateway: "waypoint",
-    config: await quiet("waypoint"),
-  });
-  client = await mesh.uproxy({
-    name: "client",
-    address: own,
-    listeners: [
-      { listen: `${own}:${ECHO}`, to: `app:${ECHO}` },
-      { listen: `${own}:${BEHIND}`, to: `behind:${ECHO}` },
-    ],
-    config: await quiet("client"),
-  });
-  for (const listener of [ECHO, BEHIND]) {
-    assert.equal(String((await converse(own, listener, "first")).received), "first");
-  }
-  load.done = traffic(own);
 });
 
-after(async () => {
-  load.isOver = true;
-  await load.done;
-  await mesh.stop();
-});
-
-/** No connection has failed, and others have been made. */
-async function unharmed(): Promise<void> {
-  const { connections } = load;
-  await until("other connections", () => load.connections > connections + 4, DEADLINE_MS);
-  assert.deepEqual(load.failures, []);
-}
-
-interface Stream {
-  readonly connected: boolean;
-  readonly refused: number;
-  readonly connects: number;
-  readonly documents: number;
-  readonly problems: readonly { readonly resource: string; readonly path: string; readonly text: string }[];
-}
-
-async function streamOf(proxy: Proxy): Promise<Stream> {
-  const { body } = await ask(`http://${proxy.admin}/config_dump`);
-  return (JSON.parse(body) as { readonly source: { readonly stream: Stream } }).source.stream;
-}
+after(() => streamed.stop());
 
 /** The authority's own certificate, as whoever broke into it has it. */
 async function genuine(): Promise<Minted> {
@@ -146,7 +66,7 @@ async function recovered(mark: string): Promise<void> {
     );
     assert.deepEqual((await streamOf(proxy)).problems, []);
   }
-  await unharmed();
+  await streamed.unharmed();
 }
 
 /** The service account of a proxy. */
@@ -168,7 +88,7 @@ async function shown(what: Shown, why: RegExp): Promise<void> {
     client.log.some((line) => line["message"] === "no configuration stream" && why.test(String(line["error"]))),
   );
   assert.equal((await streamOf(client)).connected, false);
-  await unharmed();
+  await streamed.unharmed();
 }
 
 describe("an authority that was broken into", () => {
@@ -185,7 +105,7 @@ describe("an authority that was broken into", () => {
       streams.set(proxy, stream);
       assert.ok(stream.hello.have.size > 0, "what was in use is there still");
       const outcome = await stream.outcome(
-        stream.say({ set: documents(resources.map((one) => stringify(one)).join("---\n")) }),
+        stream.say({ set: documents(streamed.resources.map((one) => stringify(one)).join("---\n")) }),
       );
       assert.equal(outcome.kind, "ack");
     }
@@ -245,7 +165,7 @@ describe("an authority that was broken into", () => {
           await followed(proxy);
         }),
       );
-      await unharmed();
+      await streamed.unharmed();
     });
   }
 
@@ -257,7 +177,7 @@ describe("an authority that was broken into", () => {
     }
     const { body } = await ask(`http://${through.admin}/config_dump`);
     assert.match(body, /spec\.rules.{1,80}expected at most 16 entries/);
-    await unharmed();
+    await streamed.unharmed();
   });
 
   for (const [name, messages, why] of UNFIT_UPDATES) {
@@ -279,7 +199,7 @@ describe("an authority that was broken into", () => {
           await followed(proxy);
         }),
       );
-      await unharmed();
+      await streamed.unharmed();
     });
   }
 });
@@ -378,6 +298,6 @@ describe("somebody in the authority's place", () => {
     }
     assert.equal(accepted, 0);
     await new Promise<void>((resolve) => void elsewhere.close(() => resolve()));
-    await unharmed();
+    await streamed.unharmed();
   });
 });

@@ -8,91 +8,38 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { stringify } from "yaml";
-import { echo, startTcpApp } from "../support/apps.ts";
-import { ConfigAuthority } from "../support/config-authority.ts";
+import type { ConfigAuthority } from "../support/config-authority.ts";
 import { ConfigTestClient } from "../support/config-client.ts";
 import { grpcSession } from "../support/grpc.ts";
-import { ask } from "../support/http.ts";
-import { startMesh, type Mesh, type Proxy } from "../support/mesh.ts";
+import type { Mesh, Proxy } from "../support/mesh.ts";
 import { POISONS } from "../support/poisons.ts";
 import { runProgram, writeWhole } from "../support/programs.ts";
-import { service, waypoint, workloadEntry, type Resource } from "../support/resources.ts";
-import { converse } from "../support/tcp.ts";
-import { observe, until } from "../support/until.ts";
+import { service, workloadEntry, type Resource } from "../support/resources.ts";
+import { DEADLINE_MS, ECHO, startStreamedMesh, streamOf, type StreamedMesh } from "../support/streamed-mesh.ts";
+import { until } from "../support/until.ts";
 
-const ECHO = 7001;
-const BEHIND = 7002;
-const DEADLINE_MS = 60_000;
 /** Between two connections: what is asked here is whether each succeeds. */
 const PAUSE_MS = 20;
 /** Clients beside the proxies, and the documents that each of them holds. */
 const CROWD = 24;
 const HELD = 40;
 
+let streamed: StreamedMesh;
 let mesh: Mesh;
 let authority: ConfigAuthority;
 let proxies: readonly Proxy[];
-let own: string;
 const sessions: ClientHttp2Session[] = [];
-const load = { connections: 0, failures: [] as string[], isOver: false, done: Promise.resolve() };
-
-async function traffic(): Promise<void> {
-  while (!load.isOver) {
-    for (const listener of [ECHO, BEHIND]) {
-      const { received, ended } = await converse(own, listener, "hello");
-      load.connections += 1;
-      await observe(PAUSE_MS);
-      if (String(received) !== "hello") load.failures.push(`${listener}: ${String(received)} ${ended}`);
-    }
-  }
-}
 
 before(async () => {
-  mesh = await startMesh();
-  const [workload, gateway] = [mesh.address(), mesh.address()];
-  own = mesh.address();
-  mesh.write("mesh", [
-    service("app", [{ name: "tcp", port: ECHO }]),
-    service("behind", [{ name: "tcp", port: ECHO, appProtocol: "tcp" }], {
-      app: "app",
-      labels: { "istio.io/use-waypoint": "waypoint" },
-    }),
+  const more = [
     service("reviews", [{ name: "http", port: 9080 }], { labels: { "istio.io/use-waypoint": "waypoint" } }),
-    workloadEntry("app", workload, { serviceAccount: "app" }),
-    workloadEntry("client", own, { serviceAccount: "client" }),
-    ...waypoint("waypoint", gateway, { serviceAccount: "waypoint" }),
-  ]);
-  authority = await ConfigAuthority.start(mesh);
-  await mesh.with(startTcpApp(workload, ECHO, echo));
-  await mesh.uproxy({ name: "app", address: workload, config: await authority.proxyConfig("app") });
-  const through = await mesh.waypoint({
-    name: "waypoint-1",
-    address: gateway,
-    account: "waypoint",
-    gateway: "waypoint",
-    config: await authority.proxyConfig("waypoint"),
-  });
-  const client = await mesh.uproxy({
-    name: "client",
-    address: own,
-    listeners: [
-      { listen: `${own}:${ECHO}`, to: `app:${ECHO}` },
-      { listen: `${own}:${BEHIND}`, to: `behind:${ECHO}` },
-    ],
-    config: await authority.proxyConfig("client"),
-  });
-  proxies = [client, through];
-  for (const listener of [ECHO, BEHIND]) {
-    assert.equal(String((await converse(own, listener, "first")).received), "first");
-  }
-  load.done = traffic();
+  ];
+  streamed = await startStreamedMesh({ more, pauseMs: PAUSE_MS });
+  ({ mesh, authority } = streamed);
+  proxies = [streamed.client, streamed.through];
 });
 
-after(async () => {
-  load.isOver = true;
-  await load.done;
-  await mesh.stop();
-});
+after(() => streamed.stop());
 
 /** Lines of the authority's log with that message. */
 function told(message: string): readonly string[] {
@@ -100,21 +47,6 @@ function told(message: string): readonly string[] {
     .map((line) => JSON.parse(line) as { readonly message: string; readonly error?: string; readonly version?: string })
     .filter((line) => line.message === message)
     .map(({ error, version }) => error ?? version ?? "");
-}
-
-interface State {
-  readonly connected: boolean;
-  readonly version: string;
-  readonly documents: number;
-  readonly refused: number;
-  /** All of the dump. */
-  readonly body: string;
-}
-
-async function stateOf({ admin }: Proxy): Promise<State> {
-  const { body } = await ask(`http://${admin}/config_dump`);
-  const { stream } = (JSON.parse(body) as { readonly source: { readonly stream: Omit<State, "body"> } }).source;
-  return { ...stream, body };
 }
 
 /** Rows of C1 that harm nobody where they fail closed; all of them are for the folder itself (`configuration-folder.test.ts`). */
@@ -129,13 +61,12 @@ const ROWS: ReadonlySet<string> = new Set([
 ]);
 
 test("each poison, and after each the next good state", async () => {
-  const [client] = proxies;
-  assert.ok(client !== undefined);
+  const { client } = streamed;
   const rows = POISONS.filter(({ name }) => ROWS.has(name));
   assert.equal(rows.length, ROWS.size);
   for (const [index, { name, as, text, outcome, says }] of rows.entries()) {
     const file = join(mesh.resources, `poison-${index}.${as}`);
-    const was = await stateOf(client);
+    const was = await streamOf(client);
     await until("its log to be there", () => told("resources in use").includes(was.version), DEADLINE_MS);
     writeWhole(file, text());
     authority.lookNow();
@@ -146,7 +77,7 @@ test("each poison, and after each the next good state", async () => {
         DEADLINE_MS,
       );
       assert.match(found.slice(file.length + 1), says, name);
-      assert.equal((await stateOf(client)).version, was.version, name);
+      assert.equal((await streamOf(client)).version, was.version, name);
     } else {
       const isOver = (): boolean => told("resources in use").at(-1) !== was.version;
       await until(`the state with ${name}`, isOver, DEADLINE_MS);
@@ -159,17 +90,15 @@ test("each poison, and after each the next good state", async () => {
     for (const proxy of proxies) {
       await until(
         `${proxy.name} to follow after ${name}`,
-        async () => (await stateOf(proxy)).body.includes(news),
+        async () => (await streamOf(proxy)).body.includes(news),
         DEADLINE_MS,
       );
     }
   }
   for (const proxy of proxies) {
-    assert.equal((await stateOf(proxy)).refused, 0, "what the authority refuses reaches nobody");
+    assert.equal((await streamOf(proxy)).refused, 0, "what the authority refuses reaches nobody");
   }
-  const { connections } = load;
-  await until("other connections", () => load.connections > connections + 4, DEADLINE_MS);
-  assert.deepEqual(load.failures, []);
+  await streamed.unharmed();
 });
 
 test("an authority that restarts tells each that comes back the difference, whoever comes together with it", async () => {
@@ -197,7 +126,7 @@ test("an authority that restarts tells each that comes back the difference, whoe
   for (const each of crowd) await until("all that it asks for", () => each.held.size === HELD, DEADLINE_MS);
   const whole = crowd[0]?.bytes ?? 0;
   assert.ok(whole > HELD * 1_000, `${whole} bytes`);
-  const were = await Promise.all(proxies.map(stateOf));
+  const were = await Promise.all(proxies.map(streamOf));
 
   await authority.stop();
   mesh.write("held", held({ news: "yes" }));
@@ -211,12 +140,12 @@ test("an authority that restarts tells each that comes back the difference, whoe
     assert.ok(each.bytes < whole / 10, `${each.bytes} bytes of ${whole}`);
   }
   for (const [index, proxy] of proxies.entries()) {
-    await until(`${proxy.name} to be back`, async () => (await stateOf(proxy)).connected, DEADLINE_MS);
-    const { documents, refused } = await stateOf(proxy);
+    await until(`${proxy.name} to be back`, async () => (await streamOf(proxy)).connected, DEADLINE_MS);
+    const { documents, refused } = await streamOf(proxy);
     assert.deepEqual([documents, refused], [were[index]?.documents, 0]);
   }
   for (const session of sessions) session.destroy();
-  assert.deepEqual(load.failures, []);
+  await streamed.unharmed();
 });
 
 test("check names file, line and field of all of them", async () => {
