@@ -17,6 +17,18 @@ export const MEDIA = {
 /** The same for every build of the same content. */
 export const CREATED = "1970-01-01T00:00:00Z";
 
+/** What points at a blob, in a manifest or an index (OCI image specification, descriptor.md). */
+export interface Pointer {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+}
+
+/** Points at a blob. */
+export function pointerTo(mediaType: string, { digest, content }: Blob): Pointer {
+  return { mediaType, digest, size: content.length };
+}
+
 /** A value as JSON. */
 export function blobOf(value: object): Blob {
   const content = Buffer.from(JSON.stringify(value));

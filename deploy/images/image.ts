@@ -1,6 +1,6 @@
 // Pure. One image: its configuration, its manifest and its layers, as the specification of OCI has them.
 import type { BuildVersion } from "@culvert/shared/config/version.ts";
-import { blobOf, CREATED, MEDIA, type Blob } from "./blob.ts";
+import { blobOf, CREATED, MEDIA, pointerTo, type Blob } from "./blob.ts";
 import { COMMANDS, entrypoint, USER, type ImageKind } from "./image-kinds.ts";
 import { digestOf, type Layer } from "./layer.ts";
 
@@ -35,22 +35,21 @@ export function imageOf(parts: ImageParts): Image {
   const manifest = blobOf({
     schemaVersion: 2,
     mediaType: MEDIA.manifest,
-    config: { mediaType: MEDIA.config, digest: config.digest, size: config.content.length },
-    layers: layers.map(({ compressed }) => ({
-      mediaType: MEDIA.layer,
-      digest: digestOf(compressed),
-      size: compressed.length,
-    })),
+    config: pointerTo(MEDIA.config, config),
+    layers: layers.map((layer) => pointerTo(MEDIA.layer, layerBlob(layer))),
   });
   return { name: kind.name, tag: `culvert/${kind.name}:${version.version}`, layers, config, manifest };
+}
+
+/** A layer as it is stored. */
+export function layerBlob({ compressed }: Layer): Blob {
+  return { digest: digestOf(compressed), content: compressed };
 }
 
 /** An entry of an index that points at an image. */
 export function descriptorOf({ manifest, tag }: Image, architecture: string): object {
   return {
-    mediaType: MEDIA.manifest,
-    digest: manifest.digest,
-    size: manifest.content.length,
+    ...pointerTo(MEDIA.manifest, manifest),
     annotations: { "org.opencontainers.image.ref.name": tag },
     platform: { architecture, os: "linux" },
   };

@@ -3,8 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createTar } from "nanotar";
 import type { Blob } from "./blob.ts";
-import { descriptorOf, type Image } from "./image.ts";
-import { digestOf } from "./layer.ts";
+import { descriptorOf, layerBlob, type Image } from "./image.ts";
 import { referrerDescriptor, referrerOf } from "./referrer.ts";
 
 /** An image with the list of what is in it. */
@@ -33,7 +32,7 @@ export function archiveOf(images: readonly Image[], architecture: string): Uint8
   const manifest = images.map(({ tag, config, layers }) => ({
     Config: blobPath(config.digest),
     RepoTags: [tag],
-    Layers: layers.map(({ compressed }) => blobPath(digestOf(compressed))),
+    Layers: layers.map((layer) => blobPath(layerBlob(layer).digest)),
   }));
   const entries = images.map((image) => descriptorOf(image, architecture));
   const files = new Map([
@@ -46,11 +45,7 @@ export function archiveOf(images: readonly Image[], architecture: string): Uint8
 }
 
 function blobsOf(images: readonly Image[]): Blob[] {
-  return images.flatMap(({ config, manifest, layers }) => [
-    ...layers.map(({ compressed }) => ({ digest: digestOf(compressed), content: compressed })),
-    config,
-    manifest,
-  ]);
+  return images.flatMap(({ config, manifest, layers }) => [...layers.map(layerBlob), config, manifest]);
 }
 
 function layoutOf(manifests: readonly object[], blobs: readonly Blob[]): Files {

@@ -1,6 +1,6 @@
 // Pure. The list of what is in an image as an artifact that refers to it, as OCI 1.1 has it: whoever copies an image with its referrers has
 // the list too, and finds it without knowing its name.
-import { blobOf, CREATED, MEDIA, type Blob } from "./blob.ts";
+import { blobOf, CREATED, MEDIA, pointerTo, type Blob } from "./blob.ts";
 import type { Image } from "./image.ts";
 import { digestOf } from "./layer.ts";
 
@@ -22,16 +22,14 @@ export function referrerOf({ name, manifest: subject }: Image, sbom: string): Re
     schemaVersion: 2,
     mediaType: MEDIA.manifest,
     artifactType: ARTIFACT_TYPE,
-    config: { mediaType: "application/vnd.oci.empty.v1+json", digest: EMPTY.digest, size: EMPTY.content.length },
+    config: pointerTo("application/vnd.oci.empty.v1+json", EMPTY),
     layers: [
       {
-        mediaType: ARTIFACT_TYPE,
-        digest: list.digest,
-        size: list.content.length,
+        ...pointerTo(ARTIFACT_TYPE, list),
         annotations: { "org.opencontainers.image.title": `${name}.spdx.json` },
       },
     ],
-    subject: { mediaType: MEDIA.manifest, digest: subject.digest, size: subject.content.length },
+    subject: pointerTo(MEDIA.manifest, subject),
     annotations: { "org.opencontainers.image.created": CREATED },
   });
   return { manifest, blobs: [manifest, EMPTY, list] };
@@ -40,9 +38,7 @@ export function referrerOf({ name, manifest: subject }: Image, sbom: string): Re
 /** The entry of an index that points at it; it has no name, for it is found by what it refers to. */
 export function referrerDescriptor({ manifest }: Referrer): object {
   return {
-    mediaType: MEDIA.manifest,
-    digest: manifest.digest,
-    size: manifest.content.length,
+    ...pointerTo(MEDIA.manifest, manifest),
     artifactType: ARTIFACT_TYPE,
     annotations: { "org.opencontainers.image.created": CREATED },
   };

@@ -84,14 +84,18 @@ export class ResourcesReport {
 
   #tell(problems: readonly Problem[]): void {
     this.#problems = countsOf(problems);
-    for (const problem of problems.slice(0, MOST_LINES)) {
-      const fields = { resource: problem.resource, error: formatProblem(problem) };
-      this.#options.log.warn(`resource ${problem.severity}`, fields);
-    }
-    const more = problems.length - MOST_LINES;
-    if (more > 0) this.#options.log.warn("further problems of the resources", { problems: more });
+    tellProblems(this.#options.log, problems);
     processMemory.worked();
   }
+}
+
+/** Says the first problems of a change, a line each, and how many others there are. */
+export function tellProblems(log: Log, problems: readonly Problem[]): void {
+  for (const problem of problems.slice(0, MOST_LINES)) {
+    log.warn(`resource ${problem.severity}`, { resource: problem.resource, error: formatProblem(problem) });
+  }
+  const more = problems.length - MOST_LINES;
+  if (more > 0) log.warn("further problems of the resources", { problems: more });
 }
 
 function countsOf(problems: readonly Problem[]): { readonly errors: number; readonly notUnderstood: number } {

@@ -5,6 +5,7 @@ import type { RefusedField } from "@culvert/shared/config/stream/frames.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
 import type { Log } from "@culvert/shared/observe/log.ts";
+import { tellProblems } from "@culvert/shared/service/resources-report.ts";
 import type { AuthorityMetrics } from "../observe/authority-metrics.ts";
 import type { ConfigClient, Outcome } from "./config-client.ts";
 
@@ -61,11 +62,7 @@ export class ConfigEvents {
   }
 
   notUnderstood(problems: readonly Problem[]): void {
-    for (const problem of problems.slice(0, MOST_LINES)) {
-      this.#options.log.warn("resource not-understood", { resource: problem.resource, error: formatProblem(problem) });
-    }
-    const more = problems.length - MOST_LINES;
-    if (more > 0) this.#options.log.warn("further resources are not understood", { problems: more });
+    tellProblems(this.#options.log, problems);
   }
 
   kept(problems: readonly Problem[]): void {

@@ -9,6 +9,7 @@ import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
 import type { Caller } from "../proof/proof.ts";
 import { byCertificate } from "../proof/prover.ts";
 import type { AuthorityLimits } from "../authority-limits.ts";
+import { Tally } from "../tally.ts";
 import { BegunMessages } from "./begun-messages.ts";
 import { ConfigCall } from "./config-call.ts";
 import type { CallKeeper, CallNeeds } from "./config-call.ts";
@@ -40,7 +41,7 @@ export class ConfigStreams {
   readonly #begun = new BegunMessages<ConfigLine>();
   /** Streams that were admitted, and how many of them each identity has. */
   readonly #lines = new Set<ConfigLine>();
-  readonly #linesOf = new Map<SpiffeId, number>();
+  readonly #linesOf = new Tally<SpiffeId>();
   /** Calls that have said hello. */
   readonly #calls = new Set<ConfigCall>();
   /** Those of them that may have something to be told. */
@@ -138,7 +139,7 @@ export class ConfigStreams {
     if (!source.isUsable) return fail("CONFIGURATION_UNAVAILABLE", "the authority has no usable resources yet");
     if (this.#lines.size >= limits.maxSessions) return fail("RATE_EXCEEDED", `${limits.maxSessions} streams`);
     // A session has room for many.
-    if ((this.#linesOf.get(proof.id) ?? 0) >= limits.maxSessionsPerCaller) {
+    if (this.#linesOf.of(proof.id) >= limits.maxSessionsPerCaller) {
       return fail("RATE_EXCEEDED", `${limits.maxSessionsPerCaller} streams of ${proof.id}`);
     }
     return proof.id;
@@ -146,14 +147,12 @@ export class ConfigStreams {
 
   #count(line: ConfigLine, id: SpiffeId): void {
     this.#lines.add(line);
-    this.#linesOf.set(id, (this.#linesOf.get(id) ?? 0) + 1);
+    this.#linesOf.add(id);
   }
 
   #uncount(line: ConfigLine, id: SpiffeId): void {
     this.#lines.delete(line);
-    const left = (this.#linesOf.get(id) ?? 1) - 1;
-    if (left > 0) this.#linesOf.set(id, left);
-    else this.#linesOf.delete(id);
+    this.#linesOf.remove(id);
   }
 
   /** Works a change out after those before it, and tells when it was the last one. */

@@ -2,6 +2,7 @@
 // a change costs those whom it concerns.
 import type { ResourceIndex } from "@culvert/shared/config/scope/resource-index.ts";
 import type { Scope } from "@culvert/shared/config/scope/walk.ts";
+import { Tally } from "../tally.ts";
 
 /** Somebody who holds scopes. */
 export interface ScopeHolder {
@@ -39,7 +40,7 @@ export class SharedScopes {
   readonly #index: ResourceIndex;
   readonly #entries = new Map<string, Entry>();
   readonly #byTopic = new Map<string, Set<Entry>>();
-  readonly #counts = new Map<string, number>();
+  readonly #counts = new Tally<string>();
 
   constructor(index: ResourceIndex) {
     this.#index = index;
@@ -55,7 +56,7 @@ export class SharedScopes {
 
   /** Scopes of the clients of a namespace. */
   sizeOf(namespace: string): number {
-    return this.#counts.get(namespace) ?? 0;
+    return this.#counts.of(namespace);
   }
 
   /** Takes a scope for a holder in `namespace`; `work` makes it where nobody has the key yet. */
@@ -64,7 +65,7 @@ export class SharedScopes {
     if (entry === undefined) {
       entry = new Entry(key, namespace, work, this.#index);
       this.#entries.set(key, entry);
-      this.#counts.set(namespace, this.sizeOf(namespace) + 1);
+      this.#counts.add(namespace);
       this.#list(entry, entry.scope.topics);
     }
     entry.holders.add(holder);
@@ -78,9 +79,7 @@ export class SharedScopes {
     entry.holders.delete(holder);
     if (entry.holders.size > 0) return;
     this.#entries.delete(key);
-    const left = this.sizeOf(entry.namespace) - 1;
-    if (left > 0) this.#counts.set(entry.namespace, left);
-    else this.#counts.delete(entry.namespace);
+    this.#counts.remove(entry.namespace);
     for (const topic of entry.scope.topics) this.#unlist(entry, topic);
   }
 

@@ -20,6 +20,7 @@ import { Handshakes } from "@culvert/shared/tunnel/handshakes.ts";
 import { serverSessionOptions } from "@culvert/shared/tunnel/session-options.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "../authority-limits.ts";
+import { Tally } from "../tally.ts";
 import { addressKey } from "./caller-rates.ts";
 import { Session } from "./session.ts";
 
@@ -66,7 +67,7 @@ class TlsListener implements Listener {
   readonly #server: ReturnType<typeof createServer>;
   readonly #sessions = new Set<Session>();
   /** Sessions by who holds them: an identity, or an address. */
-  readonly #held = new Map<string, number>();
+  readonly #held = new Tally<string>();
   /** Sessions of those who have no identity. */
   #strangers = 0;
   readonly #handshakes: Handshakes;
@@ -162,7 +163,7 @@ class TlsListener implements Listener {
     const holder = isStranger ? addressKey(socket.remoteAddress ?? "") : certificate.id;
     const refused = this.#admit(socket, holder, isStranger);
     if (refused !== undefined) return this.#refuse(socket, refused);
-    this.#held.set(holder, (this.#held.get(holder) ?? 0) + 1);
+    this.#held.add(holder);
     if (isStranger) this.#strangers += 1;
     const session = new Session({
       session: performServerHandshake(socket, serverSessionOptions(limits.session)),
@@ -177,9 +178,7 @@ class TlsListener implements Listener {
       onEnd: (ended, failure) => {
         this.#sessions.delete(ended);
         if (isStranger) this.#strangers -= 1;
-        const left = (this.#held.get(holder) ?? 1) - 1;
-        if (left > 0) this.#held.set(holder, left);
-        else this.#held.delete(holder);
+        this.#held.remove(holder);
         if (failure !== undefined && failure.code !== "DOWNSTREAM_CLOSED" && failure.code !== "DRAINING") {
           onRefused(remote, failure);
         }
@@ -202,7 +201,7 @@ class TlsListener implements Listener {
     if (isStranger && this.#strangers >= maxStrangers) {
       return fail("TOO_MANY_CONNECTIONS", `${maxStrangers} sessions of callers without an identity`);
     }
-    if ((this.#held.get(holder) ?? 0) < maxSessionsPerCaller) return undefined;
+    if (this.#held.of(holder) < maxSessionsPerCaller) return undefined;
     return fail("TOO_MANY_CONNECTIONS", `${maxSessionsPerCaller} sessions of ${holder}`);
   }
 
