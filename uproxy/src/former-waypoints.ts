@@ -1,5 +1,6 @@
 // Pure. Waypoints through which callers had to come until a moment ago: what still comes that way has not gone around one.
 import type { SpiffeId } from "@culvert/shared/identity/spiffe-id.ts";
+import { isSameGateway } from "@culvert/shared/workload/directory.ts";
 import type { WaypointRef } from "@culvert/shared/workload/workload.ts";
 
 /** A waypoint, and the identities of its instances. */
@@ -52,7 +53,7 @@ export function formerWaypoints(
     isKnown: true,
   }));
   return [...before.former, ...gone]
-    .filter(({ ref }) => !required.some((waypoint) => isSame(waypoint.ref, ref)))
+    .filter(({ ref }) => !required.some((waypoint) => isSameGateway(waypoint.ref, ref)))
     .map(({ ref, callers, sinceMs }) => {
       const now = instances(ref);
       return {
@@ -84,8 +85,4 @@ export function untilLess(
   const ends = former.flatMap(({ sinceMs, isKnown }) => [sinceMs + openMs, ...(isKnown ? [] : [sinceMs + keepMs])]);
   const ahead = ends.filter((end) => end > nowMs);
   return ahead.length === 0 ? undefined : Math.min(...ahead) - nowMs;
-}
-
-function isSame(a: WaypointRef, b: WaypointRef): boolean {
-  return a.namespace === b.namespace && a.name === b.name;
 }

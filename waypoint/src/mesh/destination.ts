@@ -56,6 +56,14 @@ export type Destination =
       readonly appProtocol: AppProtocol;
     };
 
+/** By what an authority is read; the same from the first step to the last. */
+interface Reading {
+  readonly directory: Directory;
+  readonly self: WaypointSelf;
+  /** What it would mean if this waypoint stood before it, as it once did. */
+  readonly isPast: boolean;
+}
+
 /** Ports that the mesh captures on or is reached by: never an application. */
 const PROXY_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15008]);
 
@@ -79,23 +87,24 @@ export function resolveDestination(
   }
   const refused = otherAccountThanOwn(directory, self);
   if (refused !== undefined) return refused;
+  const reading: Reading = { directory, self, isPast };
   const { host, port } = authority;
   // An identity of another domain has no namespace here: it sees the entries that are there for all.
   const namespace = caller.namespace ?? "";
   if (authority.kind === "name") {
     const service = directory.serviceByHost(host, namespace);
     if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
-    return toService(directory, self, service, authority, isPast);
+    return toService(reading, service, authority);
   }
   const ip = authority.host;
   const service = directory.serviceByVip(ip, namespace);
-  if (service !== undefined) return toService(directory, self, service, authority, isPast);
-  if (directory.workloadsAt(ip).length > 0) return toWorkload(directory, self, ip, port, isPast);
+  if (service !== undefined) return toService(reading, service, authority);
+  if (directory.workloadsAt(ip).length > 0) return toWorkload(reading, ip, port);
   const direct = directory.serviceByEndpoint(ip, port, namespace);
-  if (direct !== undefined) return toPort(directory, self, ...direct, authority, isPast);
+  if (direct !== undefined) return toPort(reading, ...direct, authority);
   const block = directory.serviceByBlock(ip, namespace);
-  if (block !== undefined) return toService(directory, self, block, authority, isPast);
-  return toWorkload(directory, self, ip, port, isPast);
+  if (block !== undefined) return toService(reading, block, authority);
+  return toWorkload(reading, ip, port);
 }
 
 /**
@@ -135,25 +144,17 @@ function sharesIdentity(directory: Directory, self: WaypointSelf): boolean {
   return ownInstances(directory, self).some((instance) => isBesideSomebody(directory, instance));
 }
 
-function toService(
-  directory: Directory,
-  self: WaypointSelf,
-  service: Service,
-  asked: Authority,
-  isPast: boolean,
-): Destination | Failure {
+function toService(reading: Reading, service: Service, asked: Authority): Destination | Failure {
   const servicePort = service.ports.find((candidate) => candidate.port === asked.port);
   if (servicePort === undefined) return fail("DESTINATION_UNKNOWN", `service ${service.uid} has no port ${asked.port}`);
-  return toPort(directory, self, service, servicePort, asked, isPast);
+  return toPort(reading, service, servicePort, asked);
 }
 
 function toPort(
-  directory: Directory,
-  self: WaypointSelf,
+  { directory, self, isPast }: Reading,
   service: Service,
   port: ServicePort,
   asked: Authority,
-  isPast: boolean,
 ): Destination | Failure {
   const { entry } = service;
   if (!isPast && !directory.mayStandFor(self.gateway, service.waypoint)) {
@@ -181,13 +182,7 @@ function toPort(
   };
 }
 
-function toWorkload(
-  directory: Directory,
-  self: WaypointSelf,
-  ip: Ip,
-  port: number,
-  isPast: boolean,
-): Destination | Failure {
+function toWorkload({ directory, self, isPast }: Reading, ip: Ip, port: number): Destination | Failure {
   const asked = formatAuthority(ip, port);
   const all = directory.workloadsAt(ip);
   const instances = directory.waypointInstances(self.gateway).filter((instance) => all.includes(instance));

@@ -68,7 +68,8 @@ export class MeshView {
 
   /** Whether something is there that an earlier view has led to; `undefined`: that is not told to this waypoint. */
   holds(destination: Destination): boolean | undefined {
-    const { directory, self } = { directory: this.snapshot.directory, self: this.self };
+    const { self } = this;
+    const { directory } = this.snapshot;
     const isThere =
       destination.kind === "service"
         ? directory.service(destination.service.uid) !== undefined

@@ -1,4 +1,5 @@
 // Pure. What a waypoint holds of a folder of resources: an authority would tell it no more than its scope.
+import { isSameGateway } from "../../workload/directory.ts";
 import type { WaypointRef } from "../../workload/workload.ts";
 import type { ParsedResources } from "../resources/resource.ts";
 import { titleOf } from "../resources/title.ts";
@@ -7,10 +8,7 @@ import { waypointScope } from "./waypoint-scope.ts";
 
 /** What an instance of a Gateway holds of a folder: with placement `service-account` no more than what it serves. */
 export function heldResources(all: ParsedResources, gateway: WaypointRef): ParsedResources {
-  const own = all.resources.find(
-    ({ kind, metadata: { namespace, name } }) =>
-      kind === "Gateway" && namespace === gateway.namespace && name === gateway.name,
-  );
+  const own = all.resources.find(({ kind, metadata }) => kind === "Gateway" && isSameGateway(metadata, gateway));
   const isNarrow = own?.kind === "Gateway" && own.waypoint?.placement === "service-account";
   return isNarrow ? waypointResources(all, gateway) : all;
 }

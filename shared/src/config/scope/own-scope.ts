@@ -1,5 +1,5 @@
 // Pure. Which resources a uproxy needs for itself, whoever calls.
-import { workloadOf, type SpiffeId } from "../../identity/spiffe-id.ts";
+import { workloadOf, type SpiffeId, type WorkloadName } from "../../identity/spiffe-id.ts";
 import type { Ip } from "../../net/ip.ts";
 import { ROOT_NAMESPACE, selects } from "../../policy/applies.ts";
 import type { Resource, WorkloadEntryResource } from "../resources/resource.ts";
@@ -25,7 +25,7 @@ export function ownScope(index: ResourceIndex, id: SpiffeId, hints: OwnHints): S
   const { namespace } = account;
   const root = walk.one("Namespace", "", namespace);
   if (root !== undefined) walk.include(root);
-  for (const workload of ownWorkloads(walk, id, hints)) {
+  for (const workload of ownWorkloads(walk, id, account, hints)) {
     walk.reach(workload);
     for (const service of walk.selecting(workload)) takeService(walk, service, namespace);
     for (const each of new Set([namespace, ROOT_NAMESPACE])) takePolicies(walk, each, workload.labels);
@@ -62,9 +62,12 @@ function takePolicies(walk: Walk, namespace: string, labels: WorkloadEntryResour
 }
 
 /** The workloads of an identity that its hints leave, as uproxy itself looks for the own one. */
-function ownWorkloads(walk: Walk, id: SpiffeId, { workload, addresses }: OwnHints): readonly WorkloadEntryResource[] {
-  const account = workloadOf(id);
-  if (account === undefined) return [];
+function ownWorkloads(
+  walk: Walk,
+  id: SpiffeId,
+  account: WorkloadName,
+  { workload, addresses }: OwnHints,
+): readonly WorkloadEntryResource[] {
   const found: WorkloadEntryResource[] = [];
   const consider = (resource: Resource | undefined): void => {
     if (resource?.kind === "WorkloadEntry" && isOf(resource, id)) found.push(resource);
