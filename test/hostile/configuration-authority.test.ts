@@ -10,7 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { stringify } from "yaml";
 import { documents, entry, type FakeStream } from "@culvert/shared/config/stream/stream-fixtures.ts";
 import { mint, mintSvid, testAuthority, type Minted } from "../support/ca.ts";
-import type { ConfigAuthority } from "../support/config-authority.ts";
+import { sourceOf, type ConfigAuthority } from "../support/config-authority.ts";
 import { HostileAuthority, startImpostor, type Shown } from "../support/hostile-authority.ts";
 import { ask } from "../support/http.ts";
 import { spiffeId } from "../support/identities.ts";
@@ -18,7 +18,7 @@ import type { Mesh, Proxy } from "../support/mesh.ts";
 import { REFUSED_UPDATES, regularExpressions, UNFIT_UPDATES } from "../support/poisoned-updates.ts";
 import { memory } from "../support/proc.ts";
 import { workloadEntry } from "../support/resources.ts";
-import { DEADLINE_MS, startStreamedMesh, streamOf, type StreamedMesh } from "../support/streamed-mesh.ts";
+import { DEADLINE_MS, startStreamedMesh, type StreamedMesh } from "../support/streamed-mesh.ts";
 import { until } from "../support/until.ts";
 
 /** What a proxy may hold after all of it, more than before, MiB. */
@@ -64,7 +64,7 @@ async function recovered(mark: string): Promise<void> {
       async () => (await ask(`http://${proxy.admin}/config_dump`)).body.includes(`default/${mark}`),
       DEADLINE_MS,
     );
-    assert.deepEqual((await streamOf(proxy)).problems, []);
+    assert.deepEqual((await sourceOf(proxy)).stream.problems, []);
   }
   await streamed.unharmed();
 }
@@ -87,7 +87,7 @@ async function shown(what: Shown, why: RegExp): Promise<void> {
   await client.program.watch(`a line like ${why}`, () =>
     client.log.some((line) => line["message"] === "no configuration stream" && why.test(String(line["error"]))),
   );
-  assert.equal((await streamOf(client)).connected, false);
+  assert.equal((await sourceOf(client)).stream.connected, false);
   await streamed.unharmed();
 }
 
@@ -136,7 +136,7 @@ describe("an authority that was broken into", () => {
     assert.ok(stream.hello.have.size >= 5, `${stream.hello.have.size} documents are held`);
     const nonce = stream.say({ set: documents(entry("good", `10.99.0.${1 + Math.floor(Math.random() * 250)}`)) });
     assert.equal((await stream.outcome(nonce)).kind, "ack");
-    assert.deepEqual((await streamOf(proxy)).problems, []);
+    assert.deepEqual((await sourceOf(proxy)).stream.problems, []);
   }
 
   for (const [name, set, resource, path, text] of REFUSED_UPDATES) {
@@ -145,13 +145,13 @@ describe("an authority that was broken into", () => {
       await Promise.all(
         [client, through].map(async (proxy) => {
           const stream = current(proxy);
-          const { refused } = await streamOf(proxy);
+          const { refused } = (await sourceOf(proxy)).stream;
           const outcome = await stream.outcome(stream.say({ set: poison }));
           assert.ok(outcome.kind === "nack", proxy.name);
           const [first] = outcome.problems;
           assert.deepEqual([first?.resource, first?.path], [resource, path]);
           assert.match(first?.text ?? "", text);
-          const now = await streamOf(proxy);
+          const now = (await sourceOf(proxy)).stream;
           assert.equal(now.refused, refused + 1);
           assert.deepEqual([now.problems[0]?.resource, now.problems[0]?.path], [resource, path]);
           const { body } = await ask(`http://${proxy.address}:${proxy.ports.metrics}/metrics`);
@@ -293,7 +293,7 @@ describe("somebody in the authority's place", () => {
         DEADLINE_MS,
       );
       assert.ok(streams > 0);
-      assert.equal((await streamOf(client)).connected, false);
+      assert.equal((await sourceOf(client)).stream.connected, false);
       await hostile.stop();
     }
     assert.equal(accepted, 0);

@@ -8,14 +8,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { stringify } from "yaml";
-import type { ConfigAuthority } from "../support/config-authority.ts";
+import { sourceOf, type ConfigAuthority } from "../support/config-authority.ts";
 import { ConfigTestClient } from "../support/config-client.ts";
 import { grpcSession } from "../support/grpc.ts";
+import { ask } from "../support/http.ts";
 import type { Mesh, Proxy } from "../support/mesh.ts";
 import { POISONS } from "../support/poisons.ts";
 import { runProgram, writeWhole } from "../support/programs.ts";
 import { service, workloadEntry, type Resource } from "../support/resources.ts";
-import { DEADLINE_MS, ECHO, startStreamedMesh, streamOf, type StreamedMesh } from "../support/streamed-mesh.ts";
+import { DEADLINE_MS, ECHO, startStreamedMesh, type StreamedMesh } from "../support/streamed-mesh.ts";
 import { until } from "../support/until.ts";
 
 /** Between two connections: what is asked here is whether each succeeds. */
@@ -66,7 +67,7 @@ test("each poison, and after each the next good state", async () => {
   assert.equal(rows.length, ROWS.size);
   for (const [index, { name, as, text, outcome, says }] of rows.entries()) {
     const file = join(mesh.resources, `poison-${index}.${as}`);
-    const was = await streamOf(client);
+    const was = (await sourceOf(client)).stream;
     await until("its log to be there", () => told("resources in use").includes(was.version), DEADLINE_MS);
     writeWhole(file, text());
     authority.lookNow();
@@ -77,7 +78,7 @@ test("each poison, and after each the next good state", async () => {
         DEADLINE_MS,
       );
       assert.match(found.slice(file.length + 1), says, name);
-      assert.equal((await streamOf(client)).version, was.version, name);
+      assert.equal((await sourceOf(client)).stream.version, was.version, name);
     } else {
       const isOver = (): boolean => told("resources in use").at(-1) !== was.version;
       await until(`the state with ${name}`, isOver, DEADLINE_MS);
@@ -90,13 +91,13 @@ test("each poison, and after each the next good state", async () => {
     for (const proxy of proxies) {
       await until(
         `${proxy.name} to follow after ${name}`,
-        async () => (await streamOf(proxy)).body.includes(news),
+        async () => (await ask(`http://${proxy.admin}/config_dump`)).body.includes(news),
         DEADLINE_MS,
       );
     }
   }
   for (const proxy of proxies) {
-    assert.equal((await streamOf(proxy)).refused, 0, "what the authority refuses reaches nobody");
+    assert.equal((await sourceOf(proxy)).stream.refused, 0, "what the authority refuses reaches nobody");
   }
   await streamed.unharmed();
 });
@@ -126,7 +127,7 @@ test("an authority that restarts tells each that comes back the difference, whoe
   for (const each of crowd) await until("all that it asks for", () => each.held.size === HELD, DEADLINE_MS);
   const whole = crowd[0]?.bytes ?? 0;
   assert.ok(whole > HELD * 1_000, `${whole} bytes`);
-  const were = await Promise.all(proxies.map(streamOf));
+  const were = await Promise.all(proxies.map(sourceOf));
 
   await authority.stop();
   mesh.write("held", held({ news: "yes" }));
@@ -140,9 +141,9 @@ test("an authority that restarts tells each that comes back the difference, whoe
     assert.ok(each.bytes < whole / 10, `${each.bytes} bytes of ${whole}`);
   }
   for (const [index, proxy] of proxies.entries()) {
-    await until(`${proxy.name} to be back`, async () => (await streamOf(proxy)).connected, DEADLINE_MS);
-    const { documents, refused } = await streamOf(proxy);
-    assert.deepEqual([documents, refused], [were[index]?.documents, 0]);
+    await until(`${proxy.name} to be back`, async () => (await sourceOf(proxy)).stream.connected, DEADLINE_MS);
+    const { documents, refused } = (await sourceOf(proxy)).stream;
+    assert.deepEqual([documents, refused], [were[index]?.stream.documents, 0]);
   }
   for (const session of sessions) session.destroy();
   await streamed.unharmed();

@@ -46,9 +46,11 @@ export interface SourceFacts {
   readonly restored: boolean;
   readonly stream: Asking & {
     readonly connected: boolean;
+    readonly version: string;
     readonly documents: number;
     readonly refused: number;
     readonly connects: number;
+    readonly problems: readonly { readonly resource: string; readonly path: string; readonly text: string }[];
   };
 }
 

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { echo, startTcpApp } from "./apps.ts";
 import { ConfigAuthority } from "./config-authority.ts";
-import { ask } from "./http.ts";
 import { startMesh, type Mesh, type Proxy } from "./mesh.ts";
 import { service, waypoint, workloadEntry, type Resource } from "./resources.ts";
 import { converse } from "./tcp.ts";
@@ -16,17 +15,6 @@ const BEHIND = 7002;
 /** How long one step may take on a machine that does much else. */
 export const DEADLINE_MS = 60_000;
 
-/** What a proxy's `/config_dump` says of its stream. */
-export interface StreamState {
-  readonly connected: boolean;
-  readonly version: string;
-  readonly documents: number;
-  readonly refused: number;
-  readonly problems: readonly { readonly resource: string; readonly path: string; readonly text: string }[];
-  /** All of the dump. */
-  readonly body: string;
-}
-
 export interface StreamedMeshOptions {
   /** In the folder beside what all of them need. */
   readonly more?: readonly Resource[];
@@ -34,13 +22,6 @@ export interface StreamedMeshOptions {
   readonly config?: object;
   /** Between two connections. */
   readonly pauseMs?: number;
-}
-
-/** Of a proxy's stream. */
-export async function streamOf({ admin }: Proxy): Promise<StreamState> {
-  const { body } = await ask(`http://${admin}/config_dump`);
-  const { stream } = (JSON.parse(body) as { readonly source: { readonly stream: Omit<StreamState, "body"> } }).source;
-  return { ...stream, body };
 }
 
 /** See the head of the file. Make it with `startStreamedMesh`. */

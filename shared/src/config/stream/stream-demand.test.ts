@@ -6,13 +6,26 @@ import type { Failure } from "../../failure/failure.ts";
 import type { Ip } from "../../net/ip.ts";
 import type { ResourceSource } from "../resource-source.ts";
 import type { Demanded } from "../snapshot.ts";
-import { awayFailure, BAD, documents, fixture, LIMITS, opened, service } from "./stream-fixtures.ts";
+import { awayFailure, BAD, documents, fixture, LIMITS, opened, service, type Fixture } from "./stream-fixtures.ts";
 
 const HOST = { kind: "name", host: "cart" } as const;
 
 /** What comes of a demand; undefined at once when there is nothing to wait for. */
 async function demanded(source: ResourceSource, destination: Demanded): Promise<Failure | undefined> {
   return source.demand?.(destination);
+}
+
+/** Asks for as many destinations as there may be, and has them all answered. */
+async function filled({ authority }: Fixture, source: ResourceSource) {
+  const [stream] = authority.streams;
+  const hosts = Array.from(
+    { length: LIMITS.maxSubscriptions },
+    (_, index) => ({ kind: "name", host: `h${index}` }) as const,
+  );
+  const asked = hosts.map((host) => demanded(source, host));
+  stream?.say({ answered: hosts.map(({ host }) => `host/${host}`) });
+  await Promise.all(asked);
+  return { stream, hosts };
 }
 
 describe("demand", () => {
@@ -87,14 +100,7 @@ describe("demand", () => {
   test("is bounded: the one that was used least makes room, and what is in use does not", async (context) => {
     const f = fixture(context);
     const source = await opened(f);
-    const [stream] = f.authority.streams;
-    const hosts = Array.from(
-      { length: LIMITS.maxSubscriptions },
-      (_, index) => ({ kind: "name", host: `h${index}` }) as const,
-    );
-    const asked = hosts.map((host) => demanded(source, host));
-    stream?.say({ answered: hosts.map(({ host }) => `host/${host}`) });
-    await Promise.all(asked);
+    const { stream, hosts } = await filled(f, source);
     const stop = source.keep?.(() => hosts);
     assert.match((await source.demand?.(HOST))?.detail ?? "", /8 destinations are asked for, and all are in use/);
     stop?.();
@@ -110,14 +116,7 @@ describe("demand", () => {
   test("is bounded: uses that follow one another closely have an order too", async (context) => {
     const f = fixture(context);
     const source = await opened(f);
-    const [stream] = f.authority.streams;
-    const hosts = Array.from(
-      { length: LIMITS.maxSubscriptions },
-      (_, index) => ({ kind: "name", host: `h${index}` }) as const,
-    );
-    const asked = hosts.map((host) => demanded(source, host));
-    stream?.say({ answered: hosts.map(({ host }) => `host/${host}`) });
-    await Promise.all(asked);
+    const { stream, hosts } = await filled(f, source);
     for (const host of hosts.slice(0, 3)) assert.equal(source.demand?.(host), undefined);
     void source.demand?.(HOST);
     await until("it is told", () => stream?.unwanted().length === 1);
