@@ -86,6 +86,8 @@ export class Http2Downstream implements Due, StreamOwner {
     const session = this.#session;
     if (this.#over || session === undefined || session.destroyed) return;
     const isFirst = this.#closesAt === NEVER;
+    // Of a session without streams the library reads nothing after its GOAWAY: a request that crosses has to be told that it was not taken.
+    if (this.#streams.size === 0) return session.close();
     this.#closesAt = Math.min(this.#closesAt, this.#shared.deadlines.in(withinMs));
     this.dueAt = Math.min(this.dueAt, this.#closesAt);
     if (isFirst) session.goaway(0, ANY_STREAM);
@@ -112,7 +114,10 @@ export class Http2Downstream implements Due, StreamOwner {
   released(stream: ServerStream, early: boolean): void {
     this.#streams.delete(stream);
     if (this.#spare.length < MOST_SPARE) this.#spare.push(stream);
-    if (this.#streams.size === 0) this.#idleAt = this.#shared.deadlines.in(this.#shared.messages.idleMs);
+    if (this.#streams.size === 0) {
+      this.#idleAt = this.#shared.deadlines.in(this.#shared.messages.idleMs);
+      if (this.#closesAt !== NEVER) this.#session?.close();
+    }
     if (early) this.#spend(this.#guard.earlyReset());
   }
 

@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { RESET_REFUSED_STREAM } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { Workload } from "@culvert/shared/workload/workload.ts";
 import { id } from "@culvert/test/support/fixtures.ts";
 import { must } from "@culvert/test/support/tunnel-pair.ts";
-import { until } from "@culvert/test/support/until.ts";
+import { until, within } from "@culvert/test/support/until.ts";
 import { policy, service, servicePort, type MeshParts } from "../mesh-fixtures.ts";
 import { ask, Http2App, outcomeOf } from "../http2-fixtures.ts";
 import { Bench, httpApp } from "../waypoint-fixtures.ts";
@@ -311,5 +312,20 @@ describe("HTTP/2 through a waypoint", () => {
     held[0]?.respond({ ":status": 200 }, { endStream: true });
     assert.equal((await asked).status, 200);
     await until("the end", () => session.closed);
+  });
+
+  test("drained at rest, a request that crosses the GOAWAY is refused, and not lost", async () => {
+    const session = await client();
+    assert.equal((await ask(session, {})).status, 200);
+    const told = once(session, "goaway");
+    for (const live of bench.live) live.drain();
+    const crossing = session.request({ ":path": "/" });
+    crossing.on("error", () => {});
+    const refused = new Promise<void>((resolve) => void crossing.on("close", resolve));
+    // The first request was the last one that is answered.
+    assert.deepEqual((await within("the GOAWAY", told)).slice(0, 2), [0, 1]);
+    await within("the refusal", refused);
+    assert.equal(crossing.rstCode, RESET_REFUSED_STREAM);
+    await until("the end", () => session.destroyed);
   });
 });
