@@ -21,7 +21,7 @@ import { DEFAULT_TUNNEL_LIMITS } from "./limits.ts";
 import { resetStream } from "./reset-stream.ts";
 import { stalledTunnels } from "./stalled.ts";
 import { endedFor } from "./session-end.ts";
-import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
+import { isWholeEnd, wasEndedByPeer, watchEnd } from "./whole-end.ts";
 
 /** What a queued chunk costs beside its bytes: bounds the number of one-byte chunks. */
 const CHUNK_OVERHEAD = 256;
@@ -112,6 +112,7 @@ class RunningPump implements Pump, ByteSink {
       stream.on("end", () => this.#onStreamEnd());
       stream.on("close", () => this.#onStreamClose());
       stream.on("data", (chunk: Buffer) => this.#onData(chunk));
+      watchEnd(stream);
       if (stream.readableEnded) this.#onStreamEnd();
     }
     bulk.setSink(this);

@@ -6,7 +6,7 @@ import { RESET_CANCEL } from "../failure/failure.ts";
 import type { Clock } from "../net/clock.ts";
 import { deadlinesOf } from "../net/deadlines.ts";
 import { resetStream } from "./reset-stream.ts";
-import { isWholeEnd, wasEndedByPeer } from "./whole-end.ts";
+import { isWholeEnd, wasEndedByPeer, watchEnd } from "./whole-end.ts";
 
 /** How long the peer of an owner that has gone has to end its direction. */
 const LINGER_MS = 30_000;
@@ -31,6 +31,7 @@ export class StreamEnd {
     this.#owner = owner;
     stream.on("error", () => {});
     if (stream.destroyed) return;
+    watchEnd(stream);
     stream.on("aborted", () => {
       if (wasEndedByPeer(stream)) this.#end();
     });

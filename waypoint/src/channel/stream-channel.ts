@@ -2,7 +2,7 @@
 import type { Http2Stream } from "node:http2";
 import { type Failure, type FailureCode, fail, RESET_NO_ERROR, RESET_CANCEL } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
-import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
+import { isWholeEnd, wasEndedByPeer, watchEnd } from "@culvert/shared/tunnel/whole-end.ts";
 import type { ByteChannel, ByteSink } from "./channel.ts";
 
 /**
@@ -36,6 +36,7 @@ class StreamChannel implements ByteChannel {
     stream.on("drain", () => this.#sink?.onDrain());
     // A stream that is not read does not tell of its end either, so this costs no bytes before `attach`.
     stream.on("end", () => this.#onEnd());
+    watchEnd(stream);
   }
 
   get queued(): number {

@@ -12,7 +12,7 @@ import {
 } from "@culvert/shared/failure/failure.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import { mergeSmallFrames } from "@culvert/shared/tunnel/small-frames.ts";
-import { isWholeEnd, wasEndedByPeer } from "@culvert/shared/tunnel/whole-end.ts";
+import { isWholeEnd, wasEndedByPeer, watchEnd } from "@culvert/shared/tunnel/whole-end.ts";
 import { FieldNames, withoutFields } from "../filter/field-lines.ts";
 import { CHUNKED } from "../http/body-kind.ts";
 import type { RequestMessage, ResponseSink, UpstreamRequest } from "../http/message.ts";
@@ -185,6 +185,7 @@ export class UpstreamStream implements UpstreamRequest, Gathered {
     this.#stream = stream;
     stream.on("response", this.#onResponse).on("headers", this.#onInterim).on("aborted", this.#onAborted);
     stream.on("error", ignore).on("close", this.#onClose);
+    watchEnd(stream);
     return stream;
   }
 
