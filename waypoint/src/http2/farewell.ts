@@ -6,7 +6,7 @@ import { ChannelError } from "../channel/channel-duplex.ts";
 import { fail } from "@culvert/shared/failure/failure.ts";
 import type { Http2Shared } from "./shared-state.ts";
 
-/** How often a session that is over is looked at, in milliseconds: the time that the other side has to end too. */
+/** How often a session that is over is looked at, in milliseconds. */
 export const FAREWELL_TICK_MS = 1_000;
 
 /** See the head of the file. */
@@ -22,12 +22,18 @@ export class Farewell {
     this.#shared = shared;
   }
 
-  /** The session is over and its connection is not. Who still reads what we have written gets longer. */
+  /**
+   * The session is over and its connection is not. The other side gets time to read our GOAWAY: of what it sends meanwhile nothing is
+   * taken, and to end the connection would answer that with a reset, which takes from the other side what it has not read. Who still reads
+   * what we have written gets longer.
+   */
   tick(): void {
-    const { now } = this.#shared.deadlines;
-    this.#since ??= now;
-    if (this.#channel.queued === 0) this.#duplex.destroy();
-    else if (now - this.#since > this.#shared.messages.progressMs) {
+    const { deadlines, messages } = this.#shared;
+    this.#since ??= deadlines.now;
+    const passed = deadlines.now - this.#since;
+    if (this.#channel.queued === 0) {
+      if (passed >= messages.lingerMs) this.#duplex.destroy();
+    } else if (passed > messages.progressMs) {
       this.#duplex.destroy(new ChannelError(fail("REQUEST_TIMEOUT", "response not read")));
     }
   }
