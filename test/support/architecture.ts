@@ -45,9 +45,12 @@ export async function loopbackSite(): Promise<Site> {
     place: () => Promise.resolve({ address: mesh.address(), prefix: [] }),
     app: ({ address }, port, name) => mesh.with(startHttpApp(address, port, name)),
     options: (pod, _kind, { address }) => {
-      if (pod !== "client") return {};
+      // Whoever drains waits for what runs, as long as it runs.
+      const config = { drain: { timeout: "60s" } };
+      if (pod !== "client") return { config };
       const inside = mesh.inside(address);
       return {
+        config,
         listeners: [
           { listen: `${inside}:${TO_REVIEWS}`, to: "reviews:80" },
           { listen: `${inside}:${TO_RATINGS}`, to: "ratings:80" },

@@ -10,6 +10,8 @@ const THINK_MS = 4;
 /** An answer may wait for a change that is on its way, and the machine may be busy. */
 const PATIENCE_MS = 60_000;
 const REFUSED = "refused stream";
+/** The connection that was kept has ended before anything of an answer. */
+const CROSSED = "no answer over a kept connection";
 
 /** One request over HTTP/1.1: `undefined`, or what became of it instead of an answer 200. */
 export function askOver(agent: Agent | undefined, url: string): Promise<string | undefined> {
@@ -27,7 +29,9 @@ export function askOver(agent: Agent | undefined, url: string): Promise<string |
         response.resume();
       },
     );
-    asking.on("error", (error) => resolve(String(error)));
+    asking.on("error", (error: NodeJS.ErrnoException) =>
+      resolve(asking.reusedSocket && error.code === "ECONNRESET" ? CROSSED : String(error)),
+    );
     asking.end();
   });
   return within(`an answer to ${url}`, answer, PATIENCE_MS);
@@ -68,8 +72,11 @@ export class Http2Client {
         told = head[":status"] === 200 ? undefined : `${head[":status"]} ${String(head["culvert-code"])}`;
       });
       stream.on("error", (error) => resolve(stream.rstCode === RESET_REFUSED_STREAM ? REFUSED : String(error)));
-      stream.on("end", () => resolve(told));
-      stream.on("close", () => resolve(stream.rstCode === 0 ? told : `reset ${stream.rstCode}`));
+      // Not at the end: a stream that is refused comes to its end, too, and only then is it known why.
+      stream.on("close", () => {
+        if (stream.rstCode === RESET_REFUSED_STREAM) resolve(REFUSED);
+        else resolve(stream.rstCode === 0 ? told : `reset ${stream.rstCode}`);
+      });
       stream.resume();
     });
     return within(`an answer to ${path}`, answer, PATIENCE_MS);
@@ -104,11 +111,17 @@ export class SteadyClients {
     this.#start("fresh", (path) => askOver(undefined, url + path));
   }
 
-  /** A client that keeps its connection. */
-  startKeeping(url: string): void {
+  /**
+   * A client that keeps its connection. `asksAgain`: when that is closed while it is at rest, a request that has crossed the end is asked
+   * anew (RFC 9112 section 9.3.1).
+   */
+  startKeeping(url: string, { asksAgain = false } = {}): void {
     const agent = keeping();
     this.#closing.push(() => agent.destroy());
-    this.#start("kept", (path) => askOver(agent, url + path));
+    this.#start("kept", async (path) => {
+      const outcome = await askOver(agent, url + path);
+      return asksAgain && outcome === CROSSED ? askOver(agent, url + path) : outcome;
+    });
   }
 
   /** So many streams at a time over HTTP/2. */
