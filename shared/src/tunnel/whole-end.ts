@@ -1,4 +1,4 @@
-// Tells the end of a stream from its abortion, where the runtime does not.
+// Machine. Tells the end of a stream from its abortion, where the runtime does not.
 import type { Http2Stream } from "node:http2";
 import { RESET_NO_ERROR } from "../failure/failure.ts";
 
