@@ -117,7 +117,18 @@ describe("operating a waypoint", () => {
     });
 
     test("an application that is gone is passed over while another one is there, whatever the method", async () => {
-      await shop.apps[1]?.http.stop();
+      const [stays, goes] = shop.apps;
+      assert.ok(goes !== undefined);
+      await goes.http.stop();
+      // A request may be on its way over a connection of which the end is on its way, too: that one is lost, as everywhere.
+      await until("the waypoint to have none of its connections left", async () => {
+        const [left, kept, all] = await Promise.all([
+          tunnels(goes.proxy, "inbound"),
+          tunnels(stays.proxy, "inbound"),
+          tunnels(shop.waypoint, "outbound"),
+        ]);
+        return left === 0 && all === kept;
+      });
       const wire = await shop.dial();
       for (let i = 0; i < 20; i++) {
         assert.equal(await appOf(wire), "shop-1");
@@ -125,7 +136,7 @@ describe("operating a waypoint", () => {
         assert.equal(field(posted.head, "x-app"), "shop-1", "nothing of the request had been sent");
       }
       wire.close();
-      await shop.apps[1]?.proxy.access({ code: "APP_REFUSED" });
+      await goes.proxy.access({ code: "APP_REFUSED" });
     });
 
     test("so is one whose uproxy is gone", async () => {
@@ -164,7 +175,7 @@ describe("operating a waypoint", () => {
       wire.close();
       assert.equal((await count(shop, served)) - servedBefore, 5);
       assert.equal((await count(shop, refused)) - refusedBefore, 3);
-      const [line = ""] = await series(shop, "istio_requests_total", served);
+      const [line = ""] = await series(shop.waypoint, "istio_requests_total", served);
       for (const [name, value] of Object.entries({
         reporter: "waypoint",
         source_principal: spiffeId("client"),
@@ -180,12 +191,12 @@ describe("operating a waypoint", () => {
         assert.ok(line.includes(`${name}="${value}"`), `${name}="${value}" in ${line}`);
       }
       for (const name of ["istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes"]) {
-        assert.ok((await series(shop, `${name}_count`, served)).length > 0, name);
-        assert.ok((await series(shop, `${name}_bucket`, { ...served, le: "+Inf" })).length > 0, name);
+        assert.ok((await series(shop.waypoint, `${name}_count`, served)).length > 0, name);
+        assert.ok((await series(shop.waypoint, `${name}_bucket`, { ...served, le: "+Inf" })).length > 0, name);
       }
-      const [failures = ""] = await series(shop, "culvert_failures_total", { code: "DENIED_BY_POLICY" });
+      const [failures = ""] = await series(shop.waypoint, "culvert_failures_total", { code: "DENIED_BY_POLICY" });
       assert.ok(Number(failures.split(" ").at(-1)) >= 3, failures);
-      const otel = await exposition(shop, "/metrics/otel");
+      const otel = await exposition(shop.waypoint, "/metrics/otel");
       const told = otel
         .split("\n")
         .filter((each) => each.startsWith("istio_requests_total{") && each.includes('response_code="403"'));
@@ -258,19 +269,28 @@ async function appOf(wire: HttpWire): Promise<string | undefined> {
   return field((await wire.get("/")).head, "x-app");
 }
 
-async function series(shop: Shop, name: string, labels: Readonly<Record<string, string>>): Promise<string[]> {
+async function series(proxy: Proxy, name: string, labels: Readonly<Record<string, string>>): Promise<string[]> {
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
-  const lines = (await exposition(shop, "/metrics")).split("\n").filter((line) => line.startsWith(`${name}{`));
+  const text = await exposition(proxy, "/metrics");
+  const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`));
   return lines.filter((line) => wanted.every((each) => line.includes(each)));
 }
 
-async function count(shop: Shop, labels: Readonly<Record<string, string>>): Promise<number> {
-  const lines = await series(shop, "istio_requests_total", labels);
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+async function sum(proxy: Proxy, name: string, labels: Readonly<Record<string, string>>): Promise<number> {
+  const lines = await series(proxy, name, labels);
+  return lines.reduce((total, line) => total + Number(line.split(" ").at(-1)), 0);
 }
 
-async function exposition({ waypoint }: Shop, path: string): Promise<string> {
-  const { status, body } = await ask(`http://${hostPort(waypoint.address, PORTS.metrics)}${path}`);
+function count({ waypoint }: Shop, labels: Readonly<Record<string, string>>): Promise<number> {
+  return sum(waypoint, "istio_requests_total", labels);
+}
+
+function tunnels(proxy: Proxy, direction: "inbound" | "outbound"): Promise<number> {
+  return sum(proxy, "culvert_tunnels_open", { direction });
+}
+
+async function exposition({ address }: Proxy, path: string): Promise<string> {
+  const { status, body } = await ask(`http://${hostPort(address, PORTS.metrics)}${path}`);
   assert.equal(status, 200, path);
   return body;
 }
