@@ -39,6 +39,18 @@ test("an outbound explanation ends in what happens", () => {
   assert.match(last(explainOutbound(state, "api", "refuse")), /expected HOST:PORT, found "api"/);
 });
 
+test("an outbound explanation names who refuses whatever comes without a waypoint", () => {
+  const workloads = [workload("api", { addresses: ["10.0.0.5"], labels: { app: "api" }, requireWaypoint: true })];
+  const guarded = deriveState(snapshot({ workloads, services: [service("api")] }), identity, {
+    configured: undefined,
+    addresses: [ip("10.0.0.5")],
+  });
+  const explained = explainOutbound(guarded, "api:80", "refuse");
+  assert.ok(!isFailure(explained) && explained.some((line) => /default\/api takes its waypoint only/.test(line)));
+  const free = explainOutbound(state, "api:80", "refuse");
+  assert.ok(!isFailure(free) && !free.some((line) => line.includes("WAYPOINT_REQUIRED")));
+});
+
 function ask(from: string | undefined): ReturnType<typeof explainInbound> {
   return explainInbound(state, { from, to: "10.0.0.5:8080", sourceIp: undefined });
 }

@@ -36,6 +36,7 @@ export function explainOutbound(
   }
   const shares = hop.shares ?? [hop];
   for (const choices of shares) steps.push(...explainChoices(state, choices, ejections));
+  if (hop.waypoint === undefined) steps.push(...explainRefusals(hop));
   if (hop.shares !== undefined) {
     return [...steps, `=> one of ${shares.length} waypoints by weight, and there the less busy of two instances`];
   }
@@ -61,6 +62,13 @@ function explainChoices(state: UproxyState, choices: Choices, ejections: Ejectio
       steps.push(`endpoint ${endpoint.workload.uid} is farther: used when no nearer one can be`);
   }
   return steps;
+}
+
+/** Which of the endpoints, reached without a waypoint, take nobody but one. */
+function explainRefusals({ endpoints }: Choices): string[] {
+  return endpoints
+    .filter(({ workload }) => workload.requireWaypoint)
+    .map(({ workload: { uid } }) => `endpoint ${uid} takes its waypoint only (require-waypoint): WAYPOINT_REQUIRED`);
 }
 
 function placed({ namespace, name, placement }: Waypoint): string {

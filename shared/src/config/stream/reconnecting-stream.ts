@@ -123,7 +123,7 @@ export class ReconnectingStream {
     this.#client = client;
     this.#connects += 1;
     const { hello, subscribe } = this.#user.greeting();
-    const call = new StreamCall(client, hello, subscribe, (update) => this.#take(call, update));
+    const call = new StreamCall(client, clock, hello, subscribe, (update) => this.#take(call, update));
     this.#call = call;
     // The certificate was replaced while the file was read.
     if (this.#isRestarting) client.close();

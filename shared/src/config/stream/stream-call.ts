@@ -2,6 +2,7 @@
 // one at a time, each to be acknowledged or refused. What breaks the rules ends it.
 import { fail, type Failure } from "../../failure/failure.ts";
 import type { GrpcClient, GrpcDuplex } from "../../grpc/client.ts";
+import type { Clock, Timer } from "../../net/clock.ts";
 import {
   CONFIG_STREAM_PATH,
   CONFIG_STREAM_TYPE,
@@ -15,6 +16,8 @@ import { UpdateParts, type WholeUpdate } from "./update-parts.ts";
 
 /** Messages that wait for an authority that takes none: more changes than that are a stream that is dead. */
 const MAX_WAITING_FRAMES = 1_000;
+/** Whoever has not heard an update by then asks again, perhaps another instance: ten thousand clients at once are told in two minutes. */
+export const FIRST_UPDATE_MS = 300_000;
 
 /** See the head of the file. */
 export class StreamCall {
@@ -29,17 +32,26 @@ export class StreamCall {
   #open: number | undefined;
   #lastNonce = 0;
   #broken: string | undefined;
+  readonly #overdue: Timer;
 
   /** `onUpdate` must not throw. */
-  constructor(client: GrpcClient, hello: Hello, subscribe: readonly string[], onUpdate: (update: WholeUpdate) => void) {
+  constructor(
+    client: GrpcClient,
+    clock: Clock,
+    hello: Hello,
+    subscribe: readonly string[],
+    onUpdate: (update: WholeUpdate) => void,
+  ) {
+    this.#overdue = clock.after(FIRST_UPDATE_MS, () => this.#breakOff(`no update within ${FIRST_UPDATE_MS / 1_000} s`));
     this.#onUpdate = onUpdate;
     this.#stream = client.duplex(
       { method: CONFIG_STREAM_PATH, contentType: CONFIG_STREAM_TYPE },
       { onMessage: (message) => this.#take(message), onDrain: () => this.#flush() },
     );
-    this.ended = this.#stream.ended.then((end) =>
-      fail("CONFIGURATION_UNAVAILABLE", this.#broken ?? `the configuration stream has ended: ${end.toString()}`),
-    );
+    this.ended = this.#stream.ended.then((end) => {
+      this.#overdue.cancel();
+      return fail("CONFIGURATION_UNAVAILABLE", this.#broken ?? `the configuration stream has ended: ${end.toString()}`);
+    });
     this.#send({ kind: "hello", hello, subscribe });
   }
 
@@ -93,6 +105,7 @@ export class StreamCall {
     const excess = parts.add(message, frame);
     if (excess !== undefined) return this.#breakOff(`update ${parts.nonce}: ${excess}`);
     if (frame.more) return;
+    this.#overdue.cancel();
     this.#parts = undefined;
     this.#open = parts.nonce;
     this.#lastNonce = parts.nonce;

@@ -20,6 +20,7 @@ import {
   update,
   type FakeStream,
 } from "./stream-fixtures.ts";
+import { FIRST_UPDATE_MS } from "./stream-call.ts";
 
 const HOST = { kind: "name", host: "cart" } as const;
 
@@ -66,6 +67,17 @@ describe("opening", () => {
     const f = fixture(context);
     (await f.authority.stream(1)).say({});
     assert.deepEqual(names(await f.opening), []);
+  });
+
+  test("gives up a stream on which no update comes, and asks again", async (context) => {
+    const f = fixture(context);
+    const silent = await f.authority.stream(1);
+    await until("the hello", () => silent.frames.length === 1);
+    f.clock.advance(FIRST_UPDATE_MS);
+    await until("it is told", () => f.connection.length > 0);
+    assert.match(f.connection[0] ?? "", /authority:15012: no update within 300 s/);
+    (await untilStream(f, 2)).say({ set: documents(entry("a")) });
+    assert.deepEqual(names(await f.opening), ["a"]);
   });
 
   test("waits for an authority, says for what, and asks again with patience", async (context) => {
