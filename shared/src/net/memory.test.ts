@@ -8,12 +8,20 @@ import type { MemoryTools } from "./memory.ts";
 const MIB = 1024 * 1024;
 const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
-function watched(pauseMs = 1): { watch: MemoryWatch; clock: FakeClock; load: (share: number) => void; did: string[] } {
+function watched(pauseMs = 1): {
+  watch: MemoryWatch;
+  clock: FakeClock;
+  load: (share: number) => void;
+  heap: (mib: number) => void;
+  did: string[];
+} {
   const clock = new FakeClock();
   const did: string[] = [];
   let share = 0;
+  let size = 20 * MIB;
   const tools: MemoryTools = {
     utilization: () => share,
+    heap: () => size,
     minor: () => void did.push("minor"),
     major: () => {
       did.push("major");
@@ -26,7 +34,8 @@ function watched(pauseMs = 1): { watch: MemoryWatch; clock: FakeClock; load: (sh
     majorInPieces: async () => void did.push("pieces"),
     trim: () => void did.push("trim"),
   };
-  return { watch: new MemoryWatch(clock, tools), clock, did, load: (value) => void (share = value) };
+  const watch = new MemoryWatch(clock, tools);
+  return { watch, clock, did, load: (value) => void (share = value), heap: (mib) => void (size = mib * MIB) };
 }
 
 test("a minor collection for every four MiB, between turns", async () => {
@@ -53,6 +62,30 @@ test("load that stops for five seconds is followed by one thorough collection an
   clock.advance(500);
   deepEqual(did.slice(-2), ["thorough", "trim"]);
   equal(clock.pending, 0);
+});
+
+test("a heap that has grown is collected under load: soon when by much, after a minute when by less, and else not", () => {
+  const { watch, clock, did, load, heap } = watched();
+  load(0.9);
+  watch.worked();
+  clock.advance(1_000);
+  heap(85);
+  clock.advance(8_500);
+  deepEqual(did, []);
+  clock.advance(500);
+  deepEqual(did, ["pieces"]);
+  heap(50);
+  clock.advance(1_000);
+  heap(100);
+  clock.advance(58_000);
+  equal(did.filter((what) => what === "pieces").length, 1);
+  clock.advance(1_500);
+  equal(did.filter((what) => what === "pieces").length, 2);
+  heap(60);
+  clock.advance(1_000);
+  heap(80);
+  clock.advance(240_000);
+  equal(did.filter((what) => what === "pieces").length, 2);
 });
 
 test("start-up is followed by the same at once", () => {

@@ -1,10 +1,11 @@
 // Machine. Gives memory back: buffers that arrive over TLS are dead soon after they came but weigh nothing in the young
 // heap, so V8 would let tens of MiB of them stand; and what it frees, the C library keeps.
 //
-// Three measures, by what each costs: a minor collection (0.2 ms) for every 4 MiB that came in; a full collection and
-// `malloc_trim` (20 ms) once a minute under a trickle that never counts as quiet; and when start-up or load is over, a
-// thorough collection (45 ms): a full one leaves a young heap of 7 MiB, 9 MiB of pages kept for later and half-empty old
-// ones, so that 10 s after load the process still had 30 to 38 MiB, where it has 20 after this.
+// Four measures, by what each costs: a minor collection (0.2 ms) for every 4 MiB that came in; a full collection and
+// `malloc_trim` (20 ms) once a minute under a trickle that never counts as quiet; the same under any load when the heap has
+// grown, as it does for a large configuration, since V8 would let that stand for as long as the load lasts; and when start-up
+// or load is over, a thorough collection (45 ms): a full one leaves a young heap of 7 MiB, 9 MiB of pages kept for later and
+// half-empty old ones, so that 10 s after load the process still had 30 to 38 MiB, where it has 20 after this.
 import { performance } from "node:perf_hooks";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -28,6 +29,11 @@ const TRICKLE = 0.3;
 const TRICKLE_EVERY_MS = 60_000;
 const TRICKLE_BYTES = 64 * 1024 * 1024;
 const TRICKLE_CONNECTIONS = 1_000;
+/** Growth of the heap that is worth a full collection under load: so soon after the last one, for what has grown may be in use, */
+const GROWN_EVERY_MS = 10_000;
+const GROWN_BYTES = 64 * 1024 * 1024;
+/** and once a minute. The young heap alone comes and goes by half of it. */
+const GROWN_SLOWLY_BYTES = 32 * 1024 * 1024;
 /** A full collection that took longer than this is left to V8's own pace the next time. */
 const LONG_PAUSE_MS = 30;
 /** After a thorough one that took longer, because the heap is large, quiet is used for a full one. */
@@ -37,6 +43,8 @@ const LONG_THOROUGH_MS = 200;
 export interface MemoryTools {
   /** Busy share of the event loop since the last call, 0 to 1. */
   utilization(): number;
+  /** Size of the heap, in bytes. */
+  heap(): number;
   minor(): void;
   major(): void;
   /** Full collections until no more is freed; the young heap shrinks to its least and pages kept for later go back. */
@@ -56,6 +64,8 @@ export class MemoryWatch {
   #busySeen = false;
   #quietMs = 0;
   #lastFullMs: number;
+  /** The least that the heap was since the last full collection. */
+  #heapLeft = Infinity;
   #lastPauseMs = 0;
   #lastThoroughMs = 0;
 
@@ -128,30 +138,40 @@ export class MemoryWatch {
     const settledMs = this.#connections === 0 && this.#bytes === 0 ? WATCH_MS : SETTLED_MS;
     if (this.#busySeen && this.#quietMs >= settledMs) {
       this.stop();
-      this.#giveBack(true);
+      this.#giveBack("thoroughly");
       return;
     }
-    const due = this.#clock.monotonic() - this.#lastFullMs >= TRICKLE_EVERY_MS;
-    if (!due || utilization > TRICKLE) return;
-    if (this.#bytes >= TRICKLE_BYTES || this.#connections >= TRICKLE_CONNECTIONS) this.#giveBack(false);
+    const sinceFullMs = this.#clock.monotonic() - this.#lastFullMs;
+    const worth = sinceFullMs >= TRICKLE_EVERY_MS ? GROWN_SLOWLY_BYTES : GROWN_BYTES;
+    if (this.#growth() >= worth && sinceFullMs >= GROWN_EVERY_MS) return this.#giveBack("in pieces");
+    if (sinceFullMs < TRICKLE_EVERY_MS || utilization > TRICKLE) return;
+    if (this.#bytes >= TRICKLE_BYTES || this.#connections >= TRICKLE_CONNECTIONS) this.#giveBack("at once");
     else if (!this.#busySeen) this.stop();
   }
 
-  #giveBack(isQuiet: boolean): void {
+  /** Of the heap since the last full collection, in bytes. */
+  #growth(): number {
+    const heap = this.#tools.heap();
+    this.#heapLeft = Math.min(this.#heapLeft, heap);
+    return heap - this.#heapLeft;
+  }
+
+  #giveBack(how: "thoroughly" | "at once" | "in pieces"): void {
     this.#bytes = 0;
     this.#connections = 0;
     this.#sinceMinor = 0;
     this.#busySeen = false;
     this.#quietMs = 0;
     this.#lastFullMs = this.#clock.monotonic();
+    this.#heapLeft = Infinity;
     dropFreeSlabs();
-    if (isQuiet && this.#lastThoroughMs <= LONG_THOROUGH_MS) {
+    if (how === "thoroughly" && this.#lastThoroughMs <= LONG_THOROUGH_MS) {
       this.#tools.thorough();
       this.#lastThoroughMs = this.#clock.monotonic() - this.#lastFullMs;
       this.#tools.trim();
       return;
     }
-    if (this.#lastPauseMs > LONG_PAUSE_MS) {
+    if (how === "in pieces" || this.#lastPauseMs > LONG_PAUSE_MS) {
       this.#tools.majorInPieces().then(() => this.#tools.trim(), ignore);
       return;
     }
@@ -181,6 +201,7 @@ export function processMemoryTools(): MemoryTools {
       last = now;
       return share;
     },
+    heap: () => process.memoryUsage().heapTotal,
     minor: () => void collect({ type: "minor" }),
     // Said in full: called with `undefined` instead of nothing, V8 collects the young generation only.
     major: () => void collect({ type: "major", execution: "sync" }),
@@ -217,6 +238,7 @@ function ignore(): void {}
 
 const NO_TOOLS: MemoryTools = {
   utilization: () => 0,
+  heap: () => 0,
   minor: ignore,
   major: ignore,
   thorough: ignore,
