@@ -98,7 +98,7 @@ export async function benchHandshakes(isShort: boolean): Promise<void> {
       if (verdict !== "") process.exitCode = 1;
     }
   } finally {
-    await server.close();
+    server.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }

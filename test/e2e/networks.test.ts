@@ -84,7 +84,7 @@ for (const kind of ["our own", "Envoy"] as const) {
       const started = await startGateway(gatewayAddress, PORTS.hbone, identity, { [AUTHORITY]: behind });
       gateway = started;
       mesh.atEnd(async () => {
-        await started.server.close();
+        started.server.close();
         identity.close();
       });
     }

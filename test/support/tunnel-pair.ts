@@ -137,7 +137,7 @@ export async function tunnelPair(options: PairOptions = {}): Promise<TunnelPair>
     },
     async close() {
       pool.close();
-      await server.close();
+      server.close();
     },
   };
 }

@@ -220,7 +220,7 @@ class Uproxy implements Service {
     connections.endAll(fail("DRAINING", "the drain timeout has passed"));
     await Promise.all(this.#explicit.map((server) => server.close()));
     await this.#dns?.close();
-    await this.#tunnels?.close();
+    this.#tunnels?.close();
     pool.close();
   }
 

@@ -220,7 +220,7 @@ export class Bench {
 
   async stop(): Promise<void> {
     for (const pool of this.#pools) pool.close();
-    await Promise.all(this.#servers.map((server) => server.close()));
+    for (const server of this.#servers) server.close();
   }
 }
 

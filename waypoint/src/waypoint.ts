@@ -209,7 +209,7 @@ class Waypoint implements Service {
     this.#leaving?.cancel();
     this.#live.endAll(fail("DRAINING", "the drain timeout has passed"));
     this.#connections.drain();
-    await this.#server?.close();
+    this.#server?.close();
     this.#tunnelPool.close();
   }
 

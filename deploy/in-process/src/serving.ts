@@ -90,7 +90,7 @@ export class Serving {
     this.#draining = true;
     for (const [port, taker] of this.#takers) this.#leave(port, taker);
     await this.#listening;
-    await this.#tunnels?.close();
+    this.#tunnels?.close();
   }
 
   #leave(port: number, taker: Taker): void {

@@ -51,11 +51,6 @@ export function parseAuthority(text: string): Authority | Failure {
   return { kind: "name", host: name, port } as Authority;
 }
 
-/** Writes an authority; IPv6 gets its brackets. */
-export function formatAuthority(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 function isHostName(name: string): boolean {
   const labels = name.split(".");
   return labels.every((label) => LABEL.test(label)) && !NUMERIC_LABEL.test(labels.at(-1) ?? "");

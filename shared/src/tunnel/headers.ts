@@ -2,7 +2,7 @@
 // Istio's keys) and `traceparent`. They inform logs and metrics; no decision may ever rest on them, for any peer can write
 // what it likes.
 import { randomFillSync } from "node:crypto";
-import { formatAuthority } from "./authority.ts";
+import { formatHostPort } from "../net/ip.ts";
 
 /** Longest field value that is looked at; longer ones count as absent. */
 const MAX_VALUE = 8_192;
@@ -42,7 +42,7 @@ export interface TunnelOrigin {
 export function tunnelHeaders(origin: TunnelOrigin): Record<string, string> {
   const host = origin.serviceHost === undefined ? "" : `;host=${origin.serviceHost}`;
   const { clientAddress, clientPort } = origin;
-  const client = clientPort === 0 ? "unknown" : `"${formatAuthority(clientAddress, clientPort)}"`;
+  const client = clientPort === 0 ? "unknown" : `"${formatHostPort(clientAddress, clientPort)}"`;
   const headers: Record<string, string> = { forwarded: `for=${client}${host}` };
   if (origin.baggage !== undefined && origin.baggage !== "") headers["baggage"] = origin.baggage;
   if (origin.traceparent !== undefined) headers["traceparent"] = origin.traceparent;

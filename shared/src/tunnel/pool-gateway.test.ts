@@ -34,7 +34,7 @@ async function networks(context: TestContext): Promise<Networks> {
   const gateway = await startGateway("127.0.0.1", 0, staticSource(identity), behind);
   context.after(async () => {
     await pair.close();
-    await gateway.server.close();
+    gateway.server.close();
   });
   const via = { expected: [identity.svid.id], authority: AUTHORITY, peers: 1 };
   const target = { ip: LOOPBACK, port: gateway.server.address.port, expected: pair.target.expected, via };
@@ -105,7 +105,7 @@ test("what the gateway does not know is its refusal, and a gateway that is gone 
   const via = { expected: target.via?.expected ?? [], authority: "nobody.default.svc.cluster.local:80", peers: 1 };
   const refused = await pair.pool.open({ ...target, via }, REQUEST);
   equal(codeOf(refused), "PEER_NO_DESTINATION");
-  await gateway.server.close();
+  gateway.server.close();
   await until("the outer session is gone", () => pair.pool.stats().sessions === 0);
   const gone = await pair.pool.open(target, REQUEST);
   equal(codeOf(gone), "PEER_REFUSED");
@@ -116,7 +116,7 @@ test("a gateway that goes away resets what it carried", async (context) => {
   const { pair, gateway, target } = await networks(context);
   const { stream } = must(await pair.pool.open(target, REQUEST));
   stream.on("error", () => {});
-  await gateway.server.close();
+  gateway.server.close();
   await until("the inner tunnel is reset", () => stream.destroyed);
   await until("nothing is kept", () => pair.pool.stats().sessions === 0);
 });

@@ -204,7 +204,7 @@ test("a session that is kept warm is there before it is asked for, rests never, 
 test("a warm target that is down is dialled less and less often", async (context) => {
   const clock = new FakeClock(Date.now());
   const pair = await started(context, { clock });
-  await pair.server.close();
+  pair.server.close();
   pair.pool.keepWarm([pair.target]);
   for (let second = 0; second < 120; second += 1) {
     await until("the dial to fail", () => pair.pool.stats().dials === 0);

@@ -256,7 +256,7 @@ test("a session that is lost is a reset for every client, never an end", async (
   for (const connection of connections) connection.send("echo x");
   await Promise.all(connections.map((connection) => connection.bytes(1)));
   const lost = relay.clientSide.length;
-  await relay.pair.server.close();
+  relay.pair.server.close();
   for (const connection of connections) equal(await connection.ended(), "ECONNRESET");
   await until("all pumps", () => relay.clientSide.length === lost + 20);
   equal(relay.clientSide.at(-1)?.failure?.code, "PEER_LOST");

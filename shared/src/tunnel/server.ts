@@ -1,8 +1,6 @@
 // Machine. The accepting end of tunnels: mutual TLS 1.3, HTTP/2 with every limit set, CONNECT and nothing else. A peer is
 // verified on the certificate of its own handshake, once per session, before a session exists that could carry a stream.
 import { performServerHandshake } from "node:http2";
-import type { Socket } from "node:net";
-import { createServer } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
@@ -11,23 +9,18 @@ import { keyGroupOf } from "../identity/key-group.ts";
 import { TlsContexts } from "../identity/tls.ts";
 import type { Compliance } from "../identity/tls.ts";
 import { peerOfSocket } from "../identity/verify.ts";
-import { bind } from "../net/bind.ts";
 import type { BoundAddress } from "../net/bind.ts";
-import type { Clock, Timer } from "../net/clock.ts";
+import type { Clock } from "../net/clock.ts";
 import { endpoint } from "../net/endpoint.ts";
-import { formatAuthority } from "./authority.ts";
 import type { TunnelLimits } from "./limits.ts";
 import type { TunnelRequest } from "./request.ts";
-import { Handshakes } from "./handshakes.ts";
 import { PeerShares } from "./peer-shares.ts";
 import { ServerSession } from "./server-session.ts";
+import { SessionListener } from "./session-listener.ts";
 import { serverSessionOptions } from "./session-options.ts";
 import { acceptFailure, certificateFailure } from "./tls-failure.ts";
 
 export type { TunnelRequest } from "./request.ts";
-
-/** How often sessions are looked at; the finest deadline is five seconds. */
-const TICK_MS = 1_000;
 
 /** What the operator may want to know. */
 export interface TunnelEvent {
@@ -63,105 +56,74 @@ export interface TunnelServer {
   drain(): void;
   /** Closes the port, and drains what has come since. */
   stopAccepting(): void;
-  /** Ends everything at once; settles when the port is free. */
-  close(): Promise<void>;
+  /** Frees the port, and ends everything at once. */
+  close(): void;
 }
 
 /** Listens. Fails as `bind` does. */
-export function listenTunnels(options: TunnelServerOptions): Promise<TunnelServer | Failure> {
-  return new Listener(options).listen();
+export async function listenTunnels(options: TunnelServerOptions): Promise<TunnelServer | Failure> {
+  const port = new TunnelPort(options);
+  return (await port.listener.listen()) ?? port;
 }
 
-class Listener implements TunnelServer {
-  address: BoundAddress;
+class TunnelPort implements TunnelServer {
+  readonly listener: SessionListener<ServerSession>;
   readonly #options: TunnelServerOptions;
-  readonly #contexts: TlsContexts;
-  readonly #server: ReturnType<typeof createServer>;
-  readonly #sessions = new Set<ServerSession>();
   readonly #shares: PeerShares;
-  readonly #handshakes: Handshakes;
-  readonly #stopWatching: () => void;
-  #tick: Timer | undefined;
-  #isClosing = false;
 
   constructor(options: TunnelServerOptions) {
-    const { identity, limits } = options;
+    const { host, port, identity, compliance, limits, clock, onEvent } = options;
+    const contexts = new TlsContexts(identity, compliance);
     this.#options = options;
-    this.address = { host: options.host, port: options.port };
     this.#shares = new PeerShares(limits);
-    this.#handshakes = new Handshakes(limits);
-    this.#contexts = new TlsContexts(identity, options.compliance);
-    this.#server = createServer({
-      ...this.#contexts.serverOptions(),
-      handshakeTimeout: limits.handshakeTimeoutMs,
-      noDelay: true,
+    this.listener = new SessionListener({
+      host,
+      port,
+      identity,
+      tls: () => contexts.serverOptions(),
+      maxSessions: limits.maxSessions,
+      limits,
+      clock,
+      accept: (socket, remote, own) => this.#accept(socket, remote, own),
+      whyFailed: handshakeFailure,
+      onRefused: (remote, failure) => onEvent({ kind: "session-refused", remote, peer: "", failure }),
     });
-    this.#server.maxConnections = limits.maxSessions + limits.maxHandshakes;
-    this.#server.on("connection", (socket: Socket) => this.#handshakes.begin(socket));
-    this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
-    this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-      this.#refuse(socket, handshakeFailure(error, socket));
-    });
-    this.#server.on("drop", (data?: { remoteAddress?: string; remotePort?: number }) => {
-      const remote = formatAuthority(data?.remoteAddress ?? "", data?.remotePort ?? 0);
-      const failure = fail("TOO_MANY_CONNECTIONS", `${this.#sessions.size} sessions`);
-      this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
-    });
-    this.#stopWatching = identity.onChange((next) => this.#onIdentity(next));
+  }
+
+  get address(): BoundAddress {
+    return this.listener.address;
   }
 
   get sessions(): number {
-    return this.#sessions.size;
+    return this.listener.sessions.size;
   }
 
   get streams(): number {
-    let streams = 0;
-    for (const session of this.#sessions) streams += session.streams;
-    return streams;
-  }
-
-  async listen(): Promise<TunnelServer | Failure> {
-    const { host, port, onEvent } = this.#options;
-    const address = await bind(this.#server, host, port, (failure) => {
-      onEvent({ kind: "session-refused", remote: "", peer: "", failure });
-    });
-    if (isFailure(address)) {
-      this.#stopWatching();
-      return address;
-    }
-    this.address = address;
-    return this;
+    return this.listener.streams;
   }
 
   drain(): void {
-    for (const session of this.#sessions) session.drain();
+    this.listener.drain();
   }
 
   stopAccepting(): void {
-    if (this.#isClosing) return;
-    this.#isClosing = true;
-    this.#server.close();
-    this.#handshakes.close();
-    this.drain();
+    this.listener.stopAccepting();
   }
 
-  async close(): Promise<void> {
-    this.stopAccepting();
-    this.#stopWatching();
-    for (const session of this.#sessions) session.end(fail("DRAINING", "the listener is closed"));
-    if (this.#server.listening) await new Promise((resolve) => this.#server.once("close", resolve));
+  close(): void {
+    this.listener.close();
   }
 
-  #onSecure(socket: TLSSocket): void {
-    const { identity, limits, clock, onRequest, onEvent } = this.#options;
-    const remote = this.#handshakes.succeeded(socket);
-    const own = identity.get();
-    const peer = this.#admit(socket, own);
-    if (isFailure(peer)) return this.#refuse(socket, peer);
+  #accept(socket: TLSSocket, remote: string, own: Identity): ServerSession | Failure {
+    const { limits, clock, onRequest, onEvent } = this.#options;
+    if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
+    const peer = peerOfSocket(socket, own, clock, "client");
+    if (isFailure(peer)) return peer;
     const share = this.#shares.session(peer.id);
-    if (isFailure(share)) return this.#refuse(socket, share);
+    if (isFailure(share)) return share;
     const keyGroup = keyGroupOf(socket);
-    const session = new ServerSession({
+    onEvent({ kind: "session-opened", remote, peer: peer.id, keyGroup, failure: undefined });
+    return new ServerSession({
       session: performServerHandshake(socket, serverSessionOptions(limits)),
       socket,
       peer,
@@ -174,44 +136,13 @@ class Listener implements TunnelServer {
       shares: this.#shares,
       share,
       onRequest,
-      onRefused: (_session, failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
+      onRefused: (failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
       onEnd: (ended, failure) => {
-        this.#sessions.delete(ended);
         this.#shares.sessionEnded(peer.id, share);
-        if (this.#sessions.size === 0) this.#stopTicking();
+        this.listener.ended(ended);
         onEvent({ kind: "session-ended", remote, peer: peer.id, failure });
       },
     });
-    this.#sessions.add(session);
-    this.#tick ??= clock.every(TICK_MS, () => {
-      for (const each of this.#sessions) each.tick();
-    });
-    onEvent({ kind: "session-opened", remote, peer: peer.id, keyGroup, failure: undefined });
-  }
-
-  #admit(socket: TLSSocket, own: Identity): ReturnType<typeof peerOfSocket> {
-    const { limits, clock } = this.#options;
-    if (this.#isClosing) return fail("DRAINING", "the listener drains");
-    if (this.#sessions.size >= limits.maxSessions)
-      return fail("TOO_MANY_CONNECTIONS", `${limits.maxSessions} sessions`);
-    if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
-    return peerOfSocket(socket, own, clock, "client");
-  }
-
-  #refuse(socket: TLSSocket, failure: Failure): void {
-    const remote = this.#handshakes.refuse(socket);
-    this.#options.onEvent({ kind: "session-refused", remote, peer: "", failure });
-  }
-
-  /** New handshakes get the new certificate; sessions of the old one are drained, spread so that they never return together. */
-  #onIdentity(identity: Identity): void {
-    this.#server.setSecureContext(this.#contexts.serverOptions());
-    for (const session of this.#sessions) session.identityChanged(identity);
-  }
-
-  #stopTicking(): void {
-    this.#tick?.cancel();
-    this.#tick = undefined;
   }
 }
 

@@ -17,8 +17,8 @@ import type { Compliance } from "../identity/tls.ts";
 import { expectPeer, peerOfSocket } from "../identity/verify.ts";
 import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Clock } from "../net/clock.ts";
+import { formatHostPort } from "../net/ip.ts";
 import { processMemory } from "../net/memory.ts";
-import { formatAuthority } from "./authority.ts";
 import { Keepalive } from "./keepalive.ts";
 import { agedAfter, STREAMS_BEFORE_RECYCLING } from "./limits.ts";
 import type { TunnelLimits } from "./limits.ts";
@@ -101,7 +101,7 @@ export class TunnelSession {
     this.#options = options;
     this.key = options.key;
     this.target = options.target;
-    this.remote = formatAuthority(options.target.ip, options.target.port);
+    this.remote = formatHostPort(options.target.ip, options.target.port);
     this.#idleSinceMs = options.clock.monotonic();
     this.#replaceAtMs = this.#idleSinceMs + agedAfter(options.limits, Math.random());
     this.#trusted = options.identity;

@@ -3,8 +3,8 @@
 import type { PathNormalization } from "@culvert/shared/config/process/process-config.ts";
 import { fail, type Failure } from "@culvert/shared/failure/failure.ts";
 import type { SpiffeId, TrustDomain } from "@culvert/shared/identity/spiffe-id.ts";
-import { isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
-import { formatAuthority, type Authority } from "@culvert/shared/tunnel/authority.ts";
+import { formatHostPort, isHostOnly, type Ip } from "@culvert/shared/net/ip.ts";
+import type { Authority } from "@culvert/shared/tunnel/authority.ts";
 import { otherAccountThanOwn, ownInstances, servesNoneOf, servesNot, type OwnPlace } from "./own-placement.ts";
 import { isSameGateway, targetPort, type Directory } from "@culvert/shared/workload/directory.ts";
 import { isBesideSomebody } from "@culvert/shared/workload/placement.ts";
@@ -93,7 +93,7 @@ export function resolveDestination(
   const namespace = caller.namespace ?? "";
   if (authority.kind === "name") {
     const service = directory.serviceByHost(host, namespace);
-    if (service === undefined) return fail("DESTINATION_UNKNOWN", formatAuthority(host, port));
+    if (service === undefined) return fail("DESTINATION_UNKNOWN", formatHostPort(host, port));
     return toService(reading, service, authority);
   }
   const ip = authority.host;
@@ -170,7 +170,7 @@ function toPort(
   if (entry.resolution === "none") {
     // A block may be as wide as the Internet. What only this host reaches by that address is no business of its callers.
     const isOwn = asked.kind === "ip" && isHostOnly(asked.host);
-    if (isOwn || PROXY_PORTS.has(port.port)) return fail("SELF_CALL", formatAuthority(asked.host, port.port));
+    if (isOwn || PROXY_PORTS.has(port.port)) return fail("SELF_CALL", formatHostPort(asked.host, port.port));
   }
   const isAddress = asked.kind === "ip";
   return {
@@ -183,7 +183,7 @@ function toPort(
 }
 
 function toWorkload({ directory, self, isPast }: Reading, ip: Ip, port: number): Destination | Failure {
-  const asked = formatAuthority(ip, port);
+  const asked = formatHostPort(ip, port);
   const all = directory.workloadsAt(ip);
   const instances = directory.waypointInstances(self.gateway).filter((instance) => all.includes(instance));
   const here = all.filter((workload) => !instances.includes(workload));

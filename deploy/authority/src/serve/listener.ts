@@ -3,29 +3,22 @@
 // from proving itself in another way, for that is what an expired one has to do.
 import { performServerHandshake } from "node:http2";
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import type { Socket } from "node:net";
-import { createServer } from "node:tls";
-import type { TLSSocket, TlsOptions } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
 import type { Identity, IdentitySource } from "@culvert/shared/identity/source.ts";
 import { TlsContexts } from "@culvert/shared/identity/tls.ts";
 import { peerOfSocket } from "@culvert/shared/identity/verify.ts";
 import type { VerifiedPeer } from "@culvert/shared/identity/verify.ts";
-import { bind } from "@culvert/shared/net/bind.ts";
 import type { BoundAddress } from "@culvert/shared/net/bind.ts";
-import type { Clock, Timer } from "@culvert/shared/net/clock.ts";
-import { formatHostPort } from "@culvert/shared/net/ip.ts";
-import { Handshakes } from "@culvert/shared/tunnel/handshakes.ts";
+import type { Clock } from "@culvert/shared/net/clock.ts";
+import { SessionListener } from "@culvert/shared/tunnel/session-listener.ts";
 import { serverSessionOptions } from "@culvert/shared/tunnel/session-options.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "../authority-limits.ts";
 import { Tally } from "../tally.ts";
 import { addressKey } from "./caller-rates.ts";
 import { Session } from "./session.ts";
-
-/** How often sessions are looked at; the finest deadline is five seconds. */
-const TICK_MS = 1_000;
 
 export interface ListenerOptions {
   /** An IP address; the empty string is all of them, IPv6 and IPv4. */
@@ -56,116 +49,77 @@ export interface Listener {
 }
 
 /** Listens. Fails as `bind` does. */
-export function listen(options: ListenerOptions): Promise<Listener | Failure> {
-  return new TlsListener(options).listen();
+export async function listen(options: ListenerOptions): Promise<Listener | Failure> {
+  const port = new AuthorityPort(options);
+  return (await port.listener.listen()) ?? port;
 }
 
-class TlsListener implements Listener {
-  address: BoundAddress;
+class AuthorityPort implements Listener {
+  readonly listener: SessionListener<Session>;
   readonly #options: ListenerOptions;
-  readonly #contexts: TlsContexts;
-  readonly #server: ReturnType<typeof createServer>;
-  readonly #sessions = new Set<Session>();
   /** Sessions by who holds them: an identity, or an address. */
   readonly #held = new Tally<string>();
   /** Sessions of those who have no identity. */
   #strangers = 0;
-  readonly #handshakes: Handshakes;
-  readonly #stopWatching: () => void;
-  readonly #idle = Promise.withResolvers<void>();
-  #tick: Timer | undefined;
-  #isClosing = false;
 
   constructor(options: ListenerOptions) {
-    const { identity, limits } = options;
+    const { host, port, identity, limits, clock, onRefused } = options;
+    const contexts = new TlsContexts(identity);
     this.#options = options;
-    this.address = { host: options.host, port: options.port };
-    this.#handshakes = new Handshakes(limits.session);
-    this.#contexts = new TlsContexts(identity);
-    this.#server = createServer({
-      ...this.#tlsOptions(),
-      handshakeTimeout: limits.session.handshakeTimeoutMs,
-      noDelay: true,
+    this.listener = new SessionListener({
+      host,
+      port,
+      identity,
+      // Whoever has no certificate may come too; whether one counts is decided after the handshake, by `peerOfSocket`.
+      tls: () => ({ ...contexts.serverOptions(), rejectUnauthorized: false }),
+      maxSessions: limits.maxSessions,
+      limits: limits.session,
+      clock,
+      accept: (socket, remote, own) => this.#accept(socket, remote, own),
+      whyFailed: ({ message }) => fail("PEER_TLS_FAILURE", message),
+      onRefused,
     });
-    this.#server.maxConnections = limits.maxSessions + limits.session.maxHandshakes;
-    this.#server.on("connection", (socket: Socket) => this.#handshakes.begin(socket));
-    this.#server.on("secureConnection", (socket: TLSSocket) => this.#onSecure(socket));
-    this.#server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
-      this.#refuse(socket, fail("PEER_TLS_FAILURE", error.message));
-    });
-    this.#server.on("drop", (data?: { remoteAddress?: string; remotePort?: number }) => {
-      const remote = formatHostPort(data?.remoteAddress ?? "", data?.remotePort ?? 0);
-      options.onRefused(remote, fail("TOO_MANY_CONNECTIONS", `${this.#sessions.size} sessions`));
-    });
-    this.#server.on("close", () => this.#idle.resolve());
-    this.#stopWatching = identity.onChange((next) => this.#onIdentity(next));
+  }
+
+  get address(): BoundAddress {
+    return this.listener.address;
   }
 
   get sessions(): number {
-    return this.#sessions.size;
+    return this.listener.sessions.size;
   }
 
   get calls(): number {
-    let calls = 0;
-    for (const session of this.#sessions) calls += session.calls;
-    return calls;
-  }
-
-  async listen(): Promise<Listener | Failure> {
-    const { host, port, clock, onRefused } = this.#options;
-    const address = await bind(this.#server, host, port, (failure) => onRefused("", failure));
-    if (isFailure(address)) {
-      this.#stopWatching();
-      return address;
-    }
-    this.address = address;
-    this.#tick = clock.every(TICK_MS, () => {
-      for (const session of this.#sessions) session.tick();
-    });
-    return this;
+    return this.listener.streams;
   }
 
   drain(): void {
-    for (const session of this.#sessions) session.drain();
+    this.listener.drain();
   }
 
   stopAccepting(): void {
-    if (this.#isClosing) return;
-    this.#isClosing = true;
-    this.#server.close();
-    this.#handshakes.close();
-    this.drain();
+    this.listener.stopAccepting();
   }
 
   idle(): Promise<void> {
-    return this.#idle.promise;
+    return this.listener.idle();
   }
 
-  async close(): Promise<void> {
-    this.stopAccepting();
-    this.#stopWatching();
-    this.#tick?.cancel();
-    for (const session of this.#sessions) session.end(fail("DRAINING", "the listener is closed"));
-    await this.idle();
+  close(): Promise<void> {
+    this.listener.close();
+    return this.idle();
   }
 
-  /** Whoever has no certificate may come too; whether one counts is decided after the handshake, by `peerOfSocket`. */
-  #tlsOptions(): TlsOptions {
-    return { ...this.#contexts.serverOptions(), rejectUnauthorized: false };
-  }
-
-  #onSecure(socket: TLSSocket): void {
-    const { identity, limits, clock, onCall, onRefused } = this.#options;
-    const remote = this.#handshakes.succeeded(socket);
-    const own = identity.get();
+  #accept(socket: TLSSocket, remote: string, own: Identity): Session | Failure {
+    const { limits, clock, onCall, onRefused } = this.#options;
     const certificate = this.#certificateOf(socket, own);
     const isStranger = certificate === undefined || isFailure(certificate);
     const holder = isStranger ? addressKey(socket.remoteAddress ?? "") : certificate.id;
     const refused = this.#admit(socket, holder, isStranger);
-    if (refused !== undefined) return this.#refuse(socket, refused);
+    if (refused !== undefined) return refused;
     this.#held.add(holder);
     if (isStranger) this.#strangers += 1;
-    const session = new Session({
+    return new Session({
       session: performServerHandshake(socket, serverSessionOptions(limits.session)),
       socket,
       remote,
@@ -176,7 +130,7 @@ class TlsListener implements Listener {
       onCall,
       onRefused: (failure) => onRefused(remote, failure),
       onEnd: (ended, failure) => {
-        this.#sessions.delete(ended);
+        this.listener.ended(ended);
         if (isStranger) this.#strangers -= 1;
         this.#held.remove(holder);
         if (failure !== undefined && failure.code !== "DOWNSTREAM_CLOSED" && failure.code !== "DRAINING") {
@@ -184,7 +138,6 @@ class TlsListener implements Listener {
         }
       },
     });
-    this.#sessions.add(session);
   }
 
   #certificateOf(socket: TLSSocket, own: Identity): VerifiedPeer | Failure | undefined {
@@ -193,25 +146,13 @@ class TlsListener implements Listener {
   }
 
   #admit(socket: TLSSocket, holder: string, isStranger: boolean): Failure | undefined {
-    const { maxSessions, maxStrangers, maxSessionsPerCaller } = this.#options.limits;
-    if (this.#isClosing) return fail("DRAINING", "the listener drains");
+    const { maxStrangers, maxSessionsPerCaller } = this.#options.limits;
     if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
     if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the caller did not agree on ALPN h2");
-    if (this.#sessions.size >= maxSessions) return fail("TOO_MANY_CONNECTIONS", `${maxSessions} sessions`);
     if (isStranger && this.#strangers >= maxStrangers) {
       return fail("TOO_MANY_CONNECTIONS", `${maxStrangers} sessions of callers without an identity`);
     }
     if (this.#held.of(holder) < maxSessionsPerCaller) return undefined;
     return fail("TOO_MANY_CONNECTIONS", `${maxSessionsPerCaller} sessions of ${holder}`);
-  }
-
-  #refuse(socket: TLSSocket, failure: Failure): void {
-    this.#options.onRefused(this.#handshakes.refuse(socket), failure);
-  }
-
-  /** New handshakes get the new certificate; sessions go on, but for those of who is no longer trusted. */
-  #onIdentity(identity: Identity): void {
-    this.#server.setSecureContext(this.#tlsOptions());
-    for (const session of this.#sessions) session.identityChanged(identity);
   }
 }
