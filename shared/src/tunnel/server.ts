@@ -4,7 +4,7 @@ import { performServerHandshake } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "../failure/failure.ts";
 import type { Failure } from "../failure/failure.ts";
-import type { Identity, IdentitySource } from "../identity/source.ts";
+import type { IdentitySource } from "../identity/source.ts";
 import { keyGroupOf } from "../identity/key-group.ts";
 import { TlsContexts } from "../identity/tls.ts";
 import type { Compliance } from "../identity/tls.ts";
@@ -62,88 +62,50 @@ export interface TunnelServer {
 
 /** Listens. Fails as `bind` does. */
 export async function listenTunnels(options: TunnelServerOptions): Promise<TunnelServer | Failure> {
-  const port = new TunnelPort(options);
-  return (await port.listener.listen()) ?? port;
-}
-
-class TunnelPort implements TunnelServer {
-  readonly listener: SessionListener<ServerSession>;
-  readonly #options: TunnelServerOptions;
-  readonly #shares: PeerShares;
-
-  constructor(options: TunnelServerOptions) {
-    const { host, port, identity, compliance, limits, clock, onEvent } = options;
-    const contexts = new TlsContexts(identity, compliance);
-    this.#options = options;
-    this.#shares = new PeerShares(limits);
-    this.listener = new SessionListener({
-      host,
-      port,
-      identity,
-      tls: () => contexts.serverOptions(),
-      maxSessions: limits.maxSessions,
-      limits,
-      clock,
-      accept: (socket, remote, own) => this.#accept(socket, remote, own),
-      whyFailed: handshakeFailure,
-      onRefused: (remote, failure) => onEvent({ kind: "session-refused", remote, peer: "", failure }),
-    });
-  }
-
-  get address(): BoundAddress {
-    return this.listener.address;
-  }
-
-  get sessions(): number {
-    return this.listener.sessions.size;
-  }
-
-  get streams(): number {
-    return this.listener.streams;
-  }
-
-  drain(): void {
-    this.listener.drain();
-  }
-
-  stopAccepting(): void {
-    this.listener.stopAccepting();
-  }
-
-  close(): void {
-    this.listener.close();
-  }
-
-  #accept(socket: TLSSocket, remote: string, own: Identity): ServerSession | Failure {
-    const { limits, clock, onRequest, onEvent } = this.#options;
-    if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
-    const peer = peerOfSocket(socket, own, clock, "client");
-    if (isFailure(peer)) return peer;
-    const share = this.#shares.session(peer.id);
-    if (isFailure(share)) return share;
-    const keyGroup = keyGroupOf(socket);
-    onEvent({ kind: "session-opened", remote, peer: peer.id, keyGroup, failure: undefined });
-    return new ServerSession({
-      session: performServerHandshake(socket, serverSessionOptions(limits)),
-      socket,
-      peer,
-      keyGroup,
-      identity: own,
-      source: endpoint(socket.remoteAddress, socket.remotePort),
-      local: endpoint(socket.localAddress, socket.localPort),
-      limits,
-      clock,
-      shares: this.#shares,
-      share,
-      onRequest,
-      onRefused: (failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
-      onEnd: (ended, failure) => {
-        this.#shares.sessionEnded(peer.id, share);
-        this.listener.ended(ended);
-        onEvent({ kind: "session-ended", remote, peer: peer.id, failure });
-      },
-    });
-  }
+  const { host, port, identity, compliance, limits, clock, onRequest, onEvent } = options;
+  const contexts = new TlsContexts(identity, compliance);
+  const shares = new PeerShares(limits);
+  const listener: SessionListener<ServerSession> = new SessionListener({
+    host,
+    port,
+    identity,
+    tls: () => contexts.serverOptions(),
+    maxSessions: limits.maxSessions,
+    limits,
+    clock,
+    accept: (socket, remote, own) => {
+      if (clock.now() >= own.svid.notAfter) return fail("IDENTITY_EXPIRED", "our own certificate");
+      const peer = peerOfSocket(socket, own, clock, "client");
+      if (isFailure(peer)) return peer;
+      const share = shares.session(peer.id);
+      if (isFailure(share)) return share;
+      const keyGroup = keyGroupOf(socket);
+      onEvent({ kind: "session-opened", remote, peer: peer.id, keyGroup, failure: undefined });
+      return new ServerSession({
+        session: performServerHandshake(socket, serverSessionOptions(limits)),
+        socket,
+        peer,
+        keyGroup,
+        identity: own,
+        source: endpoint(socket.remoteAddress, socket.remotePort),
+        local: endpoint(socket.localAddress, socket.localPort),
+        limits,
+        clock,
+        shares,
+        share,
+        onRequest,
+        onRefused: (failure) => onEvent({ kind: "request-refused", remote, peer: peer.id, failure }),
+        onEnd: (ended, failure) => {
+          shares.sessionEnded(peer.id, share);
+          listener.ended(ended);
+          onEvent({ kind: "session-ended", remote, peer: peer.id, failure });
+        },
+      });
+    },
+    whyFailed: handshakeFailure,
+    onRefused: (remote, failure) => onEvent({ kind: "session-refused", remote, peer: "", failure }),
+  });
+  return (await listener.listen()) ?? listener;
 }
 
 /** What OpenSSL says of the certificate, if that was the reason; the error itself often only says that it hung up. */

@@ -47,7 +47,7 @@ export interface SessionListenerOptions<S extends ListenedSession> {
 
 /** See the head of the file. */
 export class SessionListener<S extends ListenedSession> {
-  readonly sessions: Set<S> = new Set<S>();
+  readonly #sessions = new Set<S>();
   #address: BoundAddress;
   readonly #options: SessionListenerOptions<S>;
   readonly #server: ReturnType<typeof createServer>;
@@ -71,7 +71,7 @@ export class SessionListener<S extends ListenedSession> {
     });
     this.#server.on("drop", (data?: { remoteAddress?: string; remotePort?: number }) => {
       const remote = formatHostPort(data?.remoteAddress ?? "", data?.remotePort ?? 0);
-      onRefused(remote, fail("TOO_MANY_CONNECTIONS", `${this.sessions.size} sessions`));
+      onRefused(remote, fail("TOO_MANY_CONNECTIONS", `${this.#sessions.size} sessions`));
     });
     this.#server.on("close", () => this.#idle.resolve());
     this.#stopWatching = identity.onChange((next) => this.#onIdentity(next));
@@ -82,10 +82,15 @@ export class SessionListener<S extends ListenedSession> {
     return this.#address;
   }
 
+  /** Sessions open now. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
   /** Streams open now, of all sessions. */
   get streams(): number {
     let streams = 0;
-    for (const session of this.sessions) streams += session.streams;
+    for (const session of this.#sessions) streams += session.streams;
     return streams;
   }
 
@@ -103,7 +108,7 @@ export class SessionListener<S extends ListenedSession> {
 
   /** Sends GOAWAY on every session; open streams go on. Sessions are still taken: callers come for what was in flight. */
   drain(): void {
-    for (const session of this.sessions) session.drain();
+    for (const session of this.#sessions) session.drain();
   }
 
   /** Closes the port, and drains what has come since. */
@@ -120,17 +125,18 @@ export class SessionListener<S extends ListenedSession> {
     return this.#idle.promise;
   }
 
-  /** Frees the port and ends everything at once. */
-  close(): void {
+  /** Frees the port and ends everything at once; settles as `idle` does. */
+  close(): Promise<void> {
     this.stopAccepting();
     this.#stopWatching();
-    for (const session of this.sessions) session.end(fail("DRAINING", "the listener is closed"));
+    for (const session of this.#sessions) session.end(fail("DRAINING", "the listener is closed"));
+    return this.idle();
   }
 
   /** A session is over. */
   ended(session: S): void {
-    this.sessions.delete(session);
-    if (this.sessions.size > 0) return;
+    this.#sessions.delete(session);
+    if (this.#sessions.size > 0) return;
     this.#tick?.cancel();
     this.#tick = undefined;
   }
@@ -139,14 +145,14 @@ export class SessionListener<S extends ListenedSession> {
     const { identity, maxSessions, clock, accept } = this.#options;
     const remote = this.#handshakes.succeeded(socket);
     if (this.#isClosing) return this.#refuse(socket, fail("DRAINING", "the listener drains"));
-    if (this.sessions.size >= maxSessions) {
+    if (this.#sessions.size >= maxSessions) {
       return this.#refuse(socket, fail("TOO_MANY_CONNECTIONS", `${maxSessions} sessions`));
     }
     const session = accept(socket, remote, identity.get());
     if (isFailure(session)) return this.#refuse(socket, session);
-    this.sessions.add(session);
+    this.#sessions.add(session);
     this.#tick ??= clock.every(TICK_MS, () => {
-      for (const each of this.sessions) each.tick();
+      for (const each of this.#sessions) each.tick();
     });
     return undefined;
   }
@@ -157,6 +163,6 @@ export class SessionListener<S extends ListenedSession> {
 
   #onIdentity(identity: Identity): void {
     this.#server.setSecureContext(this.#options.tls());
-    for (const session of this.sessions) session.identityChanged(identity);
+    for (const session of this.#sessions) session.identityChanged(identity);
   }
 }

@@ -3,14 +3,11 @@
 // from proving itself in another way, for that is what an expired one has to do.
 import { performServerHandshake } from "node:http2";
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import type { TLSSocket } from "node:tls";
 import { fail, isFailure } from "@culvert/shared/failure/failure.ts";
 import type { Failure } from "@culvert/shared/failure/failure.ts";
-import type { Identity, IdentitySource } from "@culvert/shared/identity/source.ts";
+import type { IdentitySource } from "@culvert/shared/identity/source.ts";
 import { TlsContexts } from "@culvert/shared/identity/tls.ts";
 import { peerOfSocket } from "@culvert/shared/identity/verify.ts";
-import type { VerifiedPeer } from "@culvert/shared/identity/verify.ts";
-import type { BoundAddress } from "@culvert/shared/net/bind.ts";
 import type { Clock } from "@culvert/shared/net/clock.ts";
 import { SessionListener } from "@culvert/shared/tunnel/session-listener.ts";
 import { serverSessionOptions } from "@culvert/shared/tunnel/session-options.ts";
@@ -33,126 +30,83 @@ export interface ListenerOptions {
   readonly onRefused: (remote: string, failure: Failure) => void;
 }
 
-/** A port of the authority that is bound. */
-export interface Listener {
-  readonly address: BoundAddress;
-  readonly sessions: number;
-  readonly calls: number;
-  /** Sends GOAWAY on every session; open calls go on. */
-  drain(): void;
-  /** Closes the port, and drains what has come since. */
-  stopAccepting(): void;
-  /** Settles once the port is closed and the last session has ended. */
-  idle(): Promise<void>;
-  /** Ends everything at once; settles when the port is free. */
-  close(): Promise<void>;
-}
+/** A port of the authority that is bound; its streams are calls. */
+export type Listener = SessionListener<Session>;
 
 /** Listens. Fails as `bind` does. */
 export async function listen(options: ListenerOptions): Promise<Listener | Failure> {
-  const port = new AuthorityPort(options);
-  return (await port.listener.listen()) ?? port;
+  const { host, port, identity, limits, clock, onCall, onRefused } = options;
+  const contexts = new TlsContexts(identity);
+  const holders = new Holders(limits);
+  const listener: Listener = new SessionListener({
+    host,
+    port,
+    identity,
+    // Whoever has no certificate may come too; whether one counts is decided after the handshake, by `peerOfSocket`.
+    tls: () => ({ ...contexts.serverOptions(), rejectUnauthorized: false }),
+    maxSessions: limits.maxSessions,
+    limits: limits.session,
+    clock,
+    accept: (socket, remote, own) => {
+      if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
+      if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the caller did not agree on ALPN h2");
+      const hasOne = socket.getPeerX509Certificate() !== undefined;
+      const certificate = hasOne ? peerOfSocket(socket, own, clock, "client") : undefined;
+      const isStranger = certificate === undefined || isFailure(certificate);
+      const holder = isStranger ? addressKey(socket.remoteAddress ?? "") : certificate.id;
+      const refused = holders.admit(holder, isStranger);
+      if (refused !== undefined) return refused;
+      return new Session({
+        session: performServerHandshake(socket, serverSessionOptions(limits.session)),
+        socket,
+        remote,
+        certificate,
+        identity: own,
+        limits,
+        clock,
+        onCall,
+        onRefused: (failure) => onRefused(remote, failure),
+        onEnd: (ended, failure) => {
+          listener.ended(ended);
+          holders.release(holder, isStranger);
+          if (failure !== undefined && failure.code !== "DOWNSTREAM_CLOSED" && failure.code !== "DRAINING") {
+            onRefused(remote, failure);
+          }
+        },
+      });
+    },
+    whyFailed: ({ message }) => fail("PEER_TLS_FAILURE", message),
+    onRefused,
+  });
+  return (await listener.listen()) ?? listener;
 }
 
-class AuthorityPort implements Listener {
-  readonly listener: SessionListener<Session>;
-  readonly #options: ListenerOptions;
-  /** Sessions by who holds them: an identity, or an address. */
+/** Who holds how many sessions: an identity, or an address without one. */
+class Holders {
+  readonly #limits: AuthorityLimits;
   readonly #held = new Tally<string>();
   /** Sessions of those who have no identity. */
   #strangers = 0;
 
-  constructor(options: ListenerOptions) {
-    const { host, port, identity, limits, clock, onRefused } = options;
-    const contexts = new TlsContexts(identity);
-    this.#options = options;
-    this.listener = new SessionListener({
-      host,
-      port,
-      identity,
-      // Whoever has no certificate may come too; whether one counts is decided after the handshake, by `peerOfSocket`.
-      tls: () => ({ ...contexts.serverOptions(), rejectUnauthorized: false }),
-      maxSessions: limits.maxSessions,
-      limits: limits.session,
-      clock,
-      accept: (socket, remote, own) => this.#accept(socket, remote, own),
-      whyFailed: ({ message }) => fail("PEER_TLS_FAILURE", message),
-      onRefused,
-    });
+  constructor(limits: AuthorityLimits) {
+    this.#limits = limits;
   }
 
-  get address(): BoundAddress {
-    return this.listener.address;
-  }
-
-  get sessions(): number {
-    return this.listener.sessions.size;
-  }
-
-  get calls(): number {
-    return this.listener.streams;
-  }
-
-  drain(): void {
-    this.listener.drain();
-  }
-
-  stopAccepting(): void {
-    this.listener.stopAccepting();
-  }
-
-  idle(): Promise<void> {
-    return this.listener.idle();
-  }
-
-  close(): Promise<void> {
-    this.listener.close();
-    return this.idle();
-  }
-
-  #accept(socket: TLSSocket, remote: string, own: Identity): Session | Failure {
-    const { limits, clock, onCall, onRefused } = this.#options;
-    const certificate = this.#certificateOf(socket, own);
-    const isStranger = certificate === undefined || isFailure(certificate);
-    const holder = isStranger ? addressKey(socket.remoteAddress ?? "") : certificate.id;
-    const refused = this.#admit(socket, holder, isStranger);
-    if (refused !== undefined) return refused;
-    this.#held.add(holder);
-    if (isStranger) this.#strangers += 1;
-    return new Session({
-      session: performServerHandshake(socket, serverSessionOptions(limits.session)),
-      socket,
-      remote,
-      certificate,
-      identity: own,
-      limits,
-      clock,
-      onCall,
-      onRefused: (failure) => onRefused(remote, failure),
-      onEnd: (ended, failure) => {
-        this.listener.ended(ended);
-        if (isStranger) this.#strangers -= 1;
-        this.#held.remove(holder);
-        if (failure !== undefined && failure.code !== "DOWNSTREAM_CLOSED" && failure.code !== "DRAINING") {
-          onRefused(remote, failure);
-        }
-      },
-    });
-  }
-
-  #certificateOf(socket: TLSSocket, own: Identity): VerifiedPeer | Failure | undefined {
-    if (socket.getPeerX509Certificate() === undefined) return undefined;
-    return peerOfSocket(socket, own, this.#options.clock, "client");
-  }
-
-  #admit(socket: TLSSocket, holder: string, isStranger: boolean): Failure | undefined {
-    const { maxStrangers, maxSessionsPerCaller } = this.#options.limits;
-    if (socket.isSessionReused()) return fail("PEER_TLS_FAILURE", "the TLS session is a resumed one");
-    if (socket.alpnProtocol !== "h2") return fail("PEER_TLS_FAILURE", "the caller did not agree on ALPN h2");
+  admit(holder: string, isStranger: boolean): Failure | undefined {
+    const { maxStrangers, maxSessionsPerCaller } = this.#limits;
     if (isStranger && this.#strangers >= maxStrangers) {
       return fail("TOO_MANY_CONNECTIONS", `${maxStrangers} sessions of callers without an identity`);
     }
-    if (this.#held.of(holder) < maxSessionsPerCaller) return undefined;
-    return fail("TOO_MANY_CONNECTIONS", `${maxSessionsPerCaller} sessions of ${holder}`);
+    if (this.#held.of(holder) >= maxSessionsPerCaller) {
+      return fail("TOO_MANY_CONNECTIONS", `${maxSessionsPerCaller} sessions of ${holder}`);
+    }
+    this.#held.add(holder);
+    if (isStranger) this.#strangers += 1;
+    return undefined;
+  }
+
+  release(holder: string, isStranger: boolean): void {
+    this.#held.remove(holder);
+    if (isStranger) this.#strangers -= 1;
   }
 }

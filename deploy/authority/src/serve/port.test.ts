@@ -203,11 +203,11 @@ test("a call whose message does not come is reset, and so is a session that only
   const stream = beginCall(session, CREATE);
   stream.write(Buffer.of(0, 0, 0));
   const outcome = answerOf(stream);
-  await until("the call", () => port.listener.calls === 1);
+  await until("the call", () => port.listener.streams === 1);
   port.clock.advance(10_000);
   assert.equal((await within("the reset", outcome)).status, -1);
   assert.equal(stream.rstCode, 8);
-  await until("the call to be over", () => port.listener.calls === 0);
+  await until("the call to be over", () => port.listener.streams === 0);
   const over = ended(session);
   await until("the end", () => {
     port.clock.advance(5_000);
@@ -223,7 +223,7 @@ test("a verifier of service accounts that takes too long keeps nobody waiting", 
   const session = await anonymous(context, port);
   const { csr } = await newRequest();
   const outcome = askCertificate(session, csr, { token: "a.b.c" });
-  await until("the call", () => port.listener.calls === 1);
+  await until("the call", () => port.listener.streams === 1);
   port.clock.advance(15_000);
   assert.equal((await within("the reset", outcome)).answer.status, -1);
 });
