@@ -11,6 +11,7 @@ import type { VerifiedPeer } from "../identity/verify.ts";
 import type { Endpoint } from "../net/endpoint.ts";
 import { parseAuthority } from "./authority.ts";
 import type { Authority } from "./authority.ts";
+import { FIELD_OVERHEAD } from "./header-list.ts";
 import { resetStream } from "./reset-stream.ts";
 
 /** A CONNECT whose peer is verified and whose form is right; nothing else about it has been decided. */
@@ -38,8 +39,6 @@ const SHUT: ServerStreamResponseOptions = { ...OPEN, endStream: true };
 /** The plain answer in the form that the runtime prepares fastest. */
 const OK: readonly (string | number)[] = [":status", 200];
 
-/** What a field line weighs beside its octets. */
-const FIELD_OVERHEAD = 32;
 /** Fields that frame a message, which a tunnel is not; the library has refused those that HTTP/2 forbids everywhere. */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
 const KNOWN_AUTHORITIES = 64;

@@ -3,6 +3,7 @@ import { performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream
 import { type Failure, fail, RESET_REFUSED_STREAM } from "@culvert/shared/failure/failure.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { SessionGuard } from "@culvert/shared/tunnel/guard.ts";
+import { headerListSize } from "@culvert/shared/tunnel/header-list.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { ByteChannel } from "../channel/channel.ts";
 import { ChannelError, sessionCarrier } from "../channel/channel-duplex.ts";
@@ -11,7 +12,6 @@ import type { ConnectionServices, ExchangeServices } from "../exchange-services.
 import { Exchange } from "../exchange.ts";
 import type { UpstreamConnections } from "../upstream/connections.ts";
 import { Farewell } from "./farewell.ts";
-import { FIELD_OVERHEAD } from "./field-lines.ts";
 import { ServerStream, type StreamOwner } from "./server-stream.ts";
 import type { Http2Shared } from "./shared-state.ts";
 import { Turn } from "./turn.ts";
@@ -148,7 +148,7 @@ export class Http2Downstream implements Due, StreamOwner {
     stream.on("error", ignore);
     // The runtime announces a stream a moment late: by then it may be reset, or the whole session given up.
     if (this.#over) return;
-    const { oversized, end } = this.#guard.head(weight(list));
+    const { oversized, end } = this.#guard.head(headerListSize(list));
     if (end !== undefined) return this.#end(end);
     if (stream.closed || stream.destroyed) return this.#spend(this.#guard.earlyReset());
     if (this.#streams.size >= this.#shared.limits.session.maxConcurrentStreams) {
@@ -194,13 +194,6 @@ export class Http2Downstream implements Due, StreamOwner {
     this.#shared.deadlines.remove(this);
     this.#services.closed();
   }
-}
-
-/** What a header list weighs (RFC 9113 section 6.5.2). */
-function weight(list: readonly string[]): number {
-  let bytes = (list.length / 2) * FIELD_OVERHEAD;
-  for (const text of list) bytes += text.length;
-  return bytes;
 }
 
 function ignore(): void {}

@@ -1,9 +1,6 @@
 // Pure. Header fields between the two forms that they have in the waypoint: lines of text (`http/message.ts`), and names and values
 // in turn, as the runtime's HTTP/2 takes and gives them.
 
-/** What HTTP/2 counts for each field beside its name and value (RFC 9113 section 6.5.2). */
-export const FIELD_OVERHEAD = 32;
-
 const SP = 0x20;
 const HTAB = 0x09;
 

@@ -2,11 +2,11 @@
 // go on (RFC 9113 section 8, RFC 8441). The library refuses much of what is malformed; what would be another request to an
 // application in HTTP/1.1 is refused here whoever else has looked.
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import { FIELD_OVERHEAD } from "@culvert/shared/tunnel/header-list.ts";
 import { CHUNKED, LENGTH, NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { RequestHead } from "../http/message.ts";
 import type { HeaderSlots } from "../http1/header-slots.ts";
 import { sameAuthority } from "../http1/parse/request-target.ts";
-import { FIELD_OVERHEAD } from "./field-lines.ts";
 import * as field from "./field-names.ts";
 
 /** Bounds of one header list. */

@@ -1,9 +1,9 @@
 // Pure. What the header list of an HTTP/2 response means to this hop: status, the length of its body, which fields go on (RFC 9113
 // section 8).
 import { type Failure, fail } from "@culvert/shared/failure/failure.ts";
+import { FIELD_OVERHEAD } from "@culvert/shared/tunnel/header-list.ts";
 import { CHUNKED, LENGTH, NO_BODY, type BodyKind } from "../http/body-kind.ts";
 import type { ResponseHead } from "../http/message.ts";
-import { FIELD_OVERHEAD } from "./field-lines.ts";
 import * as field from "./field-names.ts";
 import type { HeadBounds } from "./request-head.ts";
 

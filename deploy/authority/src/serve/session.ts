@@ -11,13 +11,11 @@ import type { Clock } from "@culvert/shared/net/clock.ts";
 import { processMemory } from "@culvert/shared/net/memory.ts";
 import { processMemoryCap } from "@culvert/shared/net/memory-cap.ts";
 import { GuardedSession } from "@culvert/shared/tunnel/guarded-session.ts";
+import { headerListSize } from "@culvert/shared/tunnel/header-list.ts";
 import { resetStream } from "@culvert/shared/tunnel/reset-stream.ts";
 import type { ListenedSession } from "@culvert/shared/tunnel/session-listener.ts";
 import type { Caller } from "../proof/proof.ts";
 import type { AuthorityLimits } from "../authority-limits.ts";
-
-/** What a field line weighs beside its octets (RFC 9113 section 6.5.2). */
-const FIELD_OVERHEAD = 32;
 
 export interface SessionOptions {
   readonly session: ServerHttp2Session;
@@ -99,7 +97,7 @@ export class Session implements ListenedSession {
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): void {
     const { remote, clock, onCall, onRefused } = this.#options;
-    const verdict = this.#session.admit(stream, weightOf(rawHeaders));
+    const verdict = this.#session.admit(stream, headerListSize(rawHeaders));
     if (verdict === "gone") return;
     stream.on("close", () => {
       // What a call was made of is garbage now, more than a tunnel leaves.
@@ -117,10 +115,4 @@ export class Session implements ListenedSession {
     const { authorization } = headers;
     onCall(stream, headers, { remote, authorization, certificate: this.#certificate });
   }
-}
-
-function weightOf(rawHeaders: readonly string[]): number {
-  let bytes = (rawHeaders.length / 2) * FIELD_OVERHEAD;
-  for (const text of rawHeaders) bytes += text.length;
-  return bytes;
 }
